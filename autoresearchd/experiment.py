@@ -1,0 +1,262 @@
+"""The nouns of the lab, as frozen values: what was proposed, run, measured and decided.
+
+Measurements belong to trees, verdicts belong to commits. This module imports nothing of ours and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+
+TreeOid = NewType("TreeOid", str)
+CommitOid = NewType("CommitOid", str)
+RefName = NewType("RefName", str)
+Environment = NewType("Environment", str)
+"""What must be equal for two runs to be compared: device model, torch, budget, evaluator, data; a label and a hash."""
+
+BASELINE_NUMBER = 0
+NO_METRICS: Mapping[str, float] = MappingProxyType({})
+
+
+def _no_metrics() -> Mapping[str, float]:
+    return NO_METRICS
+
+
+class Direction(StrEnum):
+    """Which way the metric is better. Everywhere else an improvement is a positive number."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+    def gain(self, new: float, old: float) -> float:
+        """By how much `new` is better than `old`; negative if it is worse."""
+        return old - new if self is Direction.LOWER else new - old
+
+
+class Ending(StrEnum):
+    """How one run ended; the word is written to disk."""
+
+    FINISHED = "finished"
+    CRASH = "crash"
+    OUT_OF_MEMORY = "out-of-memory"
+    TIMEOUT = "timeout"
+    UNSTABLE = "unstable"  # NaN, infinity or an exploding loss
+    PRUNED = "pruned"  # stopped by us: hopeless at equal training time
+    TAMPERED = "tampered"  # the run tried to win other than by being better
+
+
+class Outcome(StrEnum):
+    """The word of a verdict; written to the `Verdict` trailer."""
+
+    BASELINE = "baseline"
+    KEEP = "keep"
+    DISCARD = "discard"
+    INCONCLUSIVE = "inconclusive"
+    CRASH = "crash"
+    OUT_OF_MEMORY = "out-of-memory"
+    TIMEOUT = "timeout"
+    UNSTABLE = "unstable"
+    PRUNED = "pruned"
+    REJECTED = "rejected"  # breaks a rule or a constraint
+    DUPLICATE = "duplicate"  # the same tree is already known
+    STALE = "stale"  # could not be replayed on the new best
+    TAMPERED = "tampered"
+    SKIPPED = "skipped"  # by a person
+
+
+ON_BEST = frozenset({Outcome.BASELINE, Outcome.KEEP})
+"""The outcomes that move `best`."""
+FAILED = frozenset({Outcome.CRASH, Outcome.OUT_OF_MEMORY, Outcome.TIMEOUT, Outcome.UNSTABLE})
+"""The outcomes of experiments that never gave a number."""
+
+
+class FileMode(StrEnum):
+    """What git can file at a path, by git's own octal word."""
+
+    REGULAR = "100644"
+    EXECUTABLE = "100755"
+    SYMLINK = "120000"
+    SUBMODULE = "160000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """One path of a proposal's tree that differs from its parent's; `content` is None where the path is removed."""
+
+    path: str
+    content: bytes | None
+    mode: FileMode = FileMode.REGULAR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One path in which an experiment's tree differs from its parent's, by the modes only; None where it is absent."""
+
+    path: str
+    before: FileMode | None
+    after: FileMode | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A change to the tree of `best`; nothing has run yet, nothing is written yet.
+
+    `title` and `rationale` are untrusted words. `reason` says why this proposer was asked (the portfolio's own words).
+    """
+
+    parent: CommitOid
+    edits: tuple[Edit, ...]
+    title: str
+    rationale: str
+    category: str
+    proposer: str
+    reason: str = ""
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Size of a change, as `git diff --numstat` counts it."""
+
+    added: int
+    removed: int
+
+    @property
+    def net(self) -> int:
+        return self.added - self.removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A proposal that has a number and a branch: exactly one commit on top of the `best` it was made from."""
+
+    number: int
+    slug: str
+    ref: RefName
+    commit: CommitOid
+    tree: TreeOid
+    parent: CommitOid
+    parent_tree: TreeOid
+    title: str
+    rationale: str
+    category: str
+    proposer: str
+    lines: Lines
+    opened: float
+    """Unix time at which the commit was first made."""
+    reason: str = ""
+    cost_usd: float | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.number == BASELINE_NUMBER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One line of metrics.jsonl: where training was, after how much training time."""
+
+    step: int
+    seconds: float
+    train_loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one run of one tree gave. Without a metric there is no number at all, never a sentinel."""
+
+    run: str
+    """Name of the run, unique in the lab."""
+    tree: TreeOid
+    seed: int
+    environment: Environment
+    device: str
+    ending: Ending
+    metrics: Mapping[str, float] = field(default_factory=_no_metrics)
+    """Every number that the run reported, the program's metric among them."""
+    curve: tuple[CurvePoint, ...] = ()
+    started: float
+    """Unix time."""
+    train_seconds: float
+    """Time in training as the target said it, else as the daemon saw it."""
+    wall_seconds: float
+    """From start of the process until it was reaped."""
+    log_tail: str = ""
+    why: str = ""
+    """One sentence for a person where the ending is not FINISHED."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The decision about an experiment, with its evidence. Metric values are in the metric's own unit and direction."""
+
+    outcome: Outcome
+    why: str = ""
+    """One sentence for a person; becomes the `Why` trailer."""
+    metric: float | None = None
+    baseline: float | None = None
+    """The parent's value, measured the same way."""
+    std_error: float | None = None
+    """Of the difference between the two."""
+    confidence: float | None = None
+    """That the change is an improvement, 0 to 1."""
+    runs: int = 0
+    seeds: tuple[int, ...] = ()
+    train_seconds: float = 0.0
+    device: str = ""
+    peak_memory_mib: float | None = None
+    throughput: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=_no_metrics)
+    environment: Environment = Environment("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concluded:
+    """An experiment with its verdict: one line of the lab's memory."""
+
+    experiment: Experiment
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A slot that trains one thing at a time: `cuda:0`, or `cpu:0` for a CPU slot."""
+
+    name: str
+    model: str = ""
+    """What the hardware calls itself; part of the environment."""
+    memory_mib: float | None = None
+    index: int = 0
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.name.startswith("cuda")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """One training to be done: the tree, the seed, the device, and the environment that the result will count for."""
+
+    run: str
+    tree: TreeOid
+    seed: int
+    device: Device
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a live run is."""
+
+    spec: RunSpec
+    started: float
+    step: int = 0
+    train_seconds: float = 0.0
+    fraction: float | None = None
+    """Of the budget used, 0 to 1; None while starting up or for scripts that write no curve."""
+    curve: tuple[CurvePoint, ...] = ()
+    phase: str = "starting"
+    """starting, training, evaluating"""
