@@ -99,7 +99,9 @@ class Metric(_Section):
     @field_validator("direction", mode="before")
     @classmethod
     def _direction_by_word(cls, value: Any) -> Any:
-        return Direction(value) if isinstance(value, str) and value in set(Direction) else value
+        if value not in set(Direction):
+            raise ValueError("'lower' or 'higher'")
+        return Direction(value)
 
     @field_validator("pattern")
     @classmethod
@@ -332,7 +334,9 @@ def _argv(command: str) -> tuple[str, ...]:
 
 
 def _config_error(error: ValidationError, data: dict[str, Any]) -> ConfigError:
-    first = error.errors(include_url=False)[0]
+    # A mistyped key comes first: it is the cause of the key that is then missing.
+    problems = error.errors(include_url=False)
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     where = first["loc"]
     key = _dotted(where) or "the file"
     if first["type"] == "extra_forbidden":
@@ -340,7 +344,7 @@ def _config_error(error: ValidationError, data: dict[str, Any]) -> ConfigError:
     if first["type"] == "missing":
         return ConfigError(key, None, "it is required")
     allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(key, first["input"] if where else data.get("program", {}).get("name"), allowed)
+    return ConfigError(key, first["input"] if where else "…", allowed)
 
 
 def _dotted(where: tuple[int | str, ...]) -> str:
