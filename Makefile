@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench bench-judge clean setup
+.PHONY: demo test fuzz lint bench bench-judge clean setup
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -22,23 +22,29 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/python -m nanogpt.prepare
 	test -d experiments.git || $(BIN)/autoresearchd init
-	$(BIN)/autoresearchd run --experiments 8
+	$(BIN)/autoresearchd run --experiments 12
 	@echo; echo "git --git-dir=experiments.git log best, the kept line:"
-	git --no-pager --git-dir=experiments.git log -n 12 best --format='%h %(trailers:key=Verdict,valueonly,separator=%x2C)  %(trailers:key=Metric,valueonly,separator=%x2C)  %s'
+	git --no-pager --git-dir=experiments.git log --author=autoresearchd@localhost best --format='%h %(trailers:key=Verdict,valueonly,separator=%x2C)  %(trailers:key=Metric,valueonly,separator=%x2C)  %s'
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
+
+fuzz: $(READY)
+	FUZZ_MINUTES=10 $(BIN)/python -m pytest tests/attacks/test_fuzz.py --timeout 1200
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: $(READY)
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.loop
 	$(BIN)/python -m bench.spread
+	$(BIN)/python -m bench.sandbox
 	$(BIN)/python -m bench.search
+	$(BIN)/python -m bench.llm
 
 bench-judge: $(READY)
 	$(BIN)/python -m bench.judge
