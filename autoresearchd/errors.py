@@ -49,3 +49,11 @@ class CorruptRecord(Exception):
     def __init__(self, where: str, why: str) -> None:
         super().__init__(f"{where}: {why}")
         self.where, self.why = where, why
+
+
+class UnfilablePath(Exception):
+    """A proposal names a path that git cannot file."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path!r} cannot be filed: {why}")
+        self.path, self.why = path, why

@@ -18,6 +18,12 @@ Environment = NewType("Environment", str)
 """What must be equal for two runs to be compared: device model, torch, budget, evaluator, data; a label and a hash."""
 
 BASELINE_NUMBER = 0
+PERSON = "person"
+"""The proposer of what comes through the inbox."""
+NULL = "null"
+"""The category of experiments that change nothing that runs: tests of the judge, never kept."""
+FALSE_KEEP = "false keep"
+"""How the reason of a null experiment begins that the judge would have kept."""
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -88,7 +94,8 @@ class Edit:
 
     path: str
     content: bytes | None
-    mode: FileMode = FileMode.REGULAR
+    mode: FileMode | None = None
+    """None leaves a file that is there as executable as it is, and makes a regular file of a new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +193,9 @@ class Measurement:
     """From start of the process until it was reaped."""
     log_tail: str = ""
     why: str = ""
-    """One sentence for a person where the ending is not FINISHED."""
+    """One sentence for a person where the ending is not FINISHED, or the audit gave no number."""
+    audited: bool = False
+    """It was to be evaluated on the audit data as well; that number is `audit_<the metric's name>`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +220,8 @@ class Verdict:
     throughput: float | None = None
     metrics: Mapping[str, float] = field(default_factory=_no_metrics)
     environment: Environment = Environment("")
+    trust: str = ""
+    """`self-reported` where the training said its own number; empty where protected code measured it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +256,8 @@ class RunSpec:
     seed: int
     device: Device
     environment: Environment
+    audit: bool = False
+    """Evaluate it on the audit data as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,21 +6,20 @@ is allowed. Touches neither git nor processes.
 
 from __future__ import annotations
 
-import difflib
 import re
-import shlex
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from autoresearchd.errors import ConfigError, UserError
-from autoresearchd.experiment import Direction
+from autoresearchd.errors import UserError
+from autoresearchd.limits import Sandbox
+from autoresearchd.mistakes import config_error
+from autoresearchd.thinkers import Command, Llm
+from autoresearchd.yardstick import Accept, Constraint, Metric, Seconds, split
 
 Glob = Annotated[str, Field(min_length=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 STARTUP_SECONDS = 600.0
 """Wall time granted beyond the training budget: imports, torch.compile from a cold cache, writing the weights."""
 
@@ -68,86 +67,17 @@ class Train(_Section):
     @classmethod
     def _splits_like_a_shell(cls, value: str | None) -> str | None:
         if value is not None:
-            _argv(value)
+            split(value)
         return value
 
     @property
     def argv(self) -> tuple[str, ...]:
-        return _argv(self.command)
+        return split(self.command)
 
     @property
     def deadline(self) -> float:
         """Wall seconds after which the daemon's clock ends a run."""
         return self.deadline_seconds or self.seconds + STARTUP_SECONDS
-
-
-class Metric(_Section):
-    """[metric]: the one number, and who says it."""
-
-    name: Name
-    direction: Direction = Direction.LOWER
-    pattern: str | None = None
-    """Regular expression with one group; the last line of output that it matches gives the number."""
-    evaluate: str | None = None
-    """Trusted command, run after training from protected files; its result.json gives the number."""
-    evaluate_seconds: Seconds = 600.0
-    data: str | None = None
-    """Folder that only the evaluate command may read, relative to program.toml."""
-    target: float | None = None
-    """Stop when best is at least this good."""
-
-    @field_validator("direction", mode="before")
-    @classmethod
-    def _direction_by_word(cls, value: Any) -> Any:
-        if value not in set(Direction):
-            raise ValueError("'lower' or 'higher'")
-        return Direction(value)
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles_with_one_group(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise ValueError(f"a regular expression ({error})") from error
-        if groups != 1:
-            raise ValueError(f"a regular expression with exactly one group, this one has {groups}")
-        return value
-
-    @property
-    def evaluate_argv(self) -> tuple[str, ...] | None:
-        return None if self.evaluate is None else _argv(self.evaluate)
-
-
-class Constraint(_Section):
-    """[[constraint]]: a bound on another reported number; an experiment that breaks it is rejected."""
-
-    metric: Name
-    max: float | None = None
-    min: float | None = None
-    relative_to: Literal["nothing", "baseline"] = "nothing"
-    """With `baseline`, the bounds are multiples of what experiment 0000 measured."""
-
-    @model_validator(mode="after")
-    def _has_a_bound(self) -> Constraint:
-        if self.max is None and self.min is None:
-            raise ValueError("needs `max`, `min` or both")
-        return self
-
-
-class Accept(_Section):
-    """[accept]: how much evidence moves `best`."""
-
-    min_delta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Smallest improvement worth a commit, in the metric's unit."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
-    """Chance that a change which does nothing is refused, over all looks at it."""
-    max_repeats: Annotated[int, Field(ge=1, le=64)] = 8
-    """Most runs of one experiment."""
-    baseline_runs: Annotated[int, Field(ge=1, le=64)] = 3
-    """Runs of the baseline before anything is compared with it."""
 
 
 class Budget(_Section):
@@ -238,6 +168,13 @@ class Switch(_Section):
     enabled: bool = True
 
 
+class Nulls(_Section):
+    """[propose.null]: experiments that change nothing that runs, as a test of the judge."""
+
+    every: Annotated[int, Field(ge=0)] = 50
+    """One in so many experiments; 0 is none. With 1 there is nothing else."""
+
+
 class Propose(_Section):
     """[propose]: who has ideas; one table per proposer."""
 
@@ -247,6 +184,9 @@ class Propose(_Section):
     refine: Switch = Switch()
     retest: Switch = Switch()
     combine: Switch = Switch()
+    null: Nulls = Nulls()
+    llm: Llm = Llm()
+    command: Command = Command()
 
 
 class Program(_Section):
@@ -259,6 +199,7 @@ class Program(_Section):
     accept: Accept = Accept()
     budget: Budget = Budget()
     devices: Devices = Devices()
+    sandbox: Sandbox = Sandbox()
     propose: Propose = Propose()
 
     @field_validator("constraint", mode="before")
@@ -274,9 +215,11 @@ class Program(_Section):
 
     def may_edit(self, path: str) -> bool:
         """Whether an experiment may change this path of the repository."""
-        return any(matches(path, glob) for glob in self.program.editable) and not any(
-            matches(path, glob) for glob in self.program.protected
-        )
+        return any(matches(path, glob) for glob in self.program.editable) and not self.is_protected(path)
+
+    def is_protected(self, path: str) -> bool:
+        """Whether this path of the repository belongs to what measures, and is the same for every experiment."""
+        return any(matches(path, glob) for glob in self.program.protected)
 
 
 def matches(path: str, glob: str) -> bool:
@@ -320,61 +263,4 @@ def parse(text: str, *, name: str = "program.toml") -> Program:
     try:
         return Program.model_validate(data)
     except ValidationError as error:
-        raise _config_error(error, data) from error
-
-
-def _argv(command: str) -> tuple[str, ...]:
-    try:
-        argv = tuple(shlex.split(command))
-    except ValueError as error:
-        raise ValueError(f"a command line ({error})") from error
-    if not argv:
-        raise ValueError("a command line that names a program")
-    return argv
-
-
-def _config_error(error: ValidationError, data: dict[str, Any]) -> ConfigError:
-    # A mistyped key comes first: it is the cause of the key that is then missing.
-    problems = error.errors(include_url=False)
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    where = first["loc"]
-    key = _dotted(where) or "the file"
-    if first["type"] == "extra_forbidden":
-        return ConfigError(key, first["input"], _nearest(where))
-    if first["type"] == "missing":
-        return ConfigError(key, None, "it is required")
-    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(key, first["input"] if where else "…", allowed)
-
-
-def _dotted(where: tuple[int | str, ...]) -> str:
-    """`propose.patterns.custom[0].find`, without the names that pydantic gives to the arms of a union."""
-    text = ""
-    for part in where:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z0-9_\-./:]+", part) and "[" not in part and part not in _UNION_ARMS:
-            text += f".{part}" if text else part
-    return text
-
-
-_UNION_ARMS = {"bool", "int", "float", "str", "tuple"}
-
-
-def _nearest(where: tuple[int | str, ...]) -> str:
-    model: Any = Program
-    for part in where[:-1]:
-        if isinstance(part, str) and part in getattr(model, "model_fields", {}):
-            model = _section_of(model.model_fields[part].annotation) or model
-    known = sorted(model.model_fields)
-    close = difflib.get_close_matches(str(where[-1]), known, n=1)
-    return f"no such key; did you mean `{close[0]}`?" if close else f"no such key; known here are {', '.join(known)}"
-
-
-def _section_of(annotation: Any) -> Any:
-    if hasattr(annotation, "model_fields"):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        if (found := _section_of(inner)) is not None:
-            return found
-    return None
+        raise config_error(error, Program) from error

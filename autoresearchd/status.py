@@ -1,0 +1,147 @@
+"""What the daemon says about itself, as one value: every view (terminal, file, service manager) renders this. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from autoresearchd.experiment import FAILED, CurvePoint, Experiment, Outcome, Progress
+
+FORMAT = 1
+"""Of status.json; raised when a field changes its meaning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStatus:
+    """One slot, and what it does now; without an experiment it is idle or measures best again."""
+
+    device: str
+    model: str
+    experiment: int | None = None
+    title: str = ""
+    seed: int | None = None
+    phase: str = "idle"
+    fraction: float | None = None
+    step: int = 0
+    train_loss: float | None = None
+    started: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmStatus:
+    """The language model among the proposers; tokens and calls are of this session."""
+
+    model: str
+    state: str
+    """ready, thinking, waiting (after a failure), blocked (a person has to act), over budget"""
+    why: str = ""
+    until: float | None = None
+    """When it goes on by itself."""
+    spent_today: float = 0.0
+    """USD since midnight UTC."""
+    spent_total: float = 0.0
+    usd_per_day: float = 0.0
+    usd_total: float | None = None
+    thinking: int = 0
+    ready: int = 0
+    calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    """Of these, read from the cache."""
+    output_tokens: int = 0
+    endings: Mapping[str, int] = field(default_factory=dict)
+    """How conversations ended, counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditStatus:
+    """One kept experiment on both sets of data, by one training."""
+
+    number: int
+    value: float
+    """On the data that it was chosen by."""
+    audit: float
+    """On the data that nothing was ever chosen by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The lab at `now`; times are Unix seconds, metric values in the metric's own unit and direction."""
+
+    format: int = FORMAT
+    now: float
+    pid: int
+    program: str
+    metric: str
+    direction: str
+    state: str
+    """starting, training, held, paused, idle, finished, stopped"""
+    why: str = ""
+    """Behind a state other than training: the reason, for a person."""
+    until: float | None = None
+    """When a held daemon tries again."""
+    best: float | None = None
+    best_number: int | None = None
+    best_title: str = ""
+    baseline: float | None = None
+    verdicts: Mapping[str, int]
+    open: tuple[int, ...] = ()
+    devices: tuple[DeviceStatus, ...] = ()
+    ready: int = 0
+    thinking: int = 0
+    sandbox: str = ""
+    """bubblewrap, landlock or none: what keeps runs to what is theirs."""
+    session_started: float
+    session_opened: int = 0
+    session_limit: int | None = None
+    session_deadline: float | None = None
+    busy_share: float | None = None
+    """Share of the devices' time since the session began that went into runs, 0 to 1."""
+    llm: LlmStatus | None = None
+    """None where none is enabled."""
+
+    audits: tuple[AuditStatus, ...] = ()
+    """Along the kept line, oldest first."""
+    audit_word: str = ""
+    """`overfitting` where the number that is judged by improved since the first audit and the audited one did not."""
+
+    @property
+    def tried(self) -> int:
+        """Experiments with a verdict, the baseline not counted."""
+        return sum(count for word, count in self.verdicts.items() if word != Outcome.BASELINE)
+
+    @property
+    def kept(self) -> int:
+        return self.verdicts.get(Outcome.KEEP, 0)
+
+    @property
+    def failed(self) -> int:
+        return sum(self.verdicts.get(outcome, 0) for outcome in FAILED)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the documented shape of status.json."""
+        return asdict(self) | {"tried": self.tried, "kept": self.kept, "failed": self.failed}
+
+
+def device_status(
+    name: str, model: str, live: Progress | None, experiments: Sequence[Experiment], best_number: int | None
+) -> DeviceStatus:
+    """What one device does: the experiment is the open one whose tree is being trained, else best is measured again."""
+    if live is None:
+        return DeviceStatus(device=name, model=model)
+    spec = live.spec
+    own = next((e for e in experiments if e.tree == spec.tree), None)
+    last: CurvePoint | None = live.curve[-1] if live.curve else None
+    return DeviceStatus(
+        device=name,
+        model=model,
+        experiment=own.number if own else best_number,
+        title=own.title if own else "best, measured again",
+        seed=spec.seed,
+        phase=live.phase,
+        fraction=live.fraction,
+        step=live.step,
+        train_loss=last.train_loss if last else None,
+        started=live.started,
+    )
