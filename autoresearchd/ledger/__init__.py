@@ -1,0 +1,8 @@
+"""experiments.git: the only room that touches pygit2."""
+
+from autoresearchd.ledger.history import Entry
+from autoresearchd.ledger.inbox import Idea
+from autoresearchd.ledger.lab import FREE_FLOOR_BYTES, Best, Ledger
+from autoresearchd.ledger.project import ProjectState, project_state
+
+__all__ = ["FREE_FLOOR_BYTES", "Best", "Entry", "Idea", "Ledger", "ProjectState", "project_state"]

@@ -1,0 +1,264 @@
+"""Every experiment, typed and read incrementally: a light index of all, the full records only of those looked at.
+
+Read-only. The index of 100 000 experiments is built from one stream of git's own; later only changed refs are read.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import pygit2
+import structlog
+
+from autoresearchd.errors import CorruptRecord
+from autoresearchd.experiment import CommitOid, Concluded, Experiment, Outcome, RefName, TreeOid
+from autoresearchd.ledger import refs
+from autoresearchd.ledger.repository import GitFailed, raw_commits
+from autoresearchd.trailers import parse, slug
+
+log = structlog.get_logger()
+BULK = 64
+"""From this many commits on one `git cat-file` is faster than asking libgit2 one at a time."""
+
+
+class Entry(NamedTuple):
+    """One experiment in the index; `outcome` is None while it is open. A tuple: 100 000 are made at every start."""
+
+    number: int
+    ref: RefName
+    commit: CommitOid
+    tree: TreeOid
+    outcome: Outcome | None
+
+
+class History:
+    """The experiments of one repository as of the last `refresh`."""
+
+    def __init__(self, repo: pygit2.Repository, path: Path) -> None:
+        self._repo, self._path = repo, path
+        self._listing = refs.Listing(path, refs.EXPERIMENTS)
+        self._entries: dict[int, Entry] = {}
+        self._concluded: list[int] = []
+        self._open: set[int] = set()
+        self._claimed = -1
+        self._records: dict[CommitOid, Experiment | Concluded] = {}
+        self._trees: dict[CommitOid, TreeOid] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at what other processes have changed since the last call."""
+        wanted: list[tuple[int, RefName, CommitOid]] = []
+        for ref, commit in self._listing.changes().items():
+            number = refs.number_of(ref)
+            if number is None:
+                log.warning("ref_not_ours", ref=ref)
+            elif commit is None:
+                self._forget(number, ref)
+            elif (known := self._entries.get(number)) is None or (known.ref == ref and known.commit != commit):
+                wanted.append((number, ref, commit))
+            elif known.ref != ref:
+                log.warning("number_claimed_twice", number=number, ref=ref, first=known.ref)
+        wanted.sort()
+        for (number, ref, commit), raw in zip(wanted, self._raw([commit for _, _, commit in wanted]), strict=True):
+            self._claimed = max(self._claimed, number)
+            if raw is not None:
+                self._file(_entry(number, ref, commit, raw))
+
+    def note(self, number: int, ref: RefName, commit: CommitOid) -> Experiment | Concluded:
+        """Take in a ref that this process has just written, and give its record."""
+        self._claimed = max(self._claimed, number)
+        self._listing.note(ref, commit)
+        entry = _entry(number, ref, commit, self._repo[commit].read_raw())
+        self._file(entry)
+        return self._record(entry)
+
+    @property
+    def next_number(self) -> int:
+        return self._claimed + 1
+
+    def entries(self) -> Sequence[Entry]:
+        """The index, by number."""
+        return [self._entries[number] for number in sorted(self._entries)]
+
+    def find(self, number: int) -> Experiment | Concluded | None:
+        """The experiment with this number.
+
+        Raises: CorruptRecord when its commit is not what this program writes.
+        """
+        entry = self._entries.get(number)
+        return None if entry is None else self._record(entry)
+
+    def opened(self) -> tuple[Experiment, ...]:
+        """The experiments without a verdict, by number."""
+        found = [self._readable(number) for number in sorted(self._open)]
+        return tuple(record for record in found if isinstance(record, Experiment))
+
+    def concluded(self) -> Sequence[Concluded]:
+        """The experiments with a verdict, by number; each is read when it is first looked at."""
+        return _Lazy(self, tuple(self._concluded))
+
+    def read(self, number: int) -> Concluded:
+        """A concluded experiment. Raises: CorruptRecord when it cannot be read."""
+        record = self._record(self._entries[number])
+        if not isinstance(record, Concluded):
+            raise CorruptRecord(str(self._entries[number].ref), "it has no verdict any more")
+        return record
+
+    def tree_of(self, commit: CommitOid) -> TreeOid:
+        """The tree of any commit, the parents of experiments above all."""
+        if commit not in self._trees:
+            self._trees[commit] = TreeOid(str(self._repo[commit].peel(pygit2.Commit).tree_id))
+        return self._trees[commit]
+
+    def number_at(self, commit: CommitOid) -> int | None:
+        """The experiment that a commit is, or concludes: same number, tree and parent as its branch holds.
+
+        None for a commit of the imported project; its message may well be a finding's, cherry-picked from another lab.
+        """
+        made = self._repo[commit].peel(pygit2.Commit)
+        try:
+            number = parse(made.message).number
+            known = self.find(number)
+        except CorruptRecord:
+            return None  # not written by this program, or not ours to trust
+        if known is None:
+            return None
+        experiment = known.experiment if isinstance(known, Concluded) else known
+        same = [str(parent) for parent in made.parent_ids] == [experiment.parent]
+        return number if same and str(made.tree_id) == experiment.tree else None
+
+    def _raw(self, commits: Sequence[CommitOid]) -> Iterator[bytes | None]:
+        read = 0
+        if len(commits) >= BULK:
+            try:
+                for raw in raw_commits(self._path, commits):
+                    read += 1
+                    yield raw
+            except GitFailed as error:
+                log.warning("bulk_reading_failed", why=str(error), then="one at a time")
+        for commit in commits[read:]:
+            try:
+                yield self._repo[commit].peel(pygit2.Commit).read_raw()
+            except (KeyError, ValueError, pygit2.GitError) as error:
+                log.error("commit_unreadable", commit=commit, why=repr(error))  # noqa: TRY400 - said, not raised
+                yield None
+
+    def _file(self, entry: Entry) -> None:
+        known = self._entries.get(entry.number)
+        if known is not None:
+            self._records.pop(known.commit, None)
+        self._entries[entry.number] = entry
+        was, is_open = entry.number in self._open, entry.outcome is None
+        if is_open:
+            self._open.add(entry.number)
+        elif was or known is None:
+            self._open.discard(entry.number)
+            insort(self._concluded, entry.number)
+
+    def _forget(self, number: int, ref: RefName) -> None:
+        entry = self._entries.get(number)
+        if entry is None or entry.ref != ref:
+            return
+        log.warning("experiment_deleted", experiment=number, ref=ref)
+        del self._entries[number]
+        self._open.discard(number)
+        at = bisect_left(self._concluded, number)
+        if at < len(self._concluded) and self._concluded[at] == number:
+            del self._concluded[at]
+
+    def _readable(self, number: int) -> Experiment | Concluded | None:
+        try:
+            return self._record(self._entries[number])
+        except CorruptRecord as error:
+            log.error("record_unreadable", experiment=number, why=str(error))  # noqa: TRY400 - said, not raised
+            self._open.discard(number)
+            return None
+
+    def _record(self, entry: Entry) -> Experiment | Concluded:
+        if entry.commit not in self._records:
+            self._records[entry.commit] = self._parse(entry)
+        return self._records[entry.commit]
+
+    def _parse(self, entry: Entry) -> Experiment | Concluded:
+        try:
+            commit = self._repo[entry.commit].peel(pygit2.Commit)
+            parents = [CommitOid(str(parent)) for parent in commit.parent_ids]
+            parent_trees = [self.tree_of(parent) for parent in parents]
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            raise CorruptRecord(entry.ref, f"git cannot read it: {error!r}") from error
+        record = parse(commit.message, where=entry.ref)
+        if len(parents) != 1 or record.number != entry.number:
+            raise CorruptRecord(entry.ref, "it is not one commit of this experiment on top of a best")
+        experiment = Experiment(
+            number=entry.number,
+            slug=entry.ref.partition("-")[2] or slug(record.title),
+            ref=entry.ref,
+            commit=entry.commit,
+            tree=entry.tree,
+            parent=parents[0],
+            parent_tree=parent_trees[0],
+            title=record.title,
+            rationale=record.rationale,
+            category=record.category,
+            proposer=record.proposer,
+            lines=record.lines,
+            opened=float(commit.author.time),
+            reason=record.reason,
+            cost_usd=record.cost_usd,
+        )
+        return experiment if record.verdict is None else Concluded(experiment=experiment, verdict=record.verdict)
+
+
+class _Lazy(Sequence[Concluded]):
+    """A fixed list of experiments. A damaged one raises CorruptRecord when it is asked for by place.
+
+    Whoever goes through the list gets the others: one damaged record must not hide a night's work.
+    """
+
+    __slots__ = ("_history", "_numbers")
+
+    def __init__(self, history: History, numbers: tuple[int, ...]) -> None:
+        self._history, self._numbers = history, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Concluded: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Concluded]: ...
+    def __getitem__(self, at: int | slice) -> Concluded | Sequence[Concluded]:
+        if isinstance(at, slice):
+            return _Lazy(self._history, self._numbers[at])
+        return self._history.read(self._numbers[at])
+
+    def __iter__(self) -> Iterator[Concluded]:
+        return self._readable(self._numbers)
+
+    def __reversed__(self) -> Iterator[Concluded]:
+        return self._readable(reversed(self._numbers))
+
+    def _readable(self, numbers: Iterable[int]) -> Iterator[Concluded]:
+        for number in numbers:
+            try:
+                yield self._history.read(number)
+            except CorruptRecord as error:
+                log.error("record_unreadable", experiment=number, why=str(error))  # noqa: TRY400 - said, not raised
+
+
+def _entry(number: int, ref: RefName, commit: CommitOid, raw: bytes) -> Entry:
+    """Only the tree and the verdict's word are read here: this runs for every experiment at every start."""
+    at = raw.rfind(b"\nVerdict: ")
+    outcome = None
+    if at > raw.rstrip(b"\n").rfind(b"\n\n"):
+        word = raw[at + 10 : raw.find(b"\n", at + 1)]
+        outcome = _OUTCOMES.get(word)
+        if outcome is None:
+            log.error("verdict_unknown", ref=ref, word=word.decode("ascii", "replace"))
+    return Entry(number, ref, commit, TreeOid(raw[5:45].decode("ascii")), outcome)
+
+
+_OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}

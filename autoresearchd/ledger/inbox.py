@@ -1,0 +1,118 @@
+"""The inbox: branches `idea/*`, pushed by people or made from their patches, as proposals. All of it is untrusted."""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+import re
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pygit2
+
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import PERSON, CommitOid, Proposal, RefName, TreeOid
+from autoresearchd.ledger import refs, trees
+from autoresearchd.ledger.repository import GitFailed, git, signature
+from autoresearchd.trailers import slug
+
+_TAG = re.compile(r"^\[PATCH[^\]]*\]\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idea:
+    """One branch of the inbox: a proposal, or why it cannot be one."""
+
+    ref: RefName
+    oid: CommitOid
+    proposal: Proposal | None
+    why: str = ""
+
+
+class Inbox:
+    """The ideas of one repository; each branch is read once, when it first appears or moves."""
+
+    def __init__(self, repo: pygit2.Repository, path: Path) -> None:
+        self._repo, self._path = repo, path
+        self._listing = refs.Listing(path, refs.IDEAS)
+        self._ideas: dict[RefName, Idea] = {}
+
+    def ideas(self, best: CommitOid) -> tuple[Idea, ...]:
+        """What waits now, by name; a new idea becomes a proposal on top of `best`."""
+        for ref, oid in self._listing.changes().items():
+            if oid is None:
+                self._ideas.pop(ref, None)
+            else:
+                self._ideas[ref] = self._read(ref, oid, best)
+        return tuple(self._ideas[ref] for ref in sorted(self._ideas))
+
+    def drop(self, idea: Idea) -> None:
+        """Delete the branch unless it has moved meanwhile. Raises: StaleRef, RefLocked."""
+        refs.remove(self._repo, idea.ref, expected=idea.oid)
+        self._listing.note(idea.ref, None)
+        self._ideas.pop(idea.ref, None)
+
+    def submit_patch(self, patch: bytes, *, title: str, now: float) -> RefName:
+        """Queue a patch against best; a mail's subject is its title.
+
+        Raises: UserError when it does not apply.
+        """
+        best = refs.read(self._repo, refs.BEST)
+        assert best is not None
+        subject = _subject(patch) or title
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            try:
+                git(self._path, "read-tree", best, environment=index)
+                git(self._path, "apply", "--cached", "--3way", "-", given=patch, environment=index)
+                tree = git(self._path, "write-tree", environment=index).decode().strip()
+            except GitFailed as error:
+                raise UserError(f"the patch does not apply to best ({error.why}); make it against `best`") from error
+        who = signature(now)
+        commit = str(self._repo.create_commit(None, who, who, f"{subject}\n", tree, [best]))
+        ref = new_idea(subject)
+        refs.create(self._repo, ref, commit, why="patch")
+        return ref
+
+    def _read(self, ref: RefName, oid: CommitOid, best: CommitOid) -> Idea:
+        try:
+            return self._proposal(ref, oid, best)
+        except (KeyError, ValueError, pygit2.GitError) as error:
+            return Idea(ref=ref, oid=oid, proposal=None, why=f"git cannot read it: {error}")
+
+    def _proposal(self, ref: RefName, oid: CommitOid, best: CommitOid) -> Idea:
+        tip = self._repo[oid].peel(pygit2.Commit)
+        base = self._repo.merge_base(oid, best)
+        if base is None:
+            return Idea(ref=ref, oid=oid, proposal=None, why="it shares no history with best")
+        trunk = TreeOid(str(self._repo[base].peel(pygit2.Tree).id))
+        ours = TreeOid(str(self._repo[best].peel(pygit2.Tree).id))
+        edits = trees.merge(self._repo, trunk, ours, TreeOid(str(tip.tree_id)))
+        if edits is None:
+            return Idea(ref=ref, oid=oid, proposal=None, why="it conflicts with best")
+        if not edits:
+            return Idea(ref=ref, oid=oid, proposal=None, why="it changes nothing in best")
+        subject, _, body = tip.message.strip().partition("\n")
+        proposal = Proposal(
+            parent=best,
+            edits=edits,
+            title=subject or ref.removeprefix(refs.IDEAS),
+            rationale=body.strip(),
+            category="idea",
+            proposer=PERSON,
+            reason=f"queued as {ref.removeprefix('refs/heads/')}",
+        )
+        return Idea(ref=ref, oid=oid, proposal=proposal)
+
+
+def _subject(patch: bytes) -> str:
+    """The subject of a mail as `git format-patch` writes it, folded and encoded as it may be; empty for a bare diff."""
+    headers = email.parser.BytesHeaderParser(policy=email.policy.default).parsebytes(patch)
+    return _TAG.sub("", str(headers.get("Subject", ""))).strip()
+
+
+def new_idea(title: str) -> RefName:
+    """A free name in the inbox."""
+    return RefName(f"{refs.IDEAS}{slug(title)}-{secrets.token_hex(3)}")

@@ -1,0 +1,109 @@
+"""The user's own repository: looked at, copied from, never written to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import CommitOid
+from autoresearchd.ledger import refs
+from autoresearchd.ledger.repository import GitFailed, git, git_in, sync
+
+CONFIG = (
+    ("core.logAllRefUpdates", "true"),  # of branches; the line of runs is its own log
+    ("core.protectHFS", "true"),
+    ("core.protectNTFS", "true"),
+    ("gc.auto", "0"),  # a gc in the middle of a night, and by whoever pushes, is the daemon's to decide
+    ("receive.autogc", "false"),
+    ("receive.fsckObjects", "true"),
+    # People push ideas; every other ref is the daemon's own.
+    ("receive.hideRefs", "refs"),
+    ("receive.hideRefs", "!refs/heads/idea"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectState:
+    """What the project's repository holds now."""
+
+    head: CommitOid
+    branch: str
+    dirty: tuple[str, ...]
+    """Paths with changes that are not committed, untracked files not counted."""
+    tracked: tuple[str, ...]
+    """Paths of HEAD's tree."""
+
+
+def project_state(project: Path) -> ProjectState:
+    """Look at a project.
+
+    Raises: UserError when it is no git repository or has no commit.
+    """
+    try:
+        top = _top(project)
+        head = git_in(top, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
+        branch = git_in(top, "rev-parse", "--abbrev-ref", "HEAD").decode().strip()
+        # The stat cache of the user's index is left as it is: looking must not write.
+        look = ("--no-optional-locks", "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no")
+        changed = git_in(top, *look).decode("utf-8", "replace")
+        tracked = git_in(top, "ls-tree", "-r", "--name-only", "-z", "HEAD").decode("utf-8", "surrogateescape")
+    except GitFailed as error:
+        way = "`git init`, `git add` and `git commit` make it one"
+        raise UserError(f"{project} is no checkout of a git repository with a commit ({error.why}); {way}") from error
+    return ProjectState(
+        head=CommitOid(head),
+        branch="a detached HEAD" if branch == "HEAD" else branch,
+        dirty=tuple(entry[3:] for entry in changed.split("\0") if entry),
+        tracked=tuple(filter(None, tracked.split("\0"))),
+    )
+
+
+def found(path: Path, project: Path) -> None:
+    """Make a lab at `path` from what is committed in the project: `best` starts at its HEAD, histories are shared.
+
+    Built beside and renamed: a lab is there whole or not at all.
+
+    Raises: UserError when something is in the way or the project cannot be read.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists already; `autoresearchd run` goes on with it, or move it away to begin anew")
+    state = project_state(project)
+    beside = path.with_name(f"{path.name}.new-{os.getpid()}")
+    try:
+        git_in(path.parent, "init", "--quiet", "--bare", "--template=", "--initial-branch=best", str(beside))
+        for key, value in CONFIG:
+            git(beside, "config", "--add", key, value)
+        source = f"{state.head}:{refs.BEST}"  # with protocol version 2 any commit may be asked for by name
+        _fetch(beside, project, source)
+        (beside / "autoresearchd").mkdir()
+        sync(beside)
+        beside.rename(path)
+    except (GitFailed, OSError) as error:
+        raise UserError(f"{path} cannot be made from {project}: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def fetch_branch(path: Path, project: Path, branch: str, ref: str) -> None:
+    """Copy a branch of the project to `ref` of the lab.
+
+    Raises: UserError when there is no such branch.
+    """
+    try:
+        oid = git_in(project, "rev-parse", "--verify", "--end-of-options", f"{branch}^{{commit}}").decode().strip()
+        _fetch(path, project, f"{oid}:{ref}")
+    except GitFailed as error:
+        raise UserError(f"{branch!r} is neither a file nor a branch of {project} ({error.why})") from error
+
+
+def _fetch(path: Path, project: Path, what: str) -> None:
+    quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--update-shallow")
+    git(path, "fetch", *quiet, "--upload-pack", "git -c safe.directory='*' upload-pack", str(_top(project)), what)
+
+
+def _top(project: Path) -> Path:
+    """The root of the checkout that a folder is in; absolute, so that it cannot be taken for an option or a remote."""
+    return Path(git_in(project, "rev-parse", "--show-toplevel").decode("utf-8", "surrogateescape").removesuffix("\n"))

@@ -1,0 +1,166 @@
+"""Opening git repositories so that nobody's configuration can change what happens, and running git the same way.
+
+User and machine configuration, hooks, signing and templates are out of play; every write is synced to the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import pygit2
+import structlog
+
+from autoresearchd.errors import UserError
+
+log = structlog.get_logger()
+NAME, EMAIL = "autoresearchd", "autoresearchd@localhost"
+GIT_SECONDS = 600.0
+SETTINGS = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.fsync=all",
+    "core.quotePath=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "protocol.version=2",
+    "safe.directory=*",  # whoever owns the project: its owner's configuration that says so is out of play
+)
+
+
+class GitFailed(Exception):
+    """A git command ended with an error; `why` is what it said, on one line."""
+
+    def __init__(self, command: str, why: str) -> None:
+        super().__init__(f"git {command}: {why}")
+        self.command, self.why = command, why
+
+
+def open_repository(path: Path) -> pygit2.Repository:
+    """Open the lab's repository, isolated from every configuration but its own, with fsync on.
+
+    libgit2 finds the other configurations by HOME when it is loaded and ignores later changes: hence the search paths.
+
+    Raises: UserError when there is none.
+    """
+    levels = pygit2.enums.ConfigLevel
+    for level in (levels.SYSTEM, levels.XDG, levels.GLOBAL):
+        pygit2.settings.search_path[level] = ""
+    # Without it a power cut leaves refs of zero bytes.
+    pygit2.settings.enable_fsync_gitdir(True)
+    try:
+        repo = pygit2.Repository(str(path), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
+    except pygit2.GitError as error:
+        raise UserError(f"{path} is no experiments.git ({error}); `autoresearchd init` makes one") from error
+    repo.set_ident(NAME, EMAIL)
+    return repo
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """What git cannot write (a full disk, no permission) is an OSError, whichever library says it."""
+    try:
+        yield
+    except (pygit2.GitError, GitFailed) as error:
+        raise OSError(f"git cannot write: {error}") from error
+
+
+def sync(folder: Path) -> None:
+    """Bring everything below a folder to the disk, names included; git's own plumbing leaves the names to luck.
+
+    Not `os.sync`: that would wait for every checkpoint that a training is writing just now.
+    """
+    for place, _, names in os.walk(folder):
+        for path in (*(Path(place, name) for name in names), Path(place)):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def signature(at: float) -> pygit2.Signature:
+    """Who the daemon is in commits, at a Unix time."""
+    return pygit2.Signature(NAME, EMAIL, int(at), 0)
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment of every git child: no GIT_* of the caller's, no configuration but the repository's own."""
+    kept = {"GIT_REFLOG_ACTION": "autoresearchd"} | {
+        key: value for key, value in os.environ.items() if key in ("PATH", "TMPDIR")
+    }
+    fixed = {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C.UTF-8",
+    }
+    return kept | fixed | more
+
+
+def git(path: Path, *arguments: str, given: bytes = b"", environment: dict[str, str] | None = None) -> bytes:
+    """The output of a git command in the bare repository at `path`, and in no repository around it.
+
+    Raises: GitFailed with the line that names the trouble; UserError where git is not installed.
+    """
+    return git_in(path, *arguments, given=given, environment={"GIT_DIR": ".", **(environment or {})})
+
+
+def git_in(folder: Path, *arguments: str, given: bytes = b"", environment: dict[str, str] | None = None) -> bytes:
+    """The output of a git command run in a folder, wherever its repository begins.
+
+    Raises: GitFailed with the line that names the trouble; UserError where git is not installed.
+    """
+    try:
+        done = subprocess.run(
+            _command(folder, *arguments),
+            input=given,
+            capture_output=True,
+            env=clean_environment(**(environment or {})),
+            timeout=GIT_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise UserError("git is not on PATH; install it, for example with `apt-get install git`") from error
+    if done.returncode:
+        raise GitFailed(" ".join(arguments[:2]), _said(done.stderr))
+    return done.stdout
+
+
+def raw_commits(path: Path, oids: Sequence[str]) -> Iterator[bytes]:
+    """The commit objects as git stores them, in the order asked; for thousands this is faster than one at a time.
+
+    Raises: GitFailed at the first that cannot be read.
+    """
+    with TemporaryFile() as wanted:
+        wanted.write("\n".join(oids).encode())
+        wanted.seek(0)
+        with subprocess.Popen(
+            _command(path, "cat-file", "--batch=%(objecttype) %(objectsize)", "--buffer"),
+            bufsize=2**20,
+            stdin=wanted,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=clean_environment(GIT_DIR="."),
+        ) as process:
+            assert process.stdout is not None
+            for oid in oids:
+                kind, _, size = process.stdout.readline().partition(b" ")
+                if kind != b"commit":
+                    raise GitFailed("cat-file", f"{oid} cannot be read")
+                yield process.stdout.read(int(size) + 1)
+
+
+def _command(folder: Path, *arguments: str) -> list[str]:
+    return ["git", *(part for setting in SETTINGS for part in ("-c", setting)), "-C", str(folder), *arguments]
+
+
+def _said(text: bytes) -> str:
+    """The line that names the trouble: git's first `error:` or `fatal:`, else the last line."""
+    lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
+    named = [line for line in lines if line.startswith(("error:", "fatal:"))]
+    return (named or lines[-1:] or ["no message"])[0][:300]

@@ -1,0 +1,217 @@
+"""Measurements, filed under the tree that was trained: refs/autoresearch/runs, a fan-out of folders, one commit a run.
+
+`ab/<the rest of the tree's oid>/<run>.json`. A filed run is never changed. One fan-out, not two: every folder on the
+way is one more object to sync for each run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pygit2
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pygit2.enums import FileMode as GitMode
+
+from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
+from autoresearchd.experiment import CurvePoint, Ending, Environment, Measurement, TreeOid
+from autoresearchd.ledger import refs
+from autoresearchd.ledger.repository import signature
+
+log = structlog.get_logger()
+FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 1.0
+
+
+class _Point(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    step: int
+    seconds: float
+    train_loss: float
+
+
+class _Filed(BaseModel):
+    """The shape of one run's JSON."""
+
+    model_config = ConfigDict(extra="ignore")
+    run: str
+    tree: str
+    seed: int
+    environment: str
+    device: str
+    ending: Ending
+    metrics: dict[str, float]
+    curve: tuple[_Point, ...]
+    started: float
+    train_seconds: float
+    wall_seconds: float
+    log_tail: str
+    why: str
+    audited: bool = False
+
+
+class Runs:
+    """The filed measurements of one repository; every call sees what other processes have filed."""
+
+    def __init__(self, repo: pygit2.Repository) -> None:
+        self._repo = repo
+        self._read: dict[str, tuple[Measurement, ...]] = {}
+        self._repeats: dict[str, tuple[str, dict[TreeOid, str]]] = {}
+
+    def record(self, measurement: Measurement) -> None:
+        """File a run; to file the same run again changes nothing.
+
+        Crash-safe: objects first, then one compare-and-swap; the next start sees the run whole or not at all.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                self._record(measurement, refs.read(self._repo, refs.RUNS))
+            except (StaleRef, RefLocked):
+                # Another process filed a run meanwhile: file this one on top of it.
+                if pause > LAST_PAUSE_SECONDS:
+                    raise
+                time.sleep(pause)
+                pause *= 1.5
+            else:
+                return
+
+    def of(self, tree: TreeOid) -> tuple[Measurement, ...]:
+        """Every run of exactly this tree, oldest first.
+
+        Raises: CorruptRecord for a file that this program did not write.
+        """
+        shelf, name = _parts(tree)
+        folder = _child(_child(self._root(), shelf), name)
+        return () if folder is None else self._measurements(tree, folder)
+
+    def repeated(self) -> Mapping[TreeOid, tuple[Measurement, ...]]:
+        """The runs of every tree that has more than one: what the run-to-run spread is measured from.
+
+        A tree with a damaged run is left out and said: it must not hide the others.
+        """
+        root = self._root()
+        found: dict[TreeOid, tuple[Measurement, ...]] = {}
+        for shelf in _subtrees(root):
+            for tree, oid in self._repeated_on(shelf).items():
+                folder = self._repo[oid]
+                assert isinstance(folder, pygit2.Tree)
+                try:
+                    found[tree] = self._measurements(tree, folder)
+                except CorruptRecord as error:
+                    log.error("runs_unreadable", tree=tree, why=str(error))  # noqa: TRY400 - said, not raised
+        return found
+
+    def _record(self, measurement: Measurement, head: str | None) -> None:
+        root = None if head is None else self._repo[head].peel(pygit2.Tree)
+        parts, name = _parts(measurement.tree), f"{measurement.run}.json"
+        chain: list[pygit2.Tree | None] = [root]
+        for part in parts:
+            chain.append(_child(chain[-1], part))
+        if chain[-1] is not None and name in chain[-1]:
+            return
+        child, mode = self._repo.create_blob(_dump(measurement)), GitMode.BLOB
+        for tree, part in zip(reversed(chain), (name, *reversed(parts)), strict=True):
+            builder = self._repo.TreeBuilder() if tree is None else self._repo.TreeBuilder(tree)
+            builder.insert(part, child, mode)
+            child, mode = builder.write(), GitMode.TREE
+        who = signature(measurement.started + measurement.wall_seconds)
+        message = f"Record run {measurement.run}\n"
+        commit = str(self._repo.create_commit(None, who, who, message, child, [head] if head else []))
+        if head is None:
+            refs.create(self._repo, refs.RUNS, commit, why="first run")
+        else:
+            refs.move(self._repo, refs.RUNS, commit, expected=head, why="run")
+
+    def _root(self) -> pygit2.Tree | None:
+        head = refs.read(self._repo, refs.RUNS)
+        return None if head is None else self._repo[head].peel(pygit2.Tree)
+
+    def _measurements(self, tree: TreeOid, folder: pygit2.Tree) -> tuple[Measurement, ...]:
+        """Cached by the folder's own oid: it changes whenever a run is added."""
+        key = str(folder.id)
+        if key not in self._read:
+            runs = [_load(tree, entry) for entry in folder if isinstance(entry, pygit2.Blob)]
+            self._read[key] = tuple(sorted(runs, key=lambda run: (run.started, run.run)))
+        return self._read[key]
+
+    def _repeated_on(self, shelf: pygit2.Tree) -> dict[TreeOid, str]:
+        """The folders of one of the 256 shelves that hold several runs; looked at again when the shelf has changed."""
+        name, oid = str(shelf.name), str(shelf.id)
+        known = self._repeats.get(name)
+        if known is None or known[0] != oid:
+            folders = {TreeOid(f"{name}{folder.name}"): folder for folder in _subtrees(shelf)}
+            known = oid, {tree: str(folder.id) for tree, folder in folders.items() if len(folder) > 1}
+            self._repeats[name] = known
+        return known[1]
+
+
+def _parts(tree: TreeOid) -> tuple[str, str]:
+    return tree[:2], tree[2:]
+
+
+def _child(tree: pygit2.Tree | None, name: str) -> pygit2.Tree | None:
+    if tree is None or name not in tree:
+        return None
+    entry = tree[name]
+    if not isinstance(entry, pygit2.Tree):
+        raise CorruptRecord(refs.RUNS, f"{name} is no folder")
+    return entry
+
+
+def _subtrees(tree: object) -> Iterator[pygit2.Tree]:
+    if isinstance(tree, pygit2.Tree):
+        yield from (entry for entry in tree if isinstance(entry, pygit2.Tree))
+
+
+def _dump(measurement: Measurement) -> bytes:
+    # A half of a surrogate pair, from a log or a metric's name, would never be read back.
+    return json.dumps(_plain(measurement), separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _plain(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "run": measurement.run,
+        "tree": measurement.tree,
+        "seed": measurement.seed,
+        "environment": measurement.environment,
+        "device": measurement.device,
+        "ending": measurement.ending.value,
+        "metrics": dict(measurement.metrics),
+        "curve": [asdict(point) for point in measurement.curve],
+        "started": measurement.started,
+        "train_seconds": measurement.train_seconds,
+        "wall_seconds": measurement.wall_seconds,
+        "log_tail": measurement.log_tail,
+        "why": measurement.why,
+        "audited": measurement.audited,
+    }
+
+
+def _load(tree: TreeOid, blob: pygit2.Blob) -> Measurement:
+    where = f"{refs.RUNS}:{tree}/{blob.name}"
+    try:
+        filed = _Filed.model_validate_json(blob.data)
+    except ValidationError as error:
+        raise CorruptRecord(where, error.errors(include_url=False)[0]["msg"]) from error
+    if filed.tree != tree:
+        raise CorruptRecord(where, "it is filed under another tree")
+    return Measurement(
+        run=filed.run,
+        tree=tree,
+        seed=filed.seed,
+        environment=Environment(filed.environment),
+        device=filed.device,
+        ending=filed.ending,
+        metrics=filed.metrics,
+        curve=tuple(CurvePoint(step=p.step, seconds=p.seconds, train_loss=p.train_loss) for p in filed.curve),
+        started=filed.started,
+        train_seconds=filed.train_seconds,
+        wall_seconds=filed.wall_seconds,
+        log_tail=filed.log_tail,
+        why=filed.why,
+        audited=filed.audited,
+    )

@@ -1,0 +1,149 @@
+"""A small lab on disk for the ledger's tests: a real project, a real experiments.git, real commits, no training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoresearchd.experiment import (
+    Concluded,
+    CurvePoint,
+    Edit,
+    Ending,
+    Environment,
+    Experiment,
+    Measurement,
+    Outcome,
+    Proposal,
+    TreeOid,
+    Verdict,
+)
+from autoresearchd.ledger import Ledger
+
+NOW = 1_700_000_000.0
+METRIC = "val_bpb"
+FILES = {
+    "train.py": "RATE = 0.1\nDEPTH = 4\n\n\n\n\n\n\nWIDTH = 8\n",
+    "data.py": "DATA = 1\n",
+    "README.md": "A project\n",
+}
+
+
+def git(folder: Path, *arguments: str, given: bytes | str = b"", **environment: str) -> str:
+    """What the stock git client says."""
+    return git_bytes(folder, *arguments, given=given, **environment).decode("utf-8", "surrogateescape")
+
+
+def git_bytes(folder: Path, *arguments: str, given: bytes | str = b"", **environment: str) -> bytes:
+    """What the stock git client says, byte by byte."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    clean |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"} | environment
+    settings = ("user.name=P", "user.email=p@localhost", "init.defaultBranch=main", "protocol.file.allow=always")
+    command = ["git", *(part for setting in settings for part in ("-c", setting)), "-C", str(folder), *arguments]
+    given = given.encode() if isinstance(given, str) else given
+    done = subprocess.run(command, check=False, input=given, capture_output=True, env=clean)
+    assert done.returncode == 0, f"git {' '.join(arguments)}: {done.stderr.decode('utf-8', 'replace')}"
+    return done.stdout
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Put files into a checkout and commit them."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "Write files")
+
+
+def project(folder: Path) -> Path:
+    """A project in git with a file that trains and two that do not."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q")
+    write(folder, FILES)
+    return folder
+
+
+def new_ledger(folder: Path) -> Ledger:
+    """A lab of a new project, nothing in it."""
+    return Ledger.init(folder / "experiments.git", project_path=project(folder / "project"))
+
+
+def with_baseline(ledger: Ledger) -> Concluded:
+    """Experiment 0000, measured and on best."""
+    opened = ledger.open_baseline(now=NOW)
+    ledger.record(measurement(opened.tree))
+    return ledger.conclude(opened, verdict(Outcome.BASELINE), metric=METRIC, now=NOW)
+
+
+def proposal(ledger: Ledger, text: str, *, path: str = "train.py", **fields: Any) -> Proposal:
+    """A change of one file of best to `text`."""
+    defaults: dict[str, Any] = {
+        "title": "Raise the rate",
+        "rationale": "It may help.",
+        "category": "rate",
+        "proposer": "space",
+        "edits": (Edit(path=path, content=text.encode()),),
+        "parent": ledger.best().commit,
+    }
+    return Proposal(**(defaults | fields))
+
+
+def opened(ledger: Ledger, text: str, **fields: Any) -> Experiment:
+    """An open experiment on best."""
+    return ledger.open_experiment(proposal(ledger, text, **fields), now=NOW)
+
+
+def kept(ledger: Ledger, text: str, **fields: Any) -> Concluded:
+    """An experiment that was measured and moved best."""
+    experiment = opened(ledger, text, **fields)
+    ledger.record(measurement(experiment.tree))
+    return ledger.conclude(experiment, verdict(Outcome.KEEP), metric=METRIC, now=NOW)
+
+
+def discarded(ledger: Ledger, text: str, **fields: Any) -> Concluded:
+    """An experiment that was not good enough."""
+    return ledger.conclude(opened(ledger, text, **fields), verdict(Outcome.DISCARD), metric=METRIC, now=NOW)
+
+
+def verdict(outcome: Outcome, **fields: Any) -> Verdict:
+    """A verdict with its evidence."""
+    defaults: dict[str, Any] = {"metric": 0.98, "baseline": 1.0, "runs": 1, "seeds": (1,), "why": "as measured"}
+    return Verdict(outcome=outcome, **(defaults | fields))
+
+
+def measurement(tree: TreeOid, seed: int = 0, **fields: Any) -> Measurement:
+    """A finished run of a tree."""
+    defaults: dict[str, Any] = {
+        "run": f"{tree}-{seed}",
+        "tree": tree,
+        "seed": seed,
+        "environment": Environment("cpu"),
+        "device": "cpu:0",
+        "ending": Ending.FINISHED,
+        "metrics": {METRIC: 0.98},
+        "curve": (CurvePoint(step=0, seconds=0.5, train_loss=5.0), CurvePoint(step=1, seconds=1.0, train_loss=4.0)),
+        "started": NOW + seed,
+        "train_seconds": 12.0,
+        "wall_seconds": 15.0,
+        "log_tail": "step 1 ✓",
+    }
+    return Measurement(**(defaults | fields))
+
+
+def fsck(path: Path) -> str:
+    """What `git fsck --strict` complains of; empty where all is well."""
+    said = git(path, "fsck", "--strict", "--no-dangling", "--full")
+    return "\n".join(line for line in said.splitlines() if not line.startswith("notice: HEAD"))
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    """Everything below a folder: mode, size, time of change and content."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        stat = path.lstat()
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found[path.relative_to(folder).as_posix()] = (stat.st_mode, stat.st_size, stat.st_mtime_ns, content)
+    return found
