@@ -1,0 +1,30 @@
+"""The judge: better, allowed, enough evidence, the noise, hopeless. Pure: values in, values out."""
+
+from autoresearchd.judge.accept import decide, decide_baseline
+from autoresearchd.judge.composite import composed, reference
+from autoresearchd.judge.contention import contended
+from autoresearchd.judge.curves import hopeless
+from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Side
+from autoresearchd.judge.edits import improper
+from autoresearchd.judge.metric import value
+from autoresearchd.judge.seeds import unselected_seed
+from autoresearchd.judge.spread import Spread, estimate
+
+__all__ = [
+    "Conclude",
+    "Decision",
+    "Measure",
+    "Rules",
+    "Side",
+    "Spread",
+    "composed",
+    "contended",
+    "decide",
+    "decide_baseline",
+    "estimate",
+    "hopeless",
+    "improper",
+    "reference",
+    "unselected_seed",
+    "value",
+]

@@ -1,0 +1,218 @@
+"""Sequential acceptance: conclude an experiment, or say which tree to measure next, with which seed.
+
+Values in, a decision out, the same in whatever order the runs arrived. The boundaries are group-sequential (see
+`bounds`), the p-values Student's t with the night's pooled spread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from autoresearchd.experiment import Lines, Measurement, Outcome, Verdict
+from autoresearchd.judge.bounds import bounds
+from autoresearchd.judge.constraints import broken, unchecked
+from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Side
+from autoresearchd.judge.evidence import Numbers, gather, noise_of, weigh, weigh_unselected
+from autoresearchd.judge.metric import by_seed, mean
+from autoresearchd.judge.plausible import implausible
+from autoresearchd.judge.seeds import SELECTING_SEED, next_seed
+from autoresearchd.judge.spread import Spread, estimate
+from autoresearchd.judge.verdicts import failure, verdict
+
+GAIN_PER_LINE = 1e-5
+"""The exchange rate: the share of the metric that a net added line has to earn. A fifth of what karpathy/autoresearch
+calls "probably not worth it" (0.001 of a metric near 1 for 20 lines)."""
+BEST_RUNS = 6
+"""So many runs of best are worth having before a candidate that nearly passes is discarded."""
+HONEST_RUNS = 3
+"""So many of them at least that best was not selected by."""
+DOUBT = 1.0
+"""A candidate nearly passes if it falls short by less than so many standard errors of best's value."""
+NEAR_MISS = 0.1
+"""What is given up although chance alone shows as much only so rarely is inconclusive: worth another try later."""
+FRESH_RUNS = 2
+"""A keep rests on so many runs of best that are as new as the candidate's own (or as many as it has repeats): what
+drifts in a night moves both."""
+RESERVED_RUNS = 1
+"""Runs of a winner that are made after it has won and decide nothing: its reported value is their mean, and they are
+the first that the next candidates are compared with and that best was not selected by."""
+
+
+def decide_baseline(*, runs: Sequence[Measurement], rules: Rules) -> Decision:
+    """Experiment 0000: run until its value and the spread over seeds are known. Gets finished runs only."""
+    numbers = by_seed(runs, rules.metric)
+    if len(numbers) < rules.baseline_runs:
+        return Measure(Side.CANDIDATE, _unused(runs))
+    spread = estimate([runs], metric=rules.metric)
+    why = f"{len(numbers)} runs, standard deviation {spread.std_dev:.3g}"
+    if silent := unchecked(rules.constraints, baseline_runs=runs):
+        why += f"; not reported, so its constraint binds nobody: {', '.join(silent)}"
+    found = verdict(Outcome.BASELINE, why, runs=runs, rules=rules)
+    error = spread.std_dev / math.sqrt(len(numbers)) if spread.degrees else None
+    return Conclude(replace(found, metric=_mean_of(numbers), std_error=error))
+
+
+def decide(
+    *,
+    best_runs: Sequence[Measurement],
+    candidate_runs: Sequence[Measurement],
+    baseline_runs: Sequence[Measurement],
+    rules: Rules,
+    spread: Spread,
+    lines: Lines,
+    category: str,
+) -> Decision:
+    """What to do about one experiment, from the runs of its parent and of itself in one environment.
+
+    Both hold failed runs as well: a seed with which best failed is not asked for again. `spread` is the night's. The
+    candidate's first run has seed 0; its repeats take the smallest seeds that neither tree has had, and best is
+    measured on the same ones.
+    """
+    if candidate_runs and (refused := _refused(candidate_runs, baseline_runs, rules)) is not None:
+        return Conclude(refused)
+    if not by_seed(best_runs, rules.metric):
+        return Measure(Side.BEST, _unused(best_runs))
+    if not candidate_runs:
+        return Measure(Side.CANDIDATE, SELECTING_SEED)
+    baseline_trees = {run.tree for run in baseline_runs}
+    numbers = gather(
+        best_runs=best_runs,
+        candidate_runs=candidate_runs,
+        metric=rules.metric,
+        best_is_baseline=any(run.tree in baseline_trees for run in best_runs),
+    )
+    noise = noise_of(best_runs, numbers.judged(candidate_runs), metric=rules.metric, spread=spread)
+    if not noise.degrees and len(numbers.best) < rules.baseline_runs:
+        return Measure(Side.BEST, _unused(best_runs))
+    tried = frozenset(run.seed for run in (*best_runs, *numbers.judged(candidate_runs)))
+    case = _Case(numbers=numbers, noise=noise, rules=rules, lines=lines, tried=tried, candidate=candidate_runs)
+    return _look(case)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """All that one look at an experiment rests on; both trees have a number."""
+
+    numbers: Numbers
+    noise: Spread
+    rules: Rules
+    lines: Lines
+    tried: frozenset[int]
+    """Seeds that either tree has had, the reserved ones aside."""
+    candidate: Sequence[Measurement]
+
+    @property
+    def simplifies(self) -> bool:
+        """Whether it is enough not to be worse: the tree got smaller, whatever the experiment calls itself."""
+        return self.lines.net < 0 and self.rules.min_delta > 0
+
+    @property
+    def margin(self) -> float:
+        """The gain that has to be exceeded beyond doubt."""
+        return -self.rules.min_delta if self.simplifies else 0.0
+
+    @property
+    def worth(self) -> float:
+        """The gain that is worth a commit of so many lines."""
+        price = GAIN_PER_LINE * max(0, self.lines.net) * abs(_mean_of(self.numbers.best))
+        return -math.inf if self.simplifies else max(self.rules.min_delta, price)
+
+    @property
+    def reserve(self) -> int:
+        """How many of the allowed runs are kept for the report."""
+        return min(RESERVED_RUNS, max(0, self.rules.max_repeats - 2))
+
+    @property
+    def looks(self) -> int:
+        return self.rules.max_repeats - self.reserve
+
+
+def _look(case: _Case) -> Decision:
+    evidence = weigh(case.numbers, direction=case.rules.direction, noise=case.noise)
+    look = min(evidence.runs, case.looks)
+    bound = bounds(1.0 - case.rules.confidence, case.looks)[look - 1]
+    excess = evidence.gain - case.margin
+    short = bound.discard_below * case.noise.std_dev - excess
+    if short > 0.0 or excess <= 0.0:
+        if _hangs_on_best(case, short):
+            return Measure(Side.BEST, _seed_for_best(case))
+        near = evidence.runs > 1 and evidence.p_value(case.margin) <= NEAR_MISS
+        return (
+            _conclude(case, Outcome.INCONCLUSIVE, "nearly") if near else _conclude(case, Outcome.DISCARD, "no better")
+        )
+    if evidence.gain + evidence.std_error < case.worth:
+        return _conclude(case, Outcome.DISCARD, f"less than the {case.worth:.3g} it has to gain")
+    if evidence.p_value(case.margin) <= bound.keep_level:
+        return _nearly_kept(case)
+    if evidence.runs >= case.looks:
+        return _conclude(case, Outcome.INCONCLUSIVE, "neither clearly better nor clearly not")
+    # Racing: the run that narrows the difference most is on the side that has fewer.
+    if evidence.best_runs < evidence.runs:
+        return Measure(Side.BEST, _seed_for_best(case))
+    return Measure(Side.CANDIDATE, next_seed(case.tried, block=case.numbers.block))
+
+
+def _hangs_on_best(case: _Case, short: float) -> bool:
+    """Whether best is so little known that its own luck may be what the candidate is short of.
+
+    A best that looks too good would have everything discarded at the first look and so never be measured again.
+    """
+    numbers = case.numbers
+    if len(numbers.best) >= BEST_RUNS and numbers.honest >= HONEST_RUNS:
+        return False
+    return short < DOUBT * case.noise.std_dev / math.sqrt(len(numbers.best))
+
+
+def _nearly_kept(case: _Case) -> Decision:
+    """Enough evidence in all; now best has to be as newly measured, and the winner's value to be found."""
+    numbers = case.numbers
+    if numbers.missing and len(numbers.fresh) < FRESH_RUNS:
+        return Measure(Side.BEST, numbers.missing[0])
+    repeats = weigh_unselected(replace(numbers, reserved={}), direction=case.rules.direction, noise=case.noise)
+    if repeats.gain < case.worth:
+        return _conclude(case, Outcome.DISCARD, f"less than the {case.worth:.3g} it has to gain")
+    if len(numbers.reserved) < case.reserve:
+        return Measure(Side.CANDIDATE, next_seed({run.seed for run in case.candidate}, block=numbers.block + 1))
+    if case.simplifies and repeats.gain <= 0:
+        lost = f"not worse by more than {case.rules.min_delta:.3g}"
+        return _conclude(case, Outcome.KEEP, f"{lost} and {-case.lines.net} lines smaller")
+    return _conclude(case, Outcome.KEEP, "better")
+
+
+def _seed_for_best(case: _Case) -> int:
+    """One that the candidate has had and best has not; else a new one."""
+    return case.numbers.missing[0] if case.numbers.missing else next_seed(case.tried, block=case.numbers.block)
+
+
+def _unused(runs: Sequence[Measurement]) -> int:
+    used = {run.seed for run in runs}
+    return next(seed for seed in range(len(used) + 1) if seed not in used)
+
+
+def _refused(runs: Sequence[Measurement], baseline_runs: Sequence[Measurement], rules: Rules) -> Verdict | None:
+    """The verdict on a candidate that failed or breaks a constraint, whatever its metric."""
+    if (failed := failure(runs, rules)) is not None:
+        return failed
+    why = broken(rules.constraints, runs=runs, baseline_runs=baseline_runs)
+    for run in runs:
+        why = why or implausible(run, baseline_runs=baseline_runs, train_seconds=rules.train_seconds)
+    return verdict(Outcome.REJECTED, why, runs=runs, rules=rules) if why else None
+
+
+def _conclude(case: _Case, outcome: Outcome, words: str) -> Conclude:
+    """The reported values come from runs that nothing was selected by; the confidence from all that are judged."""
+    evidence = weigh(case.numbers, direction=case.rules.direction, noise=case.noise)
+    reported = weigh_unselected(case.numbers, direction=case.rules.direction, noise=case.noise)
+    way = "better" if reported.gain >= 0 else "worse"
+    runs = f"{reported.runs} run{'s' if reported.runs > 1 else ''} against {reported.best_runs} of best"
+    why = f"{words}: {abs(reported.gain):.3g} {way} over {runs}, standard error {reported.std_error:.2g}"
+    confidence = 1.0 - evidence.p_value(case.margin) if case.noise.degrees else None
+    return Conclude(
+        verdict(outcome, why, runs=case.candidate, rules=case.rules, evidence=reported, confidence=confidence)
+    )
+
+
+def _mean_of(numbers: Mapping[int, float]) -> float:
+    return mean(list(numbers.values()))

@@ -1,0 +1,75 @@
+"""What the judge is asked with and what it answers: the rules of a program, and `Decision = Conclude | Measure`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from autoresearchd.experiment import Direction, Verdict
+from autoresearchd.program import Program
+from autoresearchd.yardstick import Constraint, Metric
+
+
+class Side(StrEnum):
+    """Which of the two trees is measured next."""
+
+    BEST = "best"
+    CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the program says about better, allowed and enough evidence."""
+
+    metric: str
+    direction: Direction = Direction.LOWER
+    min_delta: float = 0.0
+    """Smallest improvement worth a commit, in the metric's unit."""
+    confidence: float = 0.99
+    """Chance that a change which does nothing is refused, over all looks at it."""
+    max_repeats: int = 12
+    baseline_runs: int = 3
+    constraints: tuple[Constraint, ...] = ()
+    trust: str = ""
+    """What every verdict says about who measured."""
+    train_seconds: float | None = None
+    """The budget of a training; None where it is counted in steps, or unknown."""
+
+    @classmethod
+    def of(cls, program: Program) -> Rules:
+        """The part of program.toml that the judge follows."""
+        return cls(
+            metric=program.metric.compared,
+            direction=program.metric.direction,
+            min_delta=program.accept.min_delta,
+            confidence=program.accept.confidence,
+            max_repeats=program.accept.max_repeats,
+            baseline_runs=program.accept.baseline_runs,
+            constraints=program.constraint,
+            trust=_trust(program.metric),
+            train_seconds=None if program.train.cpu_steps else program.train.seconds,
+        )
+
+
+def _trust(metric: Metric) -> str:
+    if metric.evaluate is None:
+        return "self-reported"
+    return "partly self-reported" if metric.also else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """The evidence is enough."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One more run is needed: this side, with this seed."""
+
+    side: Side
+    seed: int
+
+
+Decision = Conclude | Measure

@@ -1,0 +1,60 @@
+"""How smoothly a training went, read from its curve: figures that a program may bound where a run does not say them.
+
+Both are in the unit of the training loss. They are as honest as the curve, which the training writes itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from autoresearchd.experiment import Ending, Measurement
+from autoresearchd.judge.metric import ABSURD, mean, value
+
+SPIKE, OSCILLATION = "loss_spike", "loss_oscillation"
+SMOOTHING = 5
+"""Points of the curve in one mean: the loss of a single batch is mostly luck."""
+FEWEST_POINTS = 4 * SMOOTHING
+"""A coarser curve says neither."""
+
+
+def reported(run: Measurement, name: str) -> float | None:
+    """A number that the run reported, else what its curve says under that name; None where neither does."""
+    said = value(run, name)
+    derive = {SPIKE: loss_spike, OSCILLATION: loss_oscillation}.get(name)
+    if said is not None or derive is None or run.ending is not Ending.FINISHED:
+        return said
+    return derive([_bounded(point.train_loss) for point in run.curve])
+
+
+def loss_spike(losses: Sequence[float]) -> float | None:
+    """The largest rise of the smoothed training loss above the lowest it had reached before; 0 where it only falls."""
+    if len(losses) < FEWEST_POINTS:
+        return None
+    lowest, largest = math.inf, 0.0
+    for level in _smoothed(losses):
+        lowest = min(lowest, level)
+        largest = max(largest, level - lowest)
+    return largest
+
+
+def loss_oscillation(losses: Sequence[float]) -> float | None:
+    """The root mean square of the loss around its own smoothed course, over the second half of the curve.
+
+    The first half is mostly the steep fall; batches alone give some, so it is to be bounded relative to the baseline.
+    """
+    if len(losses) < FEWEST_POINTS:
+        return None
+    away = [loss - level for loss, level in zip(losses[SMOOTHING // 2 :], _smoothed(losses), strict=False)]
+    half = away[len(away) // 2 :]
+    return math.sqrt(mean([distance * distance for distance in half]))
+
+
+def _bounded(loss: float) -> float:
+    """Squares and sums of what a training writes must not overflow."""
+    return max(-ABSURD, min(ABSURD, loss))
+
+
+def _smoothed(losses: Sequence[float]) -> list[float]:
+    """Means over SMOOTHING neighbouring points."""
+    return [mean(losses[first : first + SMOOTHING]) for first in range(len(losses) - SMOOTHING + 1)]

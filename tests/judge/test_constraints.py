@@ -1,0 +1,58 @@
+"""Bounds on the other numbers: absolute, or relative to what the baseline measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from autoresearchd.experiment import Outcome
+from autoresearchd.judge import Conclude, Rules
+from autoresearchd.judge.constraints import broken, unchecked
+from tests.judge.lab import judged, program, run
+
+BASE = [run("base", 0, 1.0, others={"peak_memory_mib": 1000.0, "tokens_per_second": 500.0})]
+
+
+def constraints(text: str) -> Rules:
+    return Rules.of(program(text))
+
+
+RELATIVE = '[[constraint]]\nmetric = "peak_memory_mib"\nmax = 1.1\nrelative_to = "baseline"'
+ABSOLUTE = '[[constraint]]\nmetric = "tokens_per_second"\nmin = 400'
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "holds"),
+    [
+        (RELATIVE, {"peak_memory_mib": 1100.0}, True),
+        (RELATIVE, {"peak_memory_mib": 1101.0}, False),
+        (ABSOLUTE, {"tokens_per_second": 400.0}, True),
+        (ABSOLUTE, {"tokens_per_second": 399.0}, False),
+        (RELATIVE, {}, False),
+    ],
+)
+def test_a_bound_holds_or_the_constraint_is_named(text: str, others: dict[str, float], holds: bool) -> None:
+    rules = constraints(text)
+    why = broken(rules.constraints, runs=[run("new", 0, 0.9, others=others)], baseline_runs=BASE)
+    assert (why == "") is holds
+    assert holds or rules.constraints[0].metric in why
+
+
+def test_the_mean_over_seeds_is_what_counts() -> None:
+    runs = [run("new", seed, 0.9, others={"tokens_per_second": speed}) for seed, speed in ((0, 390.0), (1, 420.0))]
+    assert broken(constraints(ABSOLUTE).constraints, runs=runs, baseline_runs=BASE) == ""
+
+
+def test_a_constraint_on_what_nobody_reports_binds_nobody_and_is_told_at_the_baseline() -> None:
+    rules, silent = constraints(RELATIVE), [run("base", 0, 1.0)]
+    assert broken(rules.constraints, runs=[run("new", 0, 0.9)], baseline_runs=silent) == ""
+    assert unchecked(rules.constraints, baseline_runs=silent) == ("peak_memory_mib",)
+    assert unchecked(rules.constraints, baseline_runs=BASE) == ()
+
+
+def test_a_good_metric_does_not_buy_a_broken_constraint() -> None:
+    candidate = [run("new", 0, 0.1, others={"peak_memory_mib": 5000.0})]
+    decision = judged(candidate, BASE, baseline=BASE, rules=constraints(RELATIVE))
+    assert isinstance(decision, Conclude)
+    assert decision.verdict.outcome is Outcome.REJECTED
+    assert "peak_memory_mib is 5000, at most 1100" in decision.verdict.why
+    assert "1.1 x the baseline's 1000" in decision.verdict.why
