@@ -1,0 +1,13 @@
+"""Trains trees and measures them: starts the target, holds it to its contract, gives Measurements.
+
+Knows nothing of git refs, nor of what is good.
+"""
+
+from __future__ import annotations
+
+from autoresearchd.run._protocol import Checkout, Executor
+from autoresearchd.run.device import discover, environment
+from autoresearchd.run.leftovers import reap_leftovers
+from autoresearchd.run.local import LocalExecutor
+
+__all__ = ["Checkout", "Executor", "LocalExecutor", "discover", "environment", "reap_leftovers"]

@@ -1,0 +1,192 @@
+"""The devices of this machine, and what must be equal for two runs to be compared. Starts no run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import Device, Environment
+from autoresearchd.program import Devices, Program
+from autoresearchd.run.target import visible_gpus
+
+logger = structlog.get_logger()
+QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits")
+QUERY_SECONDS = 20.0
+"""A GPU that wakes up takes its time."""
+MOST_FILES = 10_000
+"""Of a data folder without meta.json, the names and sizes of so many files identify it."""
+
+
+def discover(devices: Devices) -> tuple[Device, ...]:
+    """The slots to train on, as program.toml asks for them.
+
+    Raises: UserError naming a device that is not there.
+    """
+    if devices.use == "cpu":
+        return _cpus(range(devices.cpu_slots))
+    if devices.use == "auto":
+        return _gpus() or _cpus(range(devices.cpu_slots))
+    wants_gpu = any(name.startswith("cuda") for name in devices.use)
+    slots = max(cores(), devices.cpu_slots)
+    there = {device.name: device for device in (*(_gpus() if wants_gpu else ()), *_cpus(range(slots)))}
+    missing = [name for name in devices.use if name not in there]
+    if missing:
+        known = ", ".join(name for name in there if name.startswith(missing[0][:4])) or "none of its kind"
+        raise UserError(f"device {missing[0]} is not there (devices.use); this machine has: {known}")
+    return tuple(there[name] for name in dict.fromkeys(devices.use))
+
+
+def threads(devices: Devices, device: Device) -> int | None:
+    """Threads that a run on a device should use; None where the target may choose."""
+    if device.is_cuda:
+        return None
+    slots = devices.cpu_slots if isinstance(devices.use, str) else sum(name[:3] == "cpu" for name in devices.use)
+    return devices.cpu_threads or max(1, cores() // max(1, slots))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def environment(program: Program, device: Device, *, folder: Path, protected: Mapping[str, bytes]) -> Environment:
+    """A label and a hash, such as `h200/torch2.13.0/300s/9f3a2c1b`: one line, no spaces.
+
+    In the hash: the files that measure, the commands, the metric's definition, the identity of the data, and Python.
+    """
+    train, metric = program.train, program.metric
+    budget = f"{train.seconds:g}s"
+    if not device.is_cuda:
+        budget = f"{train.cpu_steps}steps" if train.cpu_steps else budget
+        budget += f"-{threads(program.devices, device)}t"
+    facts = {
+        "protected": {path: hashlib.sha256(content).hexdigest() for path, content in protected.items()},
+        "command": train.command,
+        "metric": [metric.name, metric.direction, metric.pattern, metric.evaluate]
+        + [also.model_dump(mode="json") for also in metric.also],
+        "data": [_identity(folder, train.data), _identity(folder, metric.data)],
+        "python": platform.python_version(),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    return Environment(f"{slug(device.model)}/torch{_torch()}/{budget}/{digest}")
+
+
+def slug(model: str) -> str:
+    """`NVIDIA H200` → `h200`, `Intel(R) Xeon(R) Gold 6330 CPU @ 2.00GHz` → `intel-xeon-gold-6330-2-00ghz`."""
+    text = re.sub(r"\((R|TM)\)|\b(NVIDIA|GeForce|CPU|Processor)\b", " ", model, flags=re.IGNORECASE)
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "device"
+
+
+def _torch() -> str:
+    try:
+        return importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return "-none"
+
+
+def _identity(folder: Path, data: str | None) -> str:
+    """What a data folder holds, without reading all of it."""
+    if data is None:
+        return "none"
+    path = folder / data
+    meta = path / "meta.json"
+    if meta.is_file():
+        return hashlib.sha256(meta.read_bytes()).hexdigest()
+    if path.is_file():
+        return f"file {path.stat().st_size}"
+    listing = "\n".join(_listing(path)) if path.is_dir() else "absent"
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _listing(path: Path) -> Iterator[str]:
+    count = 0
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            file = Path(folder, name)
+            yield f"{file.relative_to(path)} {file.lstat().st_size}"
+            count += 1
+            if count >= MOST_FILES:
+                return
+
+
+def _cpus(slots: Sequence[int]) -> tuple[Device, ...]:
+    model = _cpu_model()
+    return tuple(Device(name=f"cpu:{slot}", model=model, index=slot) for slot in slots)
+
+
+def _cpu_model() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        text = ""  # not everywhere; the architecture then has to do
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def _gpus() -> tuple[Device, ...]:
+    """Every CUDA device that we may see, numbered as a process sees them that shares our CUDA_VISIBLE_DEVICES."""
+    shown = visible_gpus(os.environ)
+    if shown == ():
+        return ()
+    listed = _ask_driver()
+    if listed is None or any(word.startswith("MIG-") for word in shown or ()):
+        return _ask_torch()
+    order = range(len(listed)) if shown is None else [_position(word, listed) for word in shown]
+    found = []
+    for number, position in enumerate(order):
+        if position is None:
+            break  # as CUDA does: what follows a device that is not there is not seen
+        _, _, memory, model = listed[position]
+        size = float(memory) if re.fullmatch(r"\d+(\.\d+)?", memory) else None
+        found.append(Device(name=f"cuda:{number}", model=model, memory_mib=size, index=number))
+    return tuple(found)
+
+
+def _position(word: str, listed: Sequence[tuple[str, str, str, str]]) -> int | None:
+    rows = enumerate(listed)
+    return next(
+        (at for at, (index, uuid, _, _) in rows if word == index or (not word.isdigit() and uuid.startswith(word))),
+        None,
+    )
+
+
+def _ask_driver() -> list[tuple[str, str, str, str]] | None:
+    """Index, uuid, memory and name of each GPU; None when nvidia-smi is not there or fails."""
+    try:
+        done = subprocess.run(QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("nvidia_smi_failed", why=str(error))
+        return None
+    rows = []
+    for line in done.stdout.splitlines():
+        parts = [part.strip() for part in line.split(",", 3)]
+        if len(parts) == 4:
+            rows.append((parts[0], parts[1], parts[2], parts[3]))
+    return rows
+
+
+def _ask_torch() -> tuple[Device, ...]:
+    if not Path("/dev/nvidiactl").exists() or importlib.util.find_spec("torch") is None:
+        return ()  # without the driver there is no use in the seconds that importing torch takes
+    import torch
+
+    found = []
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        size = properties.total_memory / 2**20
+        found.append(Device(name=f"cuda:{number}", model=properties.name, memory_mib=size, index=number))
+    return tuple(found)

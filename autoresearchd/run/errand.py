@@ -1,0 +1,171 @@
+"""One command in a throw-away checkout, in a process of its own: `python -m autoresearchd.run.errand`, order on stdin.
+
+It runs as a training does - same sandbox, same bounds; the answer on stdout says how it ended and what it changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearchd.experiment import Device, Direction, Ending, Environment, Measurement, RunSpec, TreeOid
+from autoresearchd.program import Program, Train
+from autoresearchd.run import proc
+from autoresearchd.run.folders import open_untrusted, remove
+from autoresearchd.run.process import Ward
+from autoresearchd.run.sandbox import choose
+from autoresearchd.run.trial import Bench, Trial
+from autoresearchd.yardstick import Metric
+
+DONE = "autoresearch-errand"
+"""The line that tells a command which ended well: `autoresearch-errand: 1`."""
+DIGEST, VARIABLES = ".autoresearch-digest.md", ".autoresearch-environment"
+CHECK = f'"$@" && echo "{DONE}: 1"'
+WORK = (
+    f'cp -R . "$AUTORESEARCH_OUT/work" && . "$PWD/{VARIABLES}" && export AUTORESEARCH_DIGEST="$PWD/{DIGEST}" && '
+    f'cd "$AUTORESEARCH_OUT/work" && "$@" && echo "{DONE}: 1"'
+)
+MOST_FILE, MOST_FILES, MOST_BYTES = 2**20, 10_000, 8 * 2**20
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be done."""
+
+    program: Program
+    folder: Path
+    """Where program.toml lies."""
+    work: Path
+    """Where this errand may make folders; nobody else's."""
+    tree: Path
+    """The checkout to work on; it is copied."""
+    command: str
+    seconds: float
+    edits: bool
+    """Whether what it changes is wanted."""
+
+
+def main() -> int:
+    """Read an order, run it, write the answer."""
+    found = json.loads(sys.stdin.buffer.read())
+    order = Order(
+        program=Program.model_validate_json(found["program"]),
+        folder=Path(found["folder"]),
+        work=Path(found["work"]),
+        tree=Path(found["tree"]),
+        command=found["command"],
+        seconds=found["seconds"],
+        edits=found["edits"],
+    )
+    sys.stdout.write(json.dumps(run(order)))
+    return 0
+
+
+def run(order: Order) -> dict[str, Any]:
+    """`why` it ended badly (empty where it did not), and the changed `files` in base64; None for one that is gone."""
+    proc.adopt_orphans()
+    program, epoll = _program(order), select.epoll()
+    file_bytes = proc.file_bound(program.sandbox.output_mib * 2**20)
+    bench = Bench(
+        program=program,
+        folder=order.folder,
+        work=order.work,
+        cache=order.work / "cache",
+        checkout=lambda _, folder: _copy(order.tree, folder),
+        ward=Ward(epoll=epoll, file_bytes=file_bytes),
+        sandbox=choose(program.sandbox.mode),
+    )
+    spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="cpu:0"), environment=Environment(""))
+    trial = Trial(bench, spec)
+    try:
+        measurement = _ended(trial, epoll)
+        if measurement.ending is not Ending.FINISHED:
+            return {"why": f"{measurement.why}\n{measurement.log_tail[-4000:]}", "files": {}}
+        out = order.work / spec.run / "train" / "out" / "work"
+        return {"why": "", "files": dict(_changed(order, out)) if order.edits else {}}
+    finally:
+        for path in trial.release():
+            remove(path)
+
+
+def _program(order: Order) -> Program:
+    """The program with the command in the place of its training; one step is enough for a dry run."""
+    script = WORK if order.edits else CHECK
+    argv = ["sh", "-c", script, "sh", *shlex.split(order.command)]
+    train = Train(
+        command=shlex.join(argv),
+        seconds=order.program.train.seconds,
+        cpu_steps=1,
+        deadline_seconds=order.seconds,
+        data=order.program.train.data,
+    )
+    metric = Metric(name="errand", direction=Direction.HIGHER, pattern=rf"^{DONE}: (\S+)$")
+    return order.program.model_copy(update={"train": train, "metric": metric, "constraint": ()})
+
+
+def _ended(trial: Trial, epoll: select.epoll) -> Measurement:
+    daemon = os.getppid()
+    while True:
+        measurement = trial.step(time.time())
+        if measurement is not None:
+            return measurement
+        if os.getppid() != daemon:
+            sys.exit("the daemon is gone")  # and takes what runs here with it
+        epoll.poll(POLL_SECONDS)
+
+
+def _copy(tree: Path, folder: Path) -> None:
+    shutil.copytree(tree, folder, symlinks=True, dirs_exist_ok=True)
+
+
+def _changed(order: Order, out: Path) -> Iterator[tuple[str, str | None]]:
+    """The editable regular files that differ; whatever else was left there is nobody's business."""
+    before, after, size = set(_paths(order, order.tree)), set(_paths(order, out)), 0
+    for path in sorted(before | after):
+        if path not in after:
+            yield path, None
+            continue
+        content = _read(out / path)
+        if path in before and content == (order.tree / path).read_bytes():
+            continue
+        size += len(content)
+        if size > MOST_BYTES:
+            return
+        yield path, base64.b64encode(content).decode("ascii")
+
+
+def _paths(order: Order, root: Path) -> Iterator[str]:
+    """Editable plain files below a folder; links are not followed."""
+    waiting, count = [root], 0
+    while waiting:
+        for entry in sorted(waiting.pop().iterdir()):
+            count += 1
+            if count > MOST_FILES:
+                return
+            path = str(entry.relative_to(root))
+            if entry.is_symlink() or path in (DIGEST, VARIABLES, ".git"):
+                continue
+            if entry.is_dir():
+                waiting.append(entry)
+            elif entry.is_file() and entry.stat().st_size <= MOST_FILE and order.program.may_edit(path):
+                yield path
+
+
+def _read(path: Path) -> bytes:
+    with os.fdopen(open_untrusted(path), "rb") as file:
+        return file.read(MOST_FILE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The folders of a run: made, read with care, deleted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import shutil
+import stat
+import threading
+from pathlib import Path
+
+import structlog
+
+logger = structlog.get_logger()
+
+
+def fresh(folder: Path) -> Path:
+    """Make an empty folder.
+
+    Raises: OSError, also when it is there already.
+    """
+    folder.mkdir(parents=True)
+    return folder
+
+
+def open_untrusted(path: Path | str, *, folder: int | None = None) -> int:
+    """A descriptor to read a regular file that somebody else wrote; follows no link, is stopped by no FIFO.
+
+    Raises: OSError when it is not there or something else.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return file
+
+
+def warm_cache(caches: Path, tree: str, kind: str, home: Path) -> Path:
+    """The folder for compiled kernels: kept for the first tree of a lab, its baseline; a copy in `home` for all others.
+
+    A shared one would let one experiment put kernels of its own into the runs of another, or of best.
+    """
+    caches.mkdir(parents=True, exist_ok=True)
+    note, kept = caches / "baseline-tree", caches / kind
+    if not note.exists():
+        note.write_text(tree, "ascii")
+    if note.read_text("ascii") == tree:
+        kept.mkdir(exist_ok=True)
+        return kept
+    own = home / "cache"
+    if kept.is_dir() and not own.exists():
+        shutil.copytree(kept, own, symlinks=True)
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+class Disposal:
+    """Deletes in a thread of its own: some file systems take milliseconds a folder, and outputs may be large.
+
+    If we are killed before it is through, `reap_leftovers` does the rest at the next start.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="disposal", daemon=True)
+        self._thread.start()
+
+    def put(self, *paths: Path) -> None:
+        """Have these deleted, soon and in this order."""
+        for path in paths:
+            self._waiting.put(path)
+
+    def close(self, seconds: float) -> None:
+        """Wait until all is deleted, but not longer."""
+        self._waiting.put(None)
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            logger.warning("disposal_unfinished", seconds=seconds)
+
+    def _work(self) -> None:
+        while (path := self._waiting.get()) is not None:
+            remove(path)
+
+
+def remove(folder: Path) -> None:
+    """Delete what a run left, whatever it did to its permissions; what stays is said, and tried again at next start."""
+    try:
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
+    except PermissionError:
+        _remove_locked(folder)
+    except OSError as error:
+        logger.warning("leftover", folder=str(folder), why=str(error))
+
+
+def _remove_locked(folder: Path) -> None:
+    try:
+        _unlock(folder)
+        shutil.rmtree(folder)
+    except OSError as error:
+        logger.warning("leftover", folder=str(folder), why=str(error))
+
+
+def _unlock(folder: Path) -> None:
+    folder.chmod(stat.S_IRWXU)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if not path.is_symlink():
+                path.chmod(stat.S_IRWXU)

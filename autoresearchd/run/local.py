@@ -1,0 +1,160 @@
+"""The local executor: every device of this machine trains in a process group of its own, and nothing here waits.
+
+Knows nothing of git refs, nor of what is good. `fileno` wakes the owner at once when a process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from autoresearchd.experiment import Measurement, Progress, RunSpec
+from autoresearchd.program import Program
+from autoresearchd.run import proc
+from autoresearchd.run._protocol import Checkout
+from autoresearchd.run.folders import Disposal
+from autoresearchd.run.process import GRACE_SECONDS, Ward
+from autoresearchd.run.sandbox import broken, choose
+from autoresearchd.run.trial import Bench, Trial
+
+logger = structlog.get_logger()
+KILL_SECONDS = 2.0
+CLOSE_SECONDS = 5.0
+
+
+class LocalExecutor:
+    """Satisfies `Executor`. One thread owns it."""
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        folder: Path,
+        work: Path,
+        checkout: Checkout,
+        most_bytes: int | None = None,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        """`folder` is where program.toml lies, `work` holds checkouts and outputs of live runs.
+
+        `most_bytes` bounds what one run writes (default: sandbox.output_mib), `grace` is the seconds between SIGTERM
+        and SIGKILL.
+        Raises: OSError when the folders cannot be made, UserError when the sandbox that is asked for does not work.
+        """
+        sandbox = choose(program.sandbox.mode)
+        passed_over = broken("bubblewrap") if sandbox == "landlock" else None
+        (logger.warning if sandbox == "none" else logger.info)(
+            "sandbox_chosen", mode=sandbox, no_bubblewrap=passed_over
+        )
+        most_bytes = most_bytes or program.sandbox.output_mib * 2**20
+        work = work.absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        proc.adopt_orphans()
+        self.sandbox = sandbox
+        """What runs are kept in, as `sandbox.choose` found it."""
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._bell, select.EPOLLIN)
+        self._bench = Bench(
+            program=program,
+            folder=folder.resolve(),
+            work=work,
+            cache=work.parent / "cache",
+            checkout=checkout,
+            ward=Ward(epoll=self._epoll, file_bytes=proc.file_bound(most_bytes), grace=grace),
+            sandbox=sandbox,
+        )
+        self._live: dict[str, Trial] = {}
+        self._dying: list[Trial] = []
+        self._disposal = Disposal()
+
+    def start(self, spec: RunSpec) -> None:
+        """Begin a run; it counts as live until `poll` has returned its Measurement.
+
+        Raises: OSError when this machine cannot (a full disk, no more processes); nothing is left behind then.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", spec.run):
+            raise ValueError(f"{spec.run!r} is no name for a run")
+        trial = Trial(self._bench, spec)
+        self._live[spec.run] = trial
+        if trial.is_settled:
+            os.eventfd_write(self._bell, 1)
+
+    def poll(self, now: float) -> Sequence[Measurement]:
+        """The runs that ended since the last call, reaped; enforces deadlines by `now` (Unix time).
+
+        A run that this machine failed (a full disk before its evaluation) gives no Measurement: it is no longer live.
+        """
+        self._silence()
+        self._bury(now)
+        ended = []
+        for run, trial in tuple(self._live.items()):
+            try:
+                measurement = trial.step(now)
+            except OSError as error:
+                logger.exception("run_lost", run=run, why=str(error))
+                self._drop(run, now)
+                continue
+            if measurement is not None:
+                del self._live[run]
+                self._disposal.put(*trial.release())
+                ended.append(measurement)
+        return ended
+
+    def progress(self) -> Sequence[Progress]:
+        """How far each live run is."""
+        return [trial.progress() for trial in self._live.values()]
+
+    def kill(self, run: str) -> None:
+        """End a live run; it yields no Measurement. Waits for its end KILL_SECONDS at the most; later `poll` does."""
+        if run in self._live:
+            self._drop(run, time.time())
+            self._wait(KILL_SECONDS)
+
+    def fileno(self) -> int:
+        """Becomes readable when a process of a run has ended."""
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Kill what is live and free everything; waits CLOSE_SECONDS at the most for processes and files each."""
+        for run in tuple(self._live):
+            self._drop(run, time.time())
+        self._wait(CLOSE_SECONDS)
+        for trial in self._dying:
+            logger.error("run_stuck", run=trial.spec.run)
+            self._disposal.put(*trial.release())
+        self._dying.clear()
+        if not self._epoll.closed:
+            self._disposal.close(CLOSE_SECONDS)
+            self._epoll.close()
+            os.close(self._bell)
+
+    def _drop(self, run: str, now: float) -> None:
+        trial = self._live.pop(run)
+        trial.kill(now)
+        self._dying.append(trial)
+
+    def _bury(self, now: float) -> None:
+        for trial in tuple(self._dying):
+            if trial.is_dead(now):
+                self._dying.remove(trial)
+                self._disposal.put(*trial.release())
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        self._bury(time.time())
+        while self._dying and (rest := until - time.monotonic()) > 0:
+            self._epoll.poll(min(rest, 0.1))
+            self._bury(time.time())
+
+    def _silence(self) -> None:
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            return

@@ -1,0 +1,149 @@
+"""What the kernel tells of processes, and bounds for them: whose children they are, which run marked them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+FIRST_TO_GO = "500"
+"""Of 1000, added to the kernel's own opinion of whom to kill for memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """The part of /proc/PID/stat that tells one process from another."""
+
+    parent: int
+    session: int
+    started: int
+    """Clock ticks since boot: with the number, unique until the next boot."""
+    zombie: bool
+
+
+def stat(pid: int) -> Stat | None:
+    """A process as it is now; None when there is none of that number."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold anything
+    return Stat(parent=int(fields[1]), session=int(fields[3]), started=int(fields[19]), zombie=fields[0] in "ZX")
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of the environment that a process was started with; None if it has none, or may not be asked."""
+    try:
+        block = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None  # gone, or of another user: in neither case ours
+    prefix = f"{name}=".encode()
+    found = next((entry for entry in block.split(b"\0") if entry.startswith(prefix)), None)
+    return None if found is None else os.fsdecode(found[len(prefix) :])
+
+
+def everybody() -> Iterator[int]:
+    """The numbers of all processes."""
+    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def children() -> list[int]:
+    """Our direct children, adopted orphans and zombies among them."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []  # the common case costs one call
+    me = os.getpid()
+    return [pid for pid in everybody() if (found := stat(pid)) is not None and found.parent == me]
+
+
+def adopt_orphans() -> None:
+    """Make processes whose parents end children of ours, so that none escapes by a double fork.
+
+    Raises: OSError where the kernel refuses.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def confine(pid: int, file_bytes: int) -> None:
+    """Bound the size of each file that a fresh child and its children write; no core dumps.
+
+    Where memory runs out, the kernel is to take them before it takes the daemon.
+    """
+    try:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        Path(f"/proc/{pid}/oom_score_adj").write_text(FIRST_TO_GO, "ascii")
+    except (ProcessLookupError, FileNotFoundError):
+        return  # it has ended already
+
+
+def is_confined(pid: int, file_bytes: int) -> bool:
+    """Whether a process descends from one that `confine` bounded: children inherit the bound and cannot raise it."""
+    try:
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return hard != resource.RLIM_INFINITY and hard <= file_bytes
+
+
+def file_bound(wanted: int) -> int:
+    """The bound to give to `confine`: below our own, so that it tells descendants of runs from our other children."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard - 1)
+
+
+def written(folder: Path, *, most_bytes: int, most_files: int) -> str:
+    """Which of the two bounds the files below a folder break, as a sentence; empty if none. Follows no links."""
+    size, count, waiting = 0, 0, [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    size += 512 * entry.stat(follow_symlinks=False).st_blocks
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    if size > most_bytes:
+                        return too_much(most_bytes)
+                    if count > most_files:
+                        return f"wrote more than {most_files} files"
+        except OSError as error:
+            # The target moves and locks its files while we look; what cannot be read now is looked at next time.
+            if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ESTALE, errno.ELOOP):
+                raise
+    return ""
+
+
+def too_much(most_bytes: int) -> str:
+    """The sentence for a run that floods the disk."""
+    return f"wrote more than {most_bytes / 2**20:.0f} MiB"
+
+
+def oom_kills() -> int:
+    """How many processes the kernel killed for memory since boot; 0 if it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text("ascii").splitlines()
+    except OSError:
+        return 0  # a container without it: then a SIGKILL stays a plain crash
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def boot() -> str:
+    """The name of this boot: process numbers mean something within it only."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def note(pid: int, folder: Path) -> None:
+    """For the next start, should this daemon be killed: which process, of which boot."""
+    found = stat(pid)
+    if found is not None:
+        (folder / "pid").write_text(f"{pid} {found.started} {boot()}", "ascii")

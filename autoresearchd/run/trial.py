@@ -1,0 +1,348 @@
+"""One run from its checkout to its Measurement: check, train, evaluate; each a process, stepped and never waited for.
+
+The evaluation gets a checkout of its own, so that nothing which the training did to its files can reach it.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearchd.experiment import Ending, Measurement, Progress, RunSpec
+from autoresearchd.limits import Mode
+from autoresearchd.program import Program
+from autoresearchd.run import nodes, proc, target
+from autoresearchd.run._protocol import Checkout
+from autoresearchd.run.bounds import Bounds
+from autoresearchd.run.curve import Curve
+from autoresearchd.run.device import threads
+from autoresearchd.run.folders import fresh, remove, warm_cache
+from autoresearchd.run.log import Log, one_line
+from autoresearchd.run.phase import Phase, order
+from autoresearchd.run.process import Process, Ward
+from autoresearchd.run.sandbox import Box, wrap
+
+TEMPORARY_PREFIX = "autoresearch-"
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+"""Errors that say nothing about the tree; all others are what the target made of its folder, or no program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What every run of one executor works with. Paths are absolute."""
+
+    program: Program
+    folder: Path
+    """Where program.toml lies."""
+    work: Path
+    cache: Path
+    checkout: Checkout
+    ward: Ward
+    sandbox: Mode = "none"
+    """As `sandbox.choose` found it."""
+
+
+class Trial:
+    """A live run."""
+
+    def __init__(self, bench: Bench, spec: RunSpec) -> None:
+        """Check the tree out and start its first command.
+
+        Raises: OSError when this machine cannot; nothing is left behind then.
+        """
+        self.spec, self._bench = spec, bench
+        self.started, self._begun = time.time(), time.monotonic()
+        self._folder = bench.work / spec.run
+        self._secret = secrets.token_hex(6)  # in names that the training could not have taken
+        self._links: list[Path] = []
+        self._process: Process | None = None
+        self._failed: tuple[Ending, str] | None = None
+        self._metrics: Mapping[str, float] = {}
+        self._audit: float | None = None
+        self._judged_wall: float | None = None  # without the audit, which is no part of what is judged
+        self._log = Log()
+        self._train_log: Log | None = None
+        self._train_begun, self._train_wall = self._begun, 0.0
+        self._curve = Curve(self._out(Phase.TRAIN) / target.CURVE_FILE)
+        self._folder.mkdir(parents=True)
+        try:
+            bench.checkout(spec.tree, fresh(self._code(Phase.TRAIN)))
+            self._begin(Phase.CHECK if bench.program.train.check else Phase.TRAIN)
+        except BaseException:
+            for path in self.release():
+                remove(path)
+            raise
+
+    @property
+    def is_settled(self) -> bool:
+        """There is a Measurement to be had without any process: the command could not be started."""
+        return self._failed is not None
+
+    def step(self, now: float) -> Measurement | None:
+        """Go on as far as it goes without waiting; the Measurement once all is over.
+
+        Raises: OSError when this machine fails, which says nothing about the tree.
+        """
+        try:
+            return self._step(now)
+        except OSError as error:
+            if error.errno in _MACHINE:
+                raise
+            return self._measurement(self._blame, self._say(f"its folder is unusable: {error.strerror}"))
+
+    def _step(self, now: float) -> Measurement | None:
+        while self._failed is None:
+            assert self._process is not None
+            if now >= self._deadline:
+                self._process.time_out(now)
+            exit = self._process.step(now)
+            if exit is None:
+                return None
+            if (done := self._ended(exit)) is not None:
+                return done
+        return self._measurement(*self._failed)
+
+    def progress(self) -> Progress:
+        """How far it is, from what it wrote so far."""
+        self._curve.read()
+        points, last = self._curve.points(), self._curve.last
+        train = self._bench.program.train
+        phase = "evaluating" if self._phase.measures else "starting"
+        if self._phase is Phase.TRAIN and (last is not None or not self._log.silent):
+            phase = "training"
+        fraction = None
+        if last is not None:
+            by_steps = train.cpu_steps is not None and not self.spec.device.is_cuda
+            fraction = min(
+                1.0, last.step / train.cpu_steps if by_steps and train.cpu_steps else last.seconds / train.seconds
+            )
+        return Progress(
+            spec=self.spec,
+            started=self.started,
+            step=last.step if last else 0,
+            train_seconds=last.seconds if last else 0.0,
+            fraction=fraction,
+            curve=points,
+            phase=phase,
+        )
+
+    def kill(self, now: float) -> None:
+        """SIGKILL for all of it; `is_dead` tells when it has worked."""
+        if self._process is not None:
+            self._process.kill(now)
+
+    def is_dead(self, now: float) -> bool:
+        """After `kill`: whether nothing of it is left, or it is stuck for good."""
+        return self._process is None or self._process.step(now) is not None
+
+    def release(self) -> tuple[Path, ...]:
+        """Free what it holds; the paths that are to be deleted then."""
+        if self._process is not None:
+            self._process.close()
+        return (*self._links, self._folder)
+
+    def _begin(self, phase: Phase) -> None:
+        self._phase, wanted = phase, order(self._bench.program, phase)
+        pattern = self._bench.program.metric.pattern if phase is Phase.TRAIN else None
+        self._log = Log(pattern, private=f"{self._folder}{os.sep}")
+        if phase is Phase.TRAIN:
+            self._train_begun = time.monotonic()
+        self._deadline, self._seconds = time.time() + wanted.seconds, wanted.seconds
+        try:
+            self._process = self._spawn(wanted.words, self._place(phase, wanted.data))
+        except OSError as error:
+            if error.errno in _MACHINE:
+                raise
+            why = f"{wanted.words[0]} cannot be started: {os.strerror(error.errno or 0)}"
+            self._failed = self._blame, self._say(why)
+            return
+        proc.note(self._process.pid, self._folder)
+
+    def _spawn(self, words: tuple[str, ...], place: target.Place) -> Process:
+        bench, spec = self._bench, self.spec
+        environment = target.variables(
+            bench.program,
+            spec,
+            place,
+            work=bench.work,
+            threads=threads(bench.program.devices, spec.device),
+            inherited=os.environ,
+        )
+        if bench.sandbox != "none":
+            environment = dict(nodes.by_name(spec.device, environment))
+        return Process(
+            bench.ward,
+            spec.run,
+            wrap(bench.sandbox, target.argv(words), self._box(place, environment)),
+            environment,
+            bounds=Bounds(bench.program.sandbox, cuda=spec.device.is_cuda),
+            folder=self._folder,
+            cwd=place.code,
+            log=self._log,
+        )
+
+    def _box(self, place: target.Place, environment: Mapping[str, str]) -> Box:
+        """Code, data and weights to read, the output and the cache to write."""
+        bench = self._bench
+        more = (bench.folder / Path(text).expanduser() for text in bench.program.sandbox.readable)
+        there = (place.code, place.data, place.model, *more)
+        return Box(
+            cwd=place.code,
+            readable=tuple(path for path in there if path is not None),
+            writable=(place.out, place.cache),
+            links={place.temporary: place.temporary.readlink()},
+            hidden=(bench.folder, (bench.folder / bench.program.program.project).resolve(), bench.work.parent),
+            nodes=nodes.nodes(environment["CUDA_VISIBLE_DEVICES"]) if self.spec.device.is_cuda else (),
+        )
+
+    def _place(self, phase: Phase, data: str | None) -> target.Place:
+        out, kind = self._out(phase), "evaluate" if phase.measures else "train"
+        cache = warm_cache(self._bench.cache, self.spec.tree, kind, self._home(phase))
+        # Sockets in TMPDIR (workers of a data loader) bear 107 characters of path: a short link leads to ours.
+        link = Path(tempfile.gettempdir()) / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}"
+        link.symlink_to(fresh(out / "tmp"))
+        self._links.append(link)
+        return target.Place(
+            code=self._code(phase if phase.measures else Phase.TRAIN),
+            out=out,
+            temporary=link,
+            cache=cache,
+            data=None if data is None else (self._bench.folder / data).resolve(),
+            model=self._out(Phase.TRAIN) if phase.measures else None,
+        )
+
+    def _ended(self, exit: target.Exit) -> Measurement | None:
+        """A command is over: the next one, or the Measurement."""
+        self._process = None
+        if self._phase is Phase.TRAIN:
+            self._train_wall = time.monotonic() - self._train_begun
+            self._train_log = self._log
+            self._curve.read_all()
+        failed = target.failure(exit, self._log)
+        if failed is not None:
+            ending, why = self._worded(exit, *failed)
+            return self._measurement(Ending.FINISHED if self._phase is Phase.AUDIT else ending, why)
+        if self._phase is Phase.CHECK:
+            self._begin(Phase.TRAIN)
+            return None
+        if self._phase is Phase.AUDIT:
+            return self._audited()
+        if self._phase is Phase.EVALUATE:
+            done = self._evaluated()
+            if done.ending is not Ending.FINISHED or not self.spec.audit or self._bench.program.metric.audit is None:
+                return done
+            self._judged_wall = done.wall_seconds
+            self._evaluate(Phase.AUDIT)
+            return None
+        why = self._trained()
+        if self._bench.program.metric.evaluate is None:
+            return self._numbered(why)
+        self._evaluate(Phase.EVALUATE)
+        return None
+
+    def _evaluate(self, phase: Phase) -> None:
+        self._phase = phase
+        self._bench.checkout(self.spec.tree, fresh(self._code(phase)))
+        self._begin(phase)
+
+    def _worded(self, exit: target.Exit, ending: Ending, why: str) -> tuple[Ending, str]:
+        if ending is Ending.TIMEOUT:
+            why = f"still running after {self._seconds:g} s"
+        elif self._phase.measures and exit.code == target.EXIT_TAMPERED:
+            ending = Ending.TAMPERED
+        elif self._phase is Phase.TRAIN and ending is Ending.CRASH and self._curve.diverged:
+            ending = Ending.UNSTABLE
+        elif self._phase is Phase.CHECK:
+            ending = Ending.CRASH
+        return ending, self._say(why)
+
+    def _say(self, why: str) -> str:
+        return one_line(why if self._phase is Phase.TRAIN else f"{self._phase.value}: {why}")
+
+    def _trained(self) -> str:
+        """Take the numbers that the training reported; why it may have none."""
+        metric = self._bench.program.metric
+        reported, why = target.read_result(self._out(Phase.TRAIN), self.spec.run)
+        metrics = {**self._log.summary, **reported}
+        if metric.pattern is not None:
+            metrics.pop(metric.name, None)
+            why = "no line of its output matched metric.pattern"
+            if self._log.number is not None:
+                metrics[metric.name] = self._log.number
+        elif metric.evaluate is not None:
+            metrics.pop(metric.name, None)  # not the training's to say
+        self._metrics = metrics
+        return why
+
+    def _evaluated(self) -> Measurement:
+        reported, why = target.read_result(self._out(Phase.EVALUATE), self.spec.run)
+        self._metrics = {**self._metrics, **reported}
+        return self._numbered(why)
+
+    def _audited(self) -> Measurement:
+        """The number is kept beside what was measured; without it the run is as good as before."""
+        name = self._bench.program.metric.name
+        reported, why = target.read_result(self._out(Phase.AUDIT), self.spec.run)
+        self._audit = reported.get(name)
+        if self._audit is None or not math.isfinite(self._audit):
+            self._audit, why = None, self._say(why or f"it reported no finite number {name}")
+        return self._measurement(Ending.FINISHED, why)
+
+    @property
+    def _blame(self) -> Ending:
+        """How a run ends that could not go on: what was measured before its audit stands."""
+        return Ending.FINISHED if self._phase is Phase.AUDIT else Ending.CRASH
+
+    def _numbered(self, why: str) -> Measurement:
+        names = self._bench.program.metric.names
+        found = {**target.tidy(self._metrics, names), **self._metrics}
+        for name in names:
+            if name not in found:
+                ending = Ending.OUT_OF_MEMORY if target.out_of_memory(self._log) else Ending.CRASH
+                return self._measurement(ending, self._say(f"it ended well, but {why or f'reported no number {name}'}"))
+            if not math.isfinite(found[name]):
+                return self._measurement(Ending.UNSTABLE, self._say(f"{name} is {found[name]}"))
+        return self._measurement(Ending.FINISHED, "")
+
+    def _measurement(self, ending: Ending, why: str) -> Measurement:
+        program, spec = self._bench.program, self.spec
+        wanted = (*program.metric.names, *(constraint.metric for constraint in program.constraint))
+        metrics = target.tidy(self._metrics, wanted)
+        metrics.pop(program.metric.audit_name, None)  # nobody else's to say
+        if self._audit is not None:
+            metrics[program.metric.audit_name] = self._audit
+        points, last = self._curve.points(), self._curve.last
+        said = metrics.get("train_seconds", last.seconds if last else self._train_wall)
+        log = self._train_log if ending is Ending.FINISHED and self._train_log else self._log
+        return Measurement(
+            run=spec.run,
+            tree=spec.tree,
+            seed=spec.seed,
+            environment=spec.environment,
+            device=spec.device.name,
+            ending=ending,
+            metrics=metrics,
+            curve=points,
+            started=self.started,
+            train_seconds=min(max(said, 0.0), self._train_wall),  # nobody trains longer than the clock says
+            wall_seconds=time.monotonic() - self._begun if self._judged_wall is None else self._judged_wall,
+            log_tail=log.tail(),
+            why=why,
+            audited=spec.audit and program.metric.audit is not None,
+        )
+
+    def _code(self, phase: Phase) -> Path:
+        return self._home(phase) / "code"
+
+    def _out(self, phase: Phase) -> Path:
+        return self._home(phase) / "out"
+
+    def _home(self, phase: Phase) -> Path:
+        return self._folder / (f"{phase.value}-{self._secret}" if phase.measures else phase.value)

@@ -1,0 +1,181 @@
+"""Which sandbox is taken, that none is ever dropped in silence, and that an honest trainer notices nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import Device, Ending
+from autoresearchd.limits import Mode
+from autoresearchd.run import landlock, nodes, sandbox, seccomp
+from autoresearchd.run.sandbox import Box, wrap
+from tests.run.room import Room, finish, program, spec
+
+HONEST = """
+import tempfile, getpass
+data = Path(os.environ["AUTORESEARCH_DATA"], "tokens").read_text()
+with tempfile.NamedTemporaryFile() as file:
+    file.write(b"x")
+print(getpass.getuser(), Path.home())
+(OUT / "model.pt").write_text(data)
+say(x=1)
+"""
+WORKERS = """
+import multiprocessing
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    say(loss=sum(pool.map(abs, range(4))))
+"""
+READS_MODEL = """
+model = Path(os.environ["AUTORESEARCH_MODEL"], "model.pt")
+try:
+    model.write_text("changed")
+except OSError:
+    say(loss=float(model.read_text() + Path(os.environ["AUTORESEARCH_DATA"], "answers").read_text()))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _forgetful() -> None:
+    sandbox.choose.cache_clear()
+    sandbox.broken.cache_clear()
+
+
+def skip_without(mode: Mode) -> None:
+    if why := sandbox.broken(mode):
+        pytest.skip(f"{mode} does not work here: {why}")
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock", "none"])
+def test_an_honest_training_and_its_evaluation_work_as_without(room: Room, mode: Mode) -> None:
+    skip_without(mode)
+    for name, text in {"train/tokens": "4", "val/answers": "2"}.items():
+        (room.folder / name).parent.mkdir()
+        (room.folder / name).write_text(text)
+    wanted = program("data = 'train'", "evaluate = 'python evaluate.py'\ndata = 'val'", mode=mode)
+    with room.executor(wanted) as executor:
+        executor.start(spec(room.tree(HONEST, evaluate=READS_MODEL if mode != "none" else "say(loss=42)")))
+        done = finish(executor)
+    assert (done.ending, done.why, done.metrics["loss"]) == (Ending.FINISHED, "", 42.0)
+
+
+def test_data_loader_workers_work_in_bubblewrap(room: Room) -> None:
+    """They need semaphores in /dev/shm; Landlock has no private one."""
+    skip_without("bubblewrap")
+    assert room.measure(WORKERS, program(mode="bubblewrap")).metrics == {"loss": 6.0}
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_signals_exit_codes_and_timeouts_read_the_same(room: Room, mode: Mode) -> None:
+    skip_without(mode)
+    with room.executor(program(mode=mode)) as executor:
+        for number, (code, ending, why) in enumerate(
+            (
+                ("os.kill(os.getpid(), 11)", Ending.CRASH, "killed by SIGSEGV"),
+                ("raise SystemExit(3)", Ending.UNSTABLE, "exit code 3"),
+                ("raise ValueError('no')", Ending.CRASH, "ValueError: no"),
+            )
+        ):
+            executor.start(spec(room.tree(code), run=f"run-{number}"))
+            done = finish(executor)
+            assert done.ending is ending
+            assert why in done.why
+
+
+def test_a_folder_that_program_toml_names_is_there_and_cannot_be_written(room: Room) -> None:
+    skip_without("bubblewrap")
+    (room.folder / "more").mkdir()
+    (room.folder / "more" / "x").write_text("7")
+    train = f"""
+path = Path({str(room.folder / "more" / "x")!r})
+try:
+    path.write_text("8")
+except OSError:
+    say(loss=float(path.read_text()))
+"""
+    wanted = program(mode="bubblewrap", more="readable = ['more']")
+    assert room.measure(train, wanted).metrics == {"loss": 7.0}
+
+
+def test_where_nothing_works_it_refuses_in_one_sentence_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(landlock, "abi", lambda: 0)
+    with pytest.raises(UserError, match="no sandbox works here") as caught:
+        sandbox.choose("auto")
+    assert 'mode = "none"' in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sandbox.choose("none") == "none"
+
+
+def test_without_bubblewrap_it_takes_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without("landlock")
+    sandbox.broken.cache_clear()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert sandbox.choose("auto") == "landlock"
+    with pytest.raises(UserError, match="bwrap is not installed"):
+        sandbox.choose("bubblewrap")
+
+
+def test_a_folder_with_something_hidden_in_it_is_given_without_it(tmp_path: Path) -> None:
+    for name in ("a/keep", "a/hide/deep", "b"):
+        (tmp_path / name).mkdir(parents=True)
+    parts = set(sandbox.without(tmp_path, (tmp_path / "a" / "hide",)))
+    assert parts == {tmp_path / "b", tmp_path / "a" / "keep"}
+    assert list(sandbox.without(tmp_path / "b", (tmp_path / "a",))) == [tmp_path / "b"]
+
+
+def test_a_gpu_run_gets_its_own_node_and_its_gpu_by_name(tmp_path: Path) -> None:
+    dev, driver = tmp_path / "dev", tmp_path / "gpus"
+    dev.mkdir()
+    for name in ("nvidiactl", "nvidia-uvm", "nvidia0", "nvidia1"):
+        (dev / name).touch()
+    for bus, uuid, minor in (("0000:01:00.0", "GPU-aa", 1), ("0000:02:00.0", "GPU-bb", 0)):
+        (driver / bus).mkdir(parents=True)
+        (driver / bus / "information").write_text(f"Model: X\nGPU UUID: \t {uuid}\nDevice Minor: \t {minor}\n")
+    names = [node.name for node in nodes.nodes("0", dev=dev, driver=driver)]
+    assert names == ["nvidiactl", "nvidia-uvm", "nvidia1"]
+    assert [node.name for node in nodes.nodes("GPU-b", dev=dev, driver=driver)][-1] == "nvidia0"
+    assert len(nodes.nodes("MIG-77", dev=dev, driver=driver)) == 4
+    shown = nodes.by_name(Device(name="cuda:1", index=1), {"CUDA_VISIBLE_DEVICES": "1"}, driver=driver)
+    assert shown == {"CUDA_VISIBLE_DEVICES": "GPU-bb"}
+    cpu = nodes.by_name(Device(name="cpu:0"), {"CUDA_VISIBLE_DEVICES": ""}, driver=driver)
+    assert cpu == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_is_a_program_of_whole_instructions_that_always_ends(machine: str) -> None:
+    content = seccomp.build(families=(seccomp.AF_UNIX,), attributes=False, machine=machine)
+    assert content is not None
+    assert len(content) % 8 == 0
+    assert len(content) // 8 < 4096
+    assert content[-8:] == bytes([6, 0, 0, 0]) + seccomp.ALLOW.to_bytes(4, "little")
+    assert seccomp.build(families=(), machine="vax") is None
+
+
+def test_the_project_and_the_lab_are_never_among_what_a_run_sees(tmp_path: Path) -> None:
+    skip_without("bubblewrap")
+    box = Box(cwd=tmp_path / "code", hidden=(Path("/opt/project"),))
+    words = wrap("bubblewrap", ("true",), box).words
+    assert words[words.index("/opt/project") - 1] == "--tmpfs"
+    assert "/home" not in words
+    assert "/" in words[words.index("--remount-ro") :]
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock", "none"])
+def test_kernels_of_one_experiment_never_reach_another_but_the_baselines_do(room: Room, mode: Mode) -> None:
+    skip_without(mode)
+    code = """
+cache = Path(os.environ["AUTORESEARCH_CACHE"])
+found = sorted(path.name for path in cache.iterdir())
+(cache / os.environ["AUTORESEARCH_RUN"]).write_text("kernel")
+say(loss=1, **{name: 1 for name in found})
+"""
+    baseline, other = room.tree(code), room.tree(code + "#")
+    with room.executor(program(mode=mode)) as executor:
+        seen = []
+        for number, tree in enumerate((baseline, other, other, baseline)):
+            executor.start(spec(tree, run=f"run_{number}"))
+            seen.append(set(finish(executor).metrics) - {"loss"})
+    assert seen == [set(), {"run_0"}, {"run_0"}, {"run_0"}]

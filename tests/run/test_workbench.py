@@ -1,0 +1,105 @@
+"""Drafts are tried, and commands edit, in throw-away copies: nothing else is reached, nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from autoresearchd.experiment import Edit, TreeOid
+from autoresearchd.program import parse
+from autoresearchd.run.workbench import LocalWorkbench
+
+PROGRAM = """
+[program]
+name = "toy"
+editable = ["src/**", "train.py"]
+protected = ["src/data.py"]
+[train]
+command = "python train.py"
+[metric]
+name = "loss"
+"""
+FILES = {"train.py": "RATE = 1\n", "src/model.py": "DEPTH = 2\n", "src/data.py": "DATA = 3\n", "README.md": "words\n"}
+TREE = TreeOid("0" * 40)
+
+
+def bench(folder: Path) -> LocalWorkbench:
+    def checkout(tree: TreeOid, place: Path) -> None:
+        assert tree == TREE
+        for path, text in FILES.items():
+            (place / path).parent.mkdir(exist_ok=True)
+            (place / path).write_text(text)
+
+    return LocalWorkbench(parse(PROGRAM), folder=folder, work=folder / "errands", checkout=checkout)
+
+
+def edit(path: str, text: str) -> Edit:
+    return Edit(path=path, content=text.encode())
+
+
+def check(folder: Path, command: str, *edits: Edit, seconds: float = 30.0) -> str:
+    found = asyncio.run(bench(folder).check(TREE, edits, command=command, seconds=seconds))
+    assert not list((folder / "errands").iterdir())
+    return found
+
+
+def work(folder: Path, command: str, **environment: str) -> tuple[dict[str, bytes | None], str]:
+    edits, why = asyncio.run(
+        bench(folder).work(TREE, command=command, digest="the digest", seconds=30.0, environment=environment)
+    )
+    assert not list((folder / "errands").iterdir())
+    return {edit.path: edit.content for edit in edits}, why
+
+
+def test_a_check_sees_the_draft_and_says_what_is_wrong(tmp_path: Path) -> None:
+    command = "python -c 'import train; assert train.RATE == 2, train.RATE'"
+    assert check(tmp_path, command, edit("train.py", "RATE = 2\n")) == ""
+    assert "AssertionError: 5" in check(tmp_path, command, edit("train.py", "RATE = 5\n"))
+    assert "ModuleNotFoundError" in check(tmp_path, command, Edit(path="train.py", content=None))
+
+
+def test_a_check_that_hangs_is_ended(tmp_path: Path) -> None:
+    why = check(tmp_path, "sleep 300", seconds=1.0)
+    assert "still running after 1 s" in why
+
+
+def test_a_dry_run_takes_one_step_and_no_gpu(tmp_path: Path) -> None:
+    command = (
+        """python -c 'import os; assert os.environ["AUTORESEARCH_STEPS"] + os.environ["CUDA_VISIBLE_DEVICES"] == "1"'"""
+    )
+    assert check(tmp_path, command) == ""
+
+
+def test_what_a_command_changes_in_editable_files_is_what_it_gives(tmp_path: Path) -> None:
+    script = (
+        "echo RATE=7 > train.py; rm src/model.py; echo x > src/new.py; echo evil > README.md; echo evil > src/data.py"
+    )
+    edits, why = work(tmp_path, f"sh -c '{script}'")
+    assert why == ""
+    assert edits == {"train.py": b"RATE=7\n", "src/model.py": None, "src/new.py": b"x\n"}
+
+
+def test_links_that_a_command_leaves_lead_nowhere(tmp_path: Path) -> None:
+    edits, _ = work(tmp_path, "sh -c 'ln -s /etc/passwd src/words.py; mkfifo src/pipe.py; ln -sf /etc src/folder'")
+    assert edits == {}
+
+
+def test_a_command_reads_the_digest_and_only_the_variables_it_was_given(tmp_path: Path) -> None:
+    script = 'cat "$AUTORESEARCH_DIGEST" > train.py; echo "$TOKEN${HOME:-none}" >> train.py'
+    edits, why = work(tmp_path, f"sh -c '{script}'", TOKEN="it's")
+    assert why == ""
+    assert edits["train.py"] == b"the digestit'snone\n"
+
+
+def test_a_command_that_fails_gives_nothing(tmp_path: Path) -> None:
+    edits, why = work(tmp_path, "sh -c 'echo RATE=9 > train.py; echo broken >&2; exit 3'")
+    assert edits == {}
+    assert "broken" in why
+
+
+def test_a_draft_cannot_be_written_outside_of_its_checkout(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="leads out of the checkout"):
+        check(tmp_path, "true", edit("../../evil.py", "x"))
+    assert not list(tmp_path.rglob("evil.py"))
