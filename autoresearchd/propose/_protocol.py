@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from autoresearchd.experiment import CommitOid, Concluded, Edit, Experiment, Measurement, Proposal, TreeOid
 from autoresearchd.program import Program
@@ -44,6 +44,25 @@ class Context:
     pending: tuple[Proposal | Experiment, ...]
     """Proposed or open and not yet concluded: propose something else."""
     rng: random.Random
+    memory_mib: float | None = None
+    """Of the smallest device; None where nobody knows."""
+
+
+class Workbench(Protocol):
+    """Where a draft is tried, or made by a command: in a throw-away checkout, never in the lab's or anybody's git."""
+
+    async def check(self, tree: TreeOid, edits: tuple[Edit, ...], *, command: str, seconds: float) -> str:
+        """What `command` says against these edits of this tree; empty where it ends well in time."""
+        ...
+
+    async def work(
+        self, tree: TreeOid, *, command: str, digest: str, seconds: float, environment: Mapping[str, str]
+    ) -> tuple[tuple[Edit, ...], str]:
+        """Let `command` change a checkout of this tree; it finds `digest` in the file $AUTORESEARCH_DIGEST.
+
+        Its changes of editable files, and why it ended badly: then there are none. Nothing else that it wrote is taken.
+        """
+        ...
 
 
 class Proposer(Protocol):
@@ -55,3 +74,39 @@ class Proposer(Protocol):
     name: str
 
     async def propose(self, context: Context) -> Proposal | None: ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """What has something to put away at the end."""
+
+    async def close(self) -> None:
+        """Stop thinking, and note what that cost."""
+        ...
+
+
+@runtime_checkable
+class Ahead(Proposer, Closing, Protocol):
+    """A proposer that thinks longer than a device may wait: it answers None at once and has the proposal later."""
+
+    def finished(self, context: Context) -> Proposal | None:
+        """What it has thought of meanwhile, oldest first; None where there is nothing."""
+        ...
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether there is something to wait for."""
+        ...
+
+    async def wait(self) -> None:
+        """Until one thought has ended; at once where it thinks of nothing."""
+        ...
+
+
+@runtime_checkable
+class Steering(Ahead, Protocol):
+    """One that may override what another would try next."""
+
+    def begin(self, context: Context, suggestion: Proposal | None = None) -> bool:
+        """Begin to think, about `suggestion` where one is given; False if it cannot now."""
+        ...

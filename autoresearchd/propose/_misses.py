@@ -1,0 +1,88 @@
+"""Near-misses and the line of best, read from history: what nearly won, and what was kept since.
+
+Reads only. An experiment belongs to the line by its tree, so that a replay on a newer best is found as well.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from autoresearchd.experiment import NULL, ON_BEST, Concluded, Direction, Edit, Experiment, Outcome, Proposal, TreeOid
+from autoresearchd.propose._protocol import Context, History
+
+NEAR = 2.0
+"""A discard is a near-miss if its gain is above minus so many standard errors: no gain at all could look like that."""
+
+
+def gain(line: Concluded, direction: Direction) -> float | None:
+    """By how much it was measured better than its parent, in the metric's unit; None without two numbers."""
+    new, old = line.verdict.metric, line.verdict.baseline
+    return None if new is None or old is None else direction.gain(new, old)
+
+
+def near_misses(context: Context) -> list[tuple[Concluded, float]]:
+    """What nearly won and is not on best, with its gain, oldest first."""
+    direction, lines = context.program.metric.direction, context.history.concluded()
+    errors = [line.verdict.std_error for line in lines if line.verdict.std_error]
+    typical = statistics.median(errors) if errors else 0.0
+    found = []
+    for line in lines:
+        if line.verdict.outcome not in (Outcome.INCONCLUSIVE, Outcome.DISCARD) or (by := gain(line, direction)) is None:
+            continue
+        if line.experiment.category == NULL:
+            continue  # nothing in it can be better
+        error = line.verdict.std_error or typical
+        if line.verdict.outcome is Outcome.INCONCLUSIVE or by > -NEAR * error:
+            found.append((line, by))
+    return found
+
+
+def line_of_best(context: Context) -> tuple[Concluded, ...]:
+    """The steps that lead to best, newest first, the baseline last."""
+    steps = {line.experiment.tree: line for line in context.history.concluded() if line.verdict.outcome in ON_BEST}
+    path: list[Concluded] = []
+    tree: TreeOid = context.best_tree
+    while (step := steps.pop(tree, None)) is not None:
+        path.append(step)
+        tree = step.experiment.parent_tree
+    return tuple(path)
+
+
+def keeps_since(line: Sequence[Concluded], tree: TreeOid) -> tuple[Concluded, ...]:
+    """The steps of the line of best that came after this tree, newest first; all of them if it is not on the line."""
+    for index, step in enumerate(line):
+        if step.experiment.tree == tree:
+            return tuple(line[:index])
+    return tuple(line)
+
+
+def changed_paths(history: History, experiment: Experiment) -> frozenset[str]:
+    """The editable files in which it differs from its parent."""
+    before, after = history.files(experiment.parent_tree), history.files(experiment.tree)
+    return frozenset(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+
+def with_edits(files: Mapping[str, bytes], edits: Sequence[Edit]) -> dict[str, bytes]:
+    """The editable files as they are after the edits."""
+    after = dict(files)
+    for edit in edits:
+        if edit.content is None:
+            after.pop(edit.path, None)
+        else:
+            after[edit.path] = edit.content
+    return after
+
+
+def short(text: str, limit: int = 60) -> str:
+    """The first line of a title, cut at a word."""
+    text = " ".join(text.split())
+    if len(text) <= limit:
+        return text
+    return text[: limit - 1].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
+
+
+def tried(context: Context, proposer: str) -> list[Experiment | Proposal]:
+    """Everything that a proposer ever had tried or has waiting."""
+    past = [line.experiment for line in context.history.concluded() if line.experiment.proposer == proposer]
+    return [*past, *(waiting for waiting in context.pending if waiting.proposer == proposer)]

@@ -1,0 +1,58 @@
+"""Whether a proposal is worth a number: allowed, different from best, and not tried or waiting already. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from autoresearchd.experiment import Experiment, Proposal, TreeOid
+from autoresearchd.propose._misses import line_of_best, with_edits
+from autoresearchd.propose._protocol import Context
+
+MEMORY = 400
+"""So many of the newest experiments are remembered; the ledger knows the rest."""
+
+
+class Novelty:
+    """Remembers what files a tree has, by digest."""
+
+    def __init__(self) -> None:
+        self._digests: dict[TreeOid, bytes] = {}
+
+    def objection(self, context: Context, proposal: Proposal) -> str:
+        """Why this is not worth a number, in words; empty if it is.
+
+        What was paid for may have been made from an older best: it is replayed on the new one.
+        """
+        forbidden = [edit.path for edit in proposal.edits if not context.program.may_edit(edit.path)]
+        if forbidden:
+            return f"{forbidden[0]} may not be edited"
+        if proposal.parent != context.best:
+            return "it was not made from best" if proposal.cost_usd is None else ""
+        after = with_edits(context.files, proposal.edits)
+        if after == dict(context.files):
+            return "nothing in it differs from best"
+        if digest(after) in self._known(context):
+            return "the same files were tried or are waiting"
+        return ""
+
+    def _known(self, context: Context) -> set[bytes]:
+        """Digests of what was tried on this best, of former bests, and of what waits."""
+        lines = context.history.concluded()[-MEMORY:]
+        trees = {line.experiment.tree for line in (*lines, *line_of_best(context))}
+        trees |= {each.tree for each in context.pending if isinstance(each, Experiment)}
+        for tree in trees - self._digests.keys():
+            self._digests[tree] = digest(context.history.files(tree))
+        made = [each for each in context.pending if isinstance(each, Proposal) and each.parent == context.best]
+        return {self._digests[tree] for tree in trees} | {
+            digest(with_edits(context.files, each.edits)) for each in made
+        }
+
+
+def digest(files: Mapping[str, bytes]) -> bytes:
+    """The same for the same files only."""
+    found = hashlib.sha256()
+    for path in sorted(files):
+        found.update(f"{path}\0{len(files[path])}\0".encode())
+        found.update(files[path])
+    return found.digest()

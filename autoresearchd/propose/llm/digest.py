@@ -1,0 +1,167 @@
+"""The lab's history as a page for a model: bounded in size whatever the history's, rebuilt from git each time.
+
+Pure: the same history gives the same words. Full diffs of the newest failures say more than descriptions of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+
+from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Experiment, Outcome, Proposal, TreeOid
+from autoresearchd.propose._misses import gain, line_of_best, near_misses
+from autoresearchd.propose._protocol import Context, History
+from autoresearchd.propose.llm.fence import fence, line
+
+SUCCESSES, FAILURES, MISSES, CATEGORIES, TITLES, PENDING = 40, 5, 10, 16, 40, 16
+DIFF_CHARACTERS, LOG_CHARACTERS = 3_000, 2_000
+MOST_CHARACTERS = 60_000
+"""What all the bounds above come to, at the most."""
+NOISE_TREES = 24
+UNINTERESTING = frozenset({Outcome.BASELINE, Outcome.KEEP, Outcome.DUPLICATE, Outcome.STALE, Outcome.SKIPPED})
+
+
+def digest(context: Context) -> str:
+    """Everything that the lab knows, on at most MOST_CHARACTERS characters."""
+    sections = (
+        ("What is on best, oldest first", _successes(context)),
+        ("Noise", _noise(context)),
+        ("What each category has yielded", _categories(context)),
+        ("Near-misses: nearly won, not on best", _misses(context)),
+        ("The newest failures and losses, with their diffs", _failures(context)),
+        ("The newest experiments, newest first", _titles(context)),
+        ("Being trained or waiting right now: propose something else", _pending(context)),
+    )
+    return "\n\n".join(f"## {title}\n" + ("\n".join(lines) or "nothing yet") for title, lines in sections)
+
+
+def one_line(context: Context, concluded: Concluded) -> str:
+    """Number, verdict, gain and title of an experiment."""
+    own, verdict = concluded.experiment, concluded.verdict
+    by = gain(concluded, context.program.metric.direction)
+    figure = "" if by is None else f" gain {by:+.6f}" + (f" ± {verdict.std_error:.6f}" if verdict.std_error else "")
+    return (
+        f"{own.number:04d} {verdict.outcome.value}{figure} [{line(own.category, most=24)}, {own.proposer}] "
+        f"{line(own.title, most=100)}"
+    )
+
+
+def diff(history: History, before: TreeOid, after: TreeOid) -> str:
+    """The change of the editable files as a patch."""
+    return diff_of(history.files(before), history.files(after))
+
+
+def diff_of(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str:
+    """Two sets of files compared."""
+    lines: list[str] = []
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) == new.get(path):
+            continue
+        sides = [_text(each.get(path)).splitlines(keepends=True) for each in (old, new)]
+        lines.extend(difflib.unified_diff(sides[0], sides[1], f"a/{path}", f"b/{path}", n=2))
+    return "".join(each if each.endswith("\n") else each + "\n" for each in lines)
+
+
+def noise(context: Context) -> tuple[float, int] | None:
+    """Standard deviation of one run of the same code, and how many runs say so; None without repeats."""
+    name, squares, degrees = context.program.metric.name, 0.0, 0
+    for step in line_of_best(context)[:NOISE_TREES]:
+        runs = context.history.measurements(step.experiment.tree)
+        groups: dict[str, list[float]] = {}
+        for run in runs:
+            if name in run.metrics and math.isfinite(run.metrics[name]):
+                groups.setdefault(run.environment, []).append(run.metrics[name])
+        for values in groups.values():
+            if len(values) > 1:
+                squares += statistics.variance(values) * (len(values) - 1)
+                degrees += len(values) - 1
+    return (math.sqrt(squares / degrees), degrees) if degrees else None
+
+
+def last_run(history: History, tree: TreeOid) -> tuple[str, str]:
+    """Why the newest run of a tree ended as it did, and the end of its log."""
+    runs = history.measurements(tree)
+    return (runs[-1].why, runs[-1].log_tail) if runs else ("", "")
+
+
+def _successes(context: Context) -> Iterator[str]:
+    steps = line_of_best(context)
+    if len(steps) > SUCCESSES:
+        yield f"({len(steps) - SUCCESSES} earlier steps are left out)"
+    for step in reversed(steps[:SUCCESSES]):
+        value = "" if step.verdict.metric is None else f" {context.program.metric.name}={step.verdict.metric:.6f}"
+        yield one_line(context, step) + value
+
+
+def _noise(context: Context) -> Iterator[str]:
+    found = noise(context)
+    if found is None:
+        yield "The run-to-run noise is not measured yet."
+        return
+    deviation, degrees = found
+    yield (
+        f"The same code trained again differs by {deviation:.6f} (standard deviation, {degrees} degrees of freedom): "
+        f"differences under {2 * deviation:.6f} mean nothing here."
+    )
+
+
+def _categories(context: Context) -> Iterator[str]:
+    direction = context.program.metric.direction
+    totals: dict[str, list[float]] = {}
+    for each in context.history.concluded():
+        if each.verdict.outcome in (Outcome.BASELINE, Outcome.STALE, Outcome.SKIPPED, Outcome.DUPLICATE):
+            continue
+        own = totals.setdefault(line(each.experiment.category, most=24), [0, 0, 0, 0.0])
+        own[0] += 1
+        own[2] += each.verdict.outcome in FAILED
+        if each.verdict.outcome is Outcome.KEEP:
+            own[1] += 1
+            own[3] += gain(each, direction) or 0.0
+    most = sorted(totals.items(), key=lambda item: (-item[1][3], -item[1][0], item[0]))[:CATEGORIES]
+    for name, (tried, kept, failed, gained) in most:
+        yield f"{name}: {tried:.0f} tried, {kept:.0f} kept, {failed:.0f} failed, {gained:+.6f} gained"
+
+
+def _misses(context: Context) -> Iterator[str]:
+    for miss, _ in near_misses(context)[-MISSES:]:
+        yield one_line(context, miss)
+
+
+def _failures(context: Context) -> Iterator[str]:
+    found = 0
+    for each in reversed(context.history.concluded()):
+        if each.verdict.outcome in UNINTERESTING:
+            continue
+        yield one_line(context, each)
+        yield fence(each.verdict.why, "reason", most=300)
+        change = diff(context.history, each.experiment.parent_tree, each.experiment.tree)
+        yield fence(change, f"diff {each.experiment.number:04d}", most=DIFF_CHARACTERS)
+        if each.verdict.outcome in FAILED:
+            _, log = last_run(context.history, each.experiment.tree)
+            yield fence(log[-LOG_CHARACTERS:], f"log {each.experiment.number:04d}", most=LOG_CHARACTERS)
+        found += 1
+        if found == FAILURES:
+            return
+
+
+def _titles(context: Context) -> Iterator[str]:
+    for each in reversed(context.history.concluded()[-TITLES:]):
+        if each.verdict.outcome not in ON_BEST:
+            yield one_line(context, each)
+
+
+def _pending(context: Context) -> Iterator[str]:
+    for each in context.pending[-PENDING:]:
+        yield describe(each)
+
+
+def describe(each: Proposal | Experiment) -> str:
+    """What is proposed or being trained, in a line."""
+    number = f"{each.number:04d} " if isinstance(each, Experiment) else ""
+    return f"{number}[{line(each.category, most=24)}, {each.proposer}] {line(each.title, most=100)}"
+
+
+def _text(content: bytes | None) -> str:
+    return "" if content is None else content.decode("utf-8", "replace")

@@ -1,0 +1,161 @@
+"""The money: what was spent, by day, and what may be. Rebuilt from git and a small file of what git does not hold.
+
+Every call is written down before the next one is made, so that a killed daemon forgets nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from autoresearchd.experiment import Concluded, Experiment
+from autoresearchd.thinkers import Llm
+
+log = structlog.get_logger()
+DAY = 86_400.0
+OVERLAP = 256
+"""Experiments that are looked at again: a low number may be concluded after higher ones."""
+ROUND = 6
+"""Decimals of a dollar; a conversation is found again in git by its price."""
+
+
+@dataclass(slots=True)
+class Talk:
+    """One conversation as the file has it."""
+
+    began: float
+    usd: float = 0.0
+    proposed: bool = False
+    """It became a proposal: as an experiment, git holds its price."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """USD at an instant."""
+
+    today: float
+    total: float
+
+
+@dataclass(slots=True)
+class Purse:
+    """What conversations cost. `path` is appended to; None keeps it in memory."""
+
+    path: Path | None = None
+    _talks: dict[str, Talk] = field(default_factory=dict)
+    _reserved: dict[str, float] = field(default_factory=dict)
+    _filed: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """By experiment: when it was opened, and its price; what git holds never changes."""
+    _read: int = 0
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            for entry in _lines(self.path):
+                self._take(entry)
+
+    def pay(self, talk: str, usd: float, now: float) -> None:
+        """One call of a conversation was paid for."""
+        self._write({"talk": talk, "at": round(now, 3), "usd": round(usd, 9)})
+
+    def end(self, talk: str, outcome: str, now: float, *, proposed: bool) -> None:
+        """A conversation is over; `outcome` is for people who read the file."""
+        self._reserved.pop(talk, None)
+        self._write({"talk": talk, "at": round(now, 3), "outcome": outcome, "proposed": proposed})
+
+    def cost(self, talk: str) -> float:
+        """USD of one conversation so far."""
+        found = self._talks.get(talk)
+        return round(found.usd, ROUND) if found else 0.0
+
+    def reserve(self, talk: str, usd: float) -> None:
+        """Hold back what the next call of a conversation may cost; 0 frees it."""
+        if usd:
+            self._reserved[talk] = usd
+        else:
+            self._reserved.pop(talk, None)
+
+    def look(self, concluded: Sequence[Concluded], waiting: Iterable[object]) -> None:
+        """Note what git holds: experiments of models, concluded or open."""
+        for line in concluded[max(0, self._read - OVERLAP) :]:
+            self._note(line.experiment)
+        self._read = len(concluded)
+        for each in waiting:
+            if isinstance(each, Experiment):
+                self._note(each)
+
+    def spent(self, now: float) -> Spent:
+        """What git holds, and conversations that it does not: abandoned ones, and proposals not opened yet."""
+        moments = list(self._filed.values())
+        known = Counter(round(usd, ROUND) for _, usd in moments)
+        by_price: dict[float, list[Talk]] = defaultdict(list)
+        for talk in self._talks.values():
+            if talk.proposed:
+                by_price[round(talk.usd, ROUND)].append(talk)
+            else:
+                moments.append((talk.began, talk.usd))
+        for price, talks in by_price.items():
+            unfiled = sorted(talks, key=lambda talk: talk.began)[known[price] :]
+            moments.extend((talk.began, talk.usd) for talk in unfiled)
+        midnight = now - now % DAY
+        return Spent(today=sum(usd for at, usd in moments if at >= midnight), total=sum(usd for _, usd in moments))
+
+    def objection(self, settings: Llm, total_limit: float | None, usd: float, now: float) -> tuple[str, float | None]:
+        """Why so much may not be spent now, and from when on it may (None: not by itself); '' if it may."""
+        spent, held = self.spent(now), sum(self._reserved.values())
+        limit = min((each for each in (settings.usd_total, total_limit) if each is not None), default=None)
+        if limit is not None and spent.total + held + usd > limit:
+            return f"${spent.total:.2f} of ${limit:.2f} are spent in all", None
+        if spent.today + held + usd > settings.usd_per_day:
+            return f"${spent.today:.2f} of ${settings.usd_per_day:.2f} are spent today", now - now % DAY + DAY
+        return "", None
+
+    def mean_cost(self) -> float | None:
+        """USD of a proposal that became an experiment; None before the first."""
+        prices = [usd for _, usd in self._filed.values()]
+        return sum(prices) / len(prices) if prices else None
+
+    def _note(self, experiment: Experiment) -> None:
+        if experiment.cost_usd is not None:
+            self._filed[experiment.number] = (experiment.opened, experiment.cost_usd)
+
+    def _take(self, entry: dict[str, object]) -> None:
+        name, at, usd = entry.get("talk"), entry.get("at"), entry.get("usd", 0.0)
+        if not isinstance(name, str) or not isinstance(at, int | float) or not isinstance(usd, int | float):
+            log.warning("spend_line_not_ours", path=str(self.path))
+            return
+        talk = self._talks.setdefault(name, Talk(began=float(at)))
+        talk.usd += float(usd)
+        talk.proposed = talk.proposed or entry.get("proposed") is True
+
+    def _write(self, entry: dict[str, object]) -> None:
+        self._take(entry)
+        if self.path is None:
+            return
+        # A torn last line of a killed daemon must not swallow this one: every line begins with a line break.
+        with self.path.open("ab") as file:
+            file.write(b"\n" + json.dumps(entry).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _lines(path: Path) -> Iterable[dict[str, object]]:
+    try:
+        text = path.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            log.warning("spend_line_torn", path=str(path))
+            continue
+        if isinstance(entry, dict):
+            yield entry

@@ -1,0 +1,260 @@
+"""`llm`: conversations with a language model, held while the devices train something else, inside a budget.
+
+Never writes but its own ledger of money. Whatever happens to the API, the portfolio's other proposers go on.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from autoresearchd.experiment import Proposal
+from autoresearchd.program import Program
+from autoresearchd.propose._background import Background
+from autoresearchd.propose._novelty import Novelty
+from autoresearchd.propose._protocol import Context, Workbench
+from autoresearchd.propose.llm import prompt
+from autoresearchd.propose.llm.api import Api, CallFailed
+from autoresearchd.propose.llm.breaker import Breaker, Failure
+from autoresearchd.propose.llm.conversation import Abandoned, Conversation, Ending, Meter
+from autoresearchd.propose.llm.desk import Desk
+from autoresearchd.propose.llm.fence import fence
+from autoresearchd.propose.llm.key import NO_KEY, Key
+from autoresearchd.propose.llm.modes import NAME, Mode, Task, choose
+from autoresearchd.propose.llm.prices import Usage, rates
+from autoresearchd.propose.llm.purse import Purse
+from autoresearchd.status import LlmStatus
+from autoresearchd.thinkers import Llm as Settings
+
+log = structlog.get_logger()
+SMALLEST_USD = 0.001
+"""With less left in the purse no conversation is begun."""
+OTHERS_CHARACTERS = 1_500
+Clock = Callable[[], float]
+
+
+class Llm:
+    """Satisfies `Ahead`. One event loop owns it; `status` may be read from anywhere."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        key: Key = NO_KEY,
+        workbench: Workbench | None = None,
+        spend: Path | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        """`spend` is the file of what conversations cost; None forgets it."""
+        self._program, self._key, self._workbench, self._clock = program, key, workbench, clock
+        self._purse, self._breaker, self._novelty = Purse(spend), Breaker(), Novelty()
+        self._background = Background(NAME)
+        self._api: Api | None = None
+        self._whom = (self.settings.base_url, self.settings.model)
+        self._former: list[Api] = []
+        """Those of earlier settings; a conversation may still be held with them."""
+        self._endings: Counter[str] = Counter()
+        self._used, self._calls = Usage(), 0
+        self._serial = 0
+        self._needed = SMALLEST_USD
+        """What the last call that the purse refused might have cost: with less there is no use in beginning."""
+        self._desks: dict[str, tuple[Task, Desk]] = {}
+        """Of the conversations that are being held."""
+        self._latest: Context | None = None
+        self.status = self._describe(clock())
+        """What it does, what it cost, and why it pauses; replaced as a whole, so that any thread may read it."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a key; without one it is off unless program.toml turns it on."""
+        return bool(self._key)
+
+    @property
+    def settings(self) -> Settings:
+        """[propose.llm] as it was last seen."""
+        return self._program.propose.llm
+
+    async def propose(self, context: Context) -> Proposal | None:
+        """What is finished; else begin a conversation, if there is room and money for one, and answer None."""
+        if (done := self.finished(context)) is not None:
+            return done
+        self.begin(context)
+        return None
+
+    def finished(self, context: Context) -> Proposal | None:
+        """What a conversation has led to and nobody else proposed meanwhile."""
+        self._see(context)
+        while self._background.ready:
+            proposal = self._background.ready.popleft()
+            why = self._novelty.objection(context, proposal)
+            if not why:
+                return proposal
+            log.info("proposal_refused", proposer=NAME, title=proposal.title, why=why, cost_usd=proposal.cost_usd)
+        return None
+
+    def begin(self, context: Context, suggestion: Proposal | None = None) -> bool:
+        """Begin a conversation, about the numeric sampler's next point where one is given; False if none can be."""
+        self._see(context)
+        busy = self._background.thinking + len(self._background.ready)
+        now = self._clock()
+        if busy >= self.settings.in_flight or self._why_not(now)[0] or not self._breaker.admit(now):
+            return False
+        self._serial += 1
+        if suggestion is not None:
+            task = Task(mode=Mode.STEER, suggestion=suggestion)
+        else:
+            rng = random.Random(f"{context.rng.random()}/{self._serial}")
+            task = choose(context, rng, without=frozenset(other.mode for other, _ in self._desks.values()))
+        self._background.start(partial(self._converse, context, task, f"{now:.6f}-{self._serial}"))
+        return True
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether there is something to wait for."""
+        return self._background.thinking > 0
+
+    async def wait(self) -> None:
+        """Until one conversation has ended; at once where none is held."""
+        await self._background.wait()
+
+    async def close(self) -> None:
+        """Give up what is being thought of; what that cost is written down."""
+        await self._background.close()
+        for api in (*self._former, self._api):
+            if api is not None:
+                await api.close()
+        self._former, self._api = [], None
+
+    async def _converse(self, context: Context, task: Task, talk: str) -> Proposal | None:
+        """One conversation, paid for and accounted for however it ends."""
+        settings = self.settings
+        meter = self._meter(talk, settings)
+        ending, proposal = Ending.CANCELLED, None
+        log.info("conversation_began", mode=task.mode.value, model=settings.model)
+        try:
+            proposal = await self._talk(context, task, talk, settings, meter)
+            ending = Ending.PROPOSED
+        except Abandoned as error:
+            ending = error.ending
+        except CallFailed as error:
+            ending = Ending.FAILED
+            self._breaker.failed(error.failure, self._clock())
+            log.warning("llm_failed", why=error.failure.why, until=self._breaker.until)
+        except Exception:
+            ending = Ending.FAILED
+            self._breaker.failed(Failure(why="it failed in this program itself; the log says how"), self._clock())
+            log.exception("proposer_failed", proposer=NAME)
+        finally:
+            if ending is not Ending.FAILED:
+                self._breaker.dropped()
+            self._desks.pop(talk, None)
+            self._endings[ending.value] += 1
+            self._purse.end(talk, ending.value, self._clock(), proposed=proposal is not None)
+            self.status = self._describe(self._clock())
+            cost = self._purse.cost(talk)
+            log.info("conversation_ended", mode=task.mode.value, ending=ending.value, calls=meter.calls, cost_usd=cost)
+        return None if proposal is None else replace(proposal, cost_usd=cost)
+
+    async def _talk(self, context: Context, task: Task, talk: str, settings: Settings, meter: Meter) -> Proposal:
+        if self._api is None:
+            self._api = Api(settings, self._key)
+        desk = Desk(
+            context,
+            task,
+            workbench=self._workbench,
+            novelty=self._novelty,
+            scrub=self._key.scrub,
+            latest=lambda: self._told(self._latest or context),
+        )
+        opening = [
+            {**block, "text": self._key.scrub(block["text"])} for block in prompt.opening(self._told(context), task)
+        ]
+        if others := self._others():
+            opening.append({"type": "text", "text": self._key.scrub(others)})
+        self._desks[talk] = task, desk
+        conversation = Conversation(self._api, settings, desk, meter, self._breaker)
+        return await conversation.hold(prompt.system(context), prompt.tools(), opening)
+
+    def _meter(self, talk: str, settings: Settings) -> Meter:
+        price = rates(settings)
+
+        def pay(usage: Usage) -> None:
+            self._used, self._calls = self._used + usage, self._calls + 1
+            self._purse.pay(talk, usage.usd(price), self._clock())
+
+        def afford(usd: float) -> bool:
+            self._purse.reserve(talk, 0.0)
+            if usd and self._purse.objection(settings, self._program.budget.usd, usd, self._clock())[0]:
+                self._needed = usd
+                return False
+            self._purse.reserve(talk, usd)
+            return True
+
+        return Meter(rates=price, pay=pay, afford=afford)
+
+    def _told(self, context: Context) -> Context:
+        """The context with our own finished proposals among what waits."""
+        return replace(context, pending=(*context.pending, *self._background.ready))
+
+    def _others(self) -> str:
+        """What the other conversations are at: proposals of the same minute should differ."""
+        lines = [
+            f"- {task.mode.value}\n{fence(desk.diff(), 'draft', most=OTHERS_CHARACTERS)}"
+            for task, desk in self._desks.values()
+        ]
+        return (
+            "Others are thinking at this moment; propose something else than they:\n" + "\n".join(lines)
+            if lines
+            else ""
+        )
+
+    def _see(self, context: Context) -> None:
+        self._program, self._latest = context.program, context
+        self._purse.look(context.history.concluded(), context.pending)
+        if (whom := (self.settings.base_url, self.settings.model)) != self._whom:
+            # Who is asked has changed: what the old one refused says nothing.
+            self._former += [] if self._api is None else [self._api]
+            self._whom, self._api, self._breaker = whom, None, Breaker()
+        self.status = self._describe(self._clock())
+
+    def _why_not(self, now: float) -> tuple[str, float | None]:
+        """Why no conversation may begin, and until when."""
+        if not self._key and self.settings.base_url is None:
+            return "there is no API key: set ANTHROPIC_API_KEY, or the credential anthropic-api-key", None
+        return self._purse.objection(self.settings, self._program.budget.usd, self._needed, now)
+
+    def _describe(self, now: float) -> LlmStatus:
+        spent, settings = self._purse.spent(now), self.settings
+        why, until = self._why_not(now)
+        failure, thinking = self._breaker.failure, self._background.thinking
+        state = "thinking" if thinking else "ready"
+        if failure is not None:
+            state, why, until = ("blocked" if failure.fatal else "waiting"), failure.why, self._breaker.until
+        elif why:
+            state = "over budget" if self._key or settings.base_url else "blocked"
+        return LlmStatus(
+            model=settings.model,
+            state=state,
+            why=why,
+            until=until,
+            spent_today=round(spent.today, 6),
+            spent_total=round(spent.total, 6),
+            usd_per_day=settings.usd_per_day,
+            usd_total=settings.usd_total,
+            thinking=thinking,
+            ready=len(self._background.ready),
+            calls=self._calls,
+            input_tokens=self._used.whole_input,
+            cached_tokens=self._used.cached,
+            output_tokens=self._used.output,
+            endings=dict(self._endings),
+        )

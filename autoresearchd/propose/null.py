@@ -1,0 +1,53 @@
+"""`null`: now and then, a change of nothing that runs: how often does noise look like a gain on the user's own target?
+
+Whatever the judge makes of it, it is never kept; the plan sees to that.
+"""
+
+from __future__ import annotations
+
+from autoresearchd.experiment import NULL, Edit, Proposal
+from autoresearchd.propose._protocol import Context
+
+
+class Null:
+    """Proposes a comment when it is due: one in every `propose.null.every` experiments."""
+
+    name = "null"
+
+    async def propose(self, context: Context) -> Proposal | None:
+        """A comment at the end of the first Python file; None while it is not due, or where there is no such file."""
+        path = next((path for path in sorted(context.files) if path.endswith(".py")), None)
+        every = context.program.propose.null.every
+        if path is None or not every or _since_last(context) < every - 1:
+            return None
+        number = 1 + _so_far(context)
+        text = context.files[path]
+        line = f"# Null experiment {number}: nothing that runs is different.\n".encode()
+        return Proposal(
+            parent=context.best,
+            edits=(Edit(path=path, content=text + (b"" if text.endswith(b"\n") or not text else b"\n") + line),),
+            title=f"Change nothing that runs ({number})",
+            rationale="A test of the judge: this cannot be better, so keeping it would be mistaking noise for a gain.",
+            category=NULL,
+            proposer=self.name,
+        )
+
+
+def _since_last(context: Context) -> int:
+    """Experiments that are newer than the last null experiment, those that wait included."""
+    count = 0
+    for pending in context.pending:
+        if pending.category == NULL:
+            return 0
+        count += 1
+    for concluded in reversed(context.history.concluded()):
+        if concluded.experiment.category == NULL or concluded.experiment.is_baseline:
+            return count
+        count += 1
+    return count
+
+
+def _so_far(context: Context) -> int:
+    """Null experiments that there were; a number of its own makes each a new tree."""
+    old = sum(concluded.experiment.category == NULL for concluded in context.history.concluded())
+    return old + sum(pending.category == NULL for pending in context.pending)

@@ -1,0 +1,121 @@
+"""A failing API is left alone: at most ten calls an hour reach it, and a person reads why."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoresearchd.propose.llm.breaker import FIRST_SECONDS, LONGEST_SECONDS, Breaker, Failure
+from tests.propose.llm.room import CALL, Clock, ask, lab, researcher
+from tests.support.messages import MessagesServer, Say, proposal
+
+HOUR = 3600.0
+SLOW_DOWN = (("retry-after", "0"),)
+
+
+def hammer(server: MessagesServer, extra: str, *, hours: float, every: float = 20.0) -> tuple[list[int], str, str]:
+    """Ask as a busy portfolio does, on a clock of ours: calls in each hour, and the state and reason at the end."""
+    the_lab, clock = lab(server, extra), Clock()
+    llm = researcher(the_lab, clock=clock)
+    counts: list[int] = []
+
+    async def night() -> None:
+        for _ in range(int(hours)):
+            before = server.calls
+            for _ in range(int(HOUR / every)):
+                await llm.propose(the_lab.context())
+                await llm.propose(the_lab.context())
+                while llm.is_thinking:
+                    await llm.wait()
+                    await asyncio.sleep(0)
+                clock.now += every
+            counts.append(server.calls - before)
+        await llm.close()
+
+    asyncio.run(night())
+    return counts, llm.status.state, llm.status.why
+
+
+@pytest.mark.parametrize(
+    ("say", "state", "why"),
+    [
+        (Say(status=529, error=("overloaded_error", "Overloaded"), headers=SLOW_DOWN), "waiting", "overloaded"),
+        (Say(status=500, error=("api_error", "oops"), headers=SLOW_DOWN), "waiting", "out of order"),
+        (Say(status=429, error=("rate_limit_error", "slow"), headers=SLOW_DOWN), "waiting", "limits the rate"),
+        (Say(text="x" * 2000, drop_after=3), "waiting", "cannot be reached"),
+        (Say(text="x" * 2000, error_after=3, error=("overloaded_error", "busy")), "waiting", "overloaded"),
+        (Say(status=401, error=("authentication_error", "invalid x-api-key")), "blocked", "refuses the API key"),
+        (Say(status=403, error=("permission_error", "not you")), "blocked", "refuses the API key"),
+        (Say(status=404, error=("not_found_error", "model: x")), "blocked", "does not know the model"),
+        (Say(status=400, error=("invalid_request_error", "Your credit balance is too low")), "blocked", "used up"),
+        (Say(status=400, error=("invalid_request_error", "thinking: no")), "blocked", "refuses the request"),
+    ],
+)
+def test_a_broken_api_sees_at_most_ten_calls_an_hour(say: Say, state: str, why: str) -> None:
+    with MessagesServer([say]) as server:
+        counts, found, words = hammer(server, "", hours=3)
+    assert max(counts) <= 10
+    assert min(counts) >= 1  # it is tried again by itself
+    assert found == state
+    assert why in words
+
+
+def test_a_dead_port_is_no_storm_either() -> None:
+    with MessagesServer([Say()]) as server:
+        the_lab = lab(server)
+    found, status = ask(the_lab)
+    assert found is None
+    assert status.state == "waiting"
+    assert "cannot be reached" in status.why
+
+
+def test_what_works_again_is_used_again() -> None:
+    overloaded = Say(status=529, error=("overloaded_error", "Overloaded"), headers=SLOW_DOWN)
+    with MessagesServer([overloaded, overloaded, overloaded, proposal(*CALL)]) as server:
+        the_lab, clock = lab(server), Clock()
+        llm = researcher(the_lab, clock=clock)
+        first, status = ask(the_lab, llm)
+        assert (first, status.state) == (None, "waiting")
+        assert status.until is not None
+        clock.now = status.until
+        second, status = ask(the_lab, llm)
+    assert second is not None
+    assert (status.state, status.why, status.until) == ("ready", "", None)
+
+
+def test_a_server_that_says_when_is_obeyed() -> None:
+    say = Say(status=429, error=("rate_limit_error", "slow"), headers=(("retry-after", "1000"),))
+    with MessagesServer([say]) as server:
+        the_lab, clock = lab(server), Clock()
+        _, status = ask(the_lab, researcher(the_lab, clock=clock))
+    assert status.until == clock.now + 1000
+
+
+def test_another_model_is_tried_at_once() -> None:
+    unknown = Say(status=404, error=("not_found_error", "model: x"))
+    with MessagesServer([unknown, proposal(*CALL)]) as server:
+        the_lab = lab(server)
+        llm = researcher(the_lab)
+        assert ask(the_lab, llm)[1].state == "blocked"
+        the_lab.program = lab(server, 'model = "another"\n').program
+        found, status = ask(the_lab, llm)
+    assert found is not None
+    assert status.state == "ready"
+
+
+@given(st.lists(st.tuples(st.floats(0, 5_000), st.booleans(), st.sampled_from([None, 0.0, 50.0, 1e9])), max_size=40))
+def test_a_probe_is_never_early_and_never_two(steps: list[tuple[float, bool, float | None]]) -> None:
+    breaker, now, wait = Breaker(), 0.0, 0.0
+    for seconds, fatal, after in steps:
+        now += seconds
+        if not breaker.admit(now):
+            assert now < breaker.until
+            continue
+        assert now >= wait
+        assert breaker.is_closed or not breaker.admit(now)
+        breaker.failed(Failure(why="x", fatal=fatal, retry_after=after), now)
+        wait = breaker.until
+        assert now + FIRST_SECONDS <= wait <= now + LONGEST_SECONDS

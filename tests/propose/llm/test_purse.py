@@ -1,0 +1,119 @@
+"""Money is counted once, by day, over any number of restarts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoresearchd.experiment import Concluded, Outcome
+from autoresearchd.propose.llm.prices import DEAREST, KNOWN, Usage, is_known, rates
+from autoresearchd.propose.llm.purse import DAY, Purse
+from autoresearchd.thinkers import Llm, Prices
+from tests.propose.fakes import FakeLab
+
+NOW = 20_000 * DAY + 3600.0
+
+
+def experiment(number: int, usd: float | None, *, opened: float = NOW) -> Concluded:
+    the_lab = FakeLab({"a.py": "1"})
+    line = the_lab.try_files({"a.py": f"{number + 2}"}, Outcome.DISCARD, 1.0, proposer="llm")
+    return replace(line, experiment=replace(line.experiment, number=number, cost_usd=usd, opened=opened))
+
+
+def test_a_proposal_that_became_an_experiment_is_counted_once(tmp_path: Path) -> None:
+    purse = Purse(tmp_path / "spend.jsonl")
+    purse.pay("a", 0.25, NOW)
+    purse.pay("a", 0.125, NOW)
+    purse.end("a", "proposed", NOW, proposed=True)
+    assert purse.spent(NOW).total == 0.375  # it waits for a device
+    purse.look([experiment(1, purse.cost("a"))], ())
+    assert purse.spent(NOW).total == 0.375
+
+
+def test_what_never_became_an_experiment_is_counted_too(tmp_path: Path) -> None:
+    purse = Purse(tmp_path / "spend.jsonl")
+    purse.pay("a", 0.25, NOW)
+    purse.end("a", "refused", NOW, proposed=False)
+    purse.pay("b", 0.25, NOW)  # the daemon was killed in the middle of this one
+    again = Purse(tmp_path / "spend.jsonl")
+    again.look([experiment(1, 0.25)], ())
+    assert again.spent(NOW).total == 0.75
+
+
+def test_the_file_may_be_lost_and_git_still_knows(tmp_path: Path) -> None:
+    purse = Purse(tmp_path / "gone" / "spend.jsonl")
+    purse.look([experiment(1, 0.5), experiment(2, None), experiment(3, 0.25, opened=NOW - DAY)], ())
+    assert (purse.spent(NOW).today, purse.spent(NOW).total) == (0.5, 0.75)
+
+
+def test_a_torn_last_line_loses_one_call_at_the_most(tmp_path: Path) -> None:
+    path = tmp_path / "spend.jsonl"
+    purse = Purse(path)
+    for name in "abc":
+        purse.pay(name, 0.25, NOW)
+    path.write_bytes(path.read_bytes()[:-5])
+    again = Purse(path)
+    assert again.spent(NOW).total == 0.5
+    again.pay("d", 0.25, NOW)
+    assert Purse(path).spent(NOW).total == 0.75
+
+
+def test_the_day_begins_at_midnight() -> None:
+    purse, settings = Purse(), Llm(usd_per_day=1.0)
+    purse.pay("a", 1.0, NOW)
+    why, until = purse.objection(settings, None, 0.1, NOW)
+    assert why == "$1.00 of $1.00 are spent today"
+    assert until == 20_001 * DAY
+    assert purse.objection(settings, None, 0.1, until) == ("", None)
+
+
+def test_the_whole_budget_ends_for_good() -> None:
+    purse = Purse()
+    purse.pay("a", 1.0, NOW)
+    assert purse.objection(Llm(usd_total=1.0), None, 0.1, NOW) == ("$1.00 of $1.00 are spent in all", None)
+    assert purse.objection(Llm(), 1.0, 0.1, NOW)[0]
+    assert not purse.objection(Llm(), None, 0.1, NOW)[0]
+
+
+def test_what_is_held_back_cannot_be_spent_twice() -> None:
+    purse, settings = Purse(), Llm(usd_per_day=1.0)
+    purse.reserve("a", 0.7)
+    assert purse.objection(settings, None, 0.7, NOW)[0]
+    purse.reserve("a", 0.0)
+    assert not purse.objection(settings, None, 0.7, NOW)[0]
+
+
+@given(
+    talks=st.lists(
+        st.tuples(st.lists(st.integers(1, 50), min_size=1, max_size=3), st.sampled_from(["filed", "waits", "lost"])),
+        max_size=12,
+    )
+)
+def test_every_cent_is_counted_exactly_once(talks: list[tuple[list[int], str]]) -> None:
+    purse, filed = Purse(), []
+    for number, (cents, fate) in enumerate(talks):
+        for cent in cents:
+            purse.pay(str(number), cent / 100, NOW)
+        purse.end(str(number), fate, NOW, proposed=fate != "lost")
+        if fate == "filed":
+            filed.append(experiment(number + 1, purse.cost(str(number))))
+    purse.look(filed, ())
+    assert abs(purse.spent(NOW).total - sum(sum(cents) for cents, _ in talks) / 100) < 1e-6
+
+
+def test_prices_are_the_programs_then_the_tables_then_the_dearest() -> None:
+    assert rates(Llm(model="claude-opus-5-5")) == KNOWN["claude-opus-5-5"]
+    assert rates(Llm(model="claude-sonnet-4-5-20250929")) == KNOWN["claude-sonnet-4"]
+    assert rates(Llm(model="qwen")) == DEAREST
+    assert not is_known(Llm(model="qwen"))
+    own = Llm(model="qwen", prices=Prices(input=1.0, output=2.0))
+    assert is_known(own)
+    assert (rates(own).input, rates(own).output, rates(own).cache_write) == (1.0, 2.0, 1.25)
+
+
+def test_a_million_of_each_costs_the_list_price() -> None:
+    used = Usage(input=10**6, output=10**6, cached=10**6, cache_write=10**6, cache_write_hour=10**6)
+    assert abs(used.usd(KNOWN["claude-sonnet-5-5"]) - (2 + 10 + 0.1 + 2.5 + 4)) < 1e-9

@@ -1,0 +1,74 @@
+"""A program of the user's own as a proposer: what it leaves is the proposal, and nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from autoresearchd.experiment import Edit, Outcome, Proposal
+from autoresearchd.propose.command import PATIENCE, Command
+from tests.propose.fakes import FakeLab
+from tests.propose.llm.room import FakeWorkbench
+
+TOML = '[propose.command]\ncommand = "agent --headless"\n'
+EDITS = (Edit(path="train.py", content=b"RATE = 2\n"),)
+
+
+def lab() -> FakeLab:
+    return FakeLab({"train.py": "RATE = 1\n", "model.py": "DEPTH = 1\n"}, toml=TOML)
+
+
+def turn(command: Command, the_lab: FakeLab) -> Proposal | None:
+    """One question, and the time that it takes."""
+
+    async def ask() -> Proposal | None:
+        now = await command.propose(the_lab.context())
+        while command.is_thinking:
+            await command.wait()
+            await asyncio.sleep(0)
+        return now
+
+    return asyncio.run(ask())
+
+
+def test_what_it_leaves_is_proposed_at_the_next_turn() -> None:
+    the_lab, bench = lab(), FakeWorkbench(edits=EDITS)
+    command = Command(bench)
+    assert turn(command, the_lab) is None
+    found = turn(command, the_lab)
+    assert found is not None
+    assert (found.edits, found.proposer, found.parent) == (EDITS, "command", the_lab.best)
+    assert found.title == "Change train.py as agent left it"
+    assert "The lab" not in found.rationale
+    assert "What is on best" in bench.digests[0]
+
+
+def test_a_newer_best_gets_what_it_left_if_its_files_are_the_same() -> None:
+    the_lab, command = lab(), Command(FakeWorkbench(edits=EDITS))
+    turn(command, the_lab)
+    the_lab.try_files({"train.py": "RATE = 1\n", "model.py": "DEPTH = 3\n"}, Outcome.KEEP, 0.9)
+    found = turn(command, the_lab)
+    assert found is not None
+    assert found.parent == the_lab.best
+
+
+def test_a_newer_best_with_other_lines_does_not() -> None:
+    the_lab, command = lab(), Command(FakeWorkbench(edits=EDITS))
+    turn(command, the_lab)
+    the_lab.try_files({"train.py": "RATE = 5\n", "model.py": "DEPTH = 1\n"}, Outcome.KEEP, 0.9)
+    assert turn(command, the_lab) is None
+
+
+def test_one_that_always_fails_is_asked_less_and_less() -> None:
+    the_lab, bench = lab(), FakeWorkbench(why="exit code 1")
+    command = Command(bench)
+    for _ in range(100):
+        assert turn(command, the_lab) is None
+    assert PATIENCE < len(bench.digests) < 12
+
+
+def test_without_a_command_it_is_silent() -> None:
+    the_lab, bench = FakeLab({"train.py": "RATE = 1\n"}), FakeWorkbench(edits=EDITS)
+    command = Command(bench)
+    assert turn(command, the_lab) is None
+    assert turn(command, the_lab) is None
+    assert bench.digests == []
