@@ -1,0 +1,151 @@
+"""status.json for a person or a script. What a dead daemon left behind is never shown as the present."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import Direction
+from autoresearchd.report import eta
+from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain
+from autoresearchd.status import FORMAT, DeviceStatus, LlmStatus, Status
+
+
+def read(ledger: Path) -> dict[str, Any] | None:
+    """The last status that a daemon of this lab wrote; None if none did.
+
+    Raises: UserError when the file is there and is not what a daemon writes.
+    """
+    path = ledger / "autoresearchd" / "status.json"
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); the next `autoresearchd run` writes it anew") from error
+    return data if isinstance(data, dict) else None
+
+
+def as_json(data: Mapping[str, Any] | None, holder: int | None) -> dict[str, Any]:
+    """The status with `running`, and `holder`, the pid of the live daemon.
+
+    Without a daemon `state` is `not running`, the state that the last one wrote is `last_state`, and nothing trains.
+    """
+    fresh = _is_fresh(data, holder)
+    found: dict[str, Any] = {**finite(data or {}), "running": holder is not None, "holder": holder}
+    if not fresh:
+        found["last_state"] = found.get("state")
+        found["state"] = "not running" if holder is None else "starting"
+        found["devices"] = []
+    return found
+
+
+def text(data: Mapping[str, Any] | None, holder: int | None) -> str:
+    """The status in a few lines."""
+    if data is None:
+        return "no daemon has run here yet; `autoresearchd run` starts one" if holder is None else _starting(holder)
+    try:
+        status = TypeAdapter(Status).validate_python(dict(data))
+        direction = Direction(status.direction)
+    except (ValidationError, ValueError):
+        # Not swallowed: this sentence is the handling, it says what a person can do.
+        return f"status.json is not of this version (format {FORMAT}); `autoresearchd run` writes it anew"
+    if not _is_fresh(data, holder):
+        head = _gone(status) if holder is None else _starting(holder)
+        return "\n".join([head, *_results(status, direction)])
+    return "\n".join([_present(status), *_results(status, direction), *(_device(d, status) for d in status.devices)])
+
+
+def _is_fresh(data: Mapping[str, Any] | None, holder: int | None) -> bool:
+    return data is not None and holder is not None and data.get("pid") == holder
+
+
+def _starting(holder: int) -> str:
+    pid = f"pid {holder}" if holder else "its pid is not written yet"
+    return f"a daemon ({pid}) is starting and has said nothing yet"
+
+
+def _gone(status: Status) -> str:
+    when = datetime.fromtimestamp(status.now).astimezone().strftime("%Y-%m-%d %H:%M")
+    why = f" ({plain(status.why)})" if status.why else ""
+    if status.state == "finished":
+        return f"{plain(status.program)}: no daemon is running; the last one finished at {when}{why}"
+    return (
+        f"{plain(status.program)}: no daemon is running; the last one (pid {status.pid}) was last seen at {when}, "
+        f"{plain(status.state)}{why}; `autoresearchd run` goes on from there"
+    )
+
+
+def _present(status: Status) -> str:
+    why = f": {plain(status.why)}" if status.why else ""
+    again = "" if status.until is None else f", again in {duration(status.until - status.now)}"
+    line = f"{plain(status.program)}: {plain(status.state)}{why}{again} (pid {status.pid}, "
+    line += f"for {duration(status.now - status.session_started)}"
+    left = eta.seconds_left(status)
+    line += "" if left is None else f", ETA {duration(left)}"
+    return line + (", WITHOUT A SANDBOX)" if status.sandbox == "none" else ")")
+
+
+def _results(status: Status, direction: Direction) -> list[str]:
+    metric = plain(status.metric)
+    if status.baseline is None:
+        best = f"best    the imported commit; {metric} not measured yet"
+    else:
+        best = f"best    {number(status.best_number)}  {metric} {figure(status.best)}  {plain(status.best_title)}"
+        if status.best is not None and status.best_number:
+            gain = gain_figure(direction.gain(status.best, status.baseline))
+            best += f"  ({gain} on the baseline's {figure(status.baseline)})"
+    tried = f"tried   {counted(status.tried, 'change')}, {status.kept} kept, {status.failed} failed"
+    words = ", ".join(f"{count} {plain(word)}" for word, count in sorted(status.verdicts.items()))
+    found = [best, f"{tried}  ({words})" if words else tried]
+    if status.audits:
+        found.append(_audits(status, direction))
+    if status.open:
+        found.append(f"open    {', '.join(number(n) for n in status.open)}")
+    if status.llm is not None:
+        found.append(_model(status.llm, status.now))
+    if status.busy_share is not None:
+        found.append(f"devices busy {status.busy_share:.0%} of the session")
+    return found
+
+
+def _audits(status: Status, direction: Direction) -> str:
+    """What was gained on the data that chose, beside what was gained on data that never did."""
+    first, last = status.audits[0], status.audits[-1]
+    line = f"audit   {number(last.number)}  chosen by {figure(last.value)}, audited {figure(last.audit)}"
+    if last is not first:
+        chosen, audited = direction.gain(last.value, first.value), direction.gain(last.audit, first.audit)
+        line += f"  ({gain_figure(chosen)} since {number(first.number)}, audited {gain_figure(audited)})"
+    return f"{line}: {plain(status.audit_word)}" if status.audit_word else line
+
+
+def _model(llm: LlmStatus, now: float) -> str:
+    line = f"model   {plain(llm.model)}: {plain(llm.state)}"
+    if llm.why:
+        line += f": {plain(llm.why)}"
+    if llm.until is not None:
+        line += f", again in {duration(max(0.0, llm.until - now))}"
+    line += f"; ${llm.spent_today:.2f} of ${llm.usd_per_day:.2f} today, ${llm.spent_total:.2f} in all"
+    return line
+
+
+def _device(device: DeviceStatus, status: Status) -> str:
+    name = f"{plain(device.device):<7}"
+    if device.experiment is None:
+        return f"{name} {plain(device.phase)}  {plain(device.model)}".rstrip()
+    parts = [f"{name} {number(device.experiment)}", f"seed {device.seed}", plain(device.phase)]
+    if device.fraction is not None:
+        parts.append(f"{min(1.0, device.fraction):.0%}")
+    if device.step:
+        parts.append(f"step {device.step}")
+    if device.train_loss is not None:
+        parts.append(f"loss {device.train_loss:.4f}")
+    if device.started is not None:
+        parts.append(duration(status.now - device.started))
+    return "  ".join([*parts, plain(device.title)])

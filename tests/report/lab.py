@@ -1,0 +1,110 @@
+"""A small lab on disk: a real project, a real experiments.git, real commits, no training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoresearchd.experiment import (
+    Concluded,
+    CurvePoint,
+    Edit,
+    Ending,
+    Environment,
+    Experiment,
+    Measurement,
+    Outcome,
+    Proposal,
+    TreeOid,
+    Verdict,
+)
+from autoresearchd.ledger import Ledger
+
+NOW = 1_700_000_000.0
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What the stock git client says."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    names = ("-c", "user.name=P", "-c", "user.email=p@localhost", "-c", "init.defaultBranch=main")
+    command = ["git", "-C", str(folder), *names, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def project(folder: Path) -> Path:
+    """A project in git with one file that trains."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q")
+    (folder / "train.py").write_text("RATE = 0.1\n")
+    git(folder, "add", "train.py")
+    git(folder, "commit", "-q", "-m", "Train")
+    return folder
+
+
+class Lab:
+    """A ledger and short ways to put experiments into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "experiments.git"
+        Ledger.init(self.path, project_path=project(folder / "project"))
+        self.ledger = Ledger(self.path)
+
+    def baseline(self, metric: float) -> Concluded:
+        """Experiment 0000, measured."""
+        opened = self.ledger.open_baseline(now=NOW)
+        self.measure(opened.tree, metric)
+        verdict = Verdict(outcome=Outcome.BASELINE, metric=metric, runs=1, seeds=(0,))
+        return self.ledger.conclude(opened, verdict, metric="val_bpb", now=NOW)
+
+    def open(self, title: str, text: str, **fields: Any) -> Experiment:
+        """An experiment that writes `text` to train.py."""
+        defaults = {"rationale": "It may help.", "category": "rate", "proposer": "space"}
+        proposal = Proposal(
+            parent=self.ledger.best().commit,
+            edits=(Edit(path="train.py", content=text.encode()),),
+            title=title,
+            **(defaults | fields),
+        )
+        return self.ledger.open_experiment(proposal, now=NOW)
+
+    def conclude(self, opened: Experiment, outcome: Outcome, metric: float | None = None, **fields: Any) -> Concluded:
+        """The verdict of an open experiment; one that gives a number has at least one run."""
+        if metric is not None and not self.ledger.measurements(opened.tree):
+            self.measure(opened.tree, metric)
+        verdict = Verdict(outcome=outcome, metric=metric, **fields)
+        return self.ledger.conclude(opened, verdict, metric="val_bpb", now=NOW)
+
+    def measure(self, tree: TreeOid, metric: float | None, *, seed: int = 0, **fields: Any) -> None:
+        """A run of a tree."""
+        defaults: dict[str, Any] = {
+            "ending": Ending.FINISHED,
+            "metrics": {} if metric is None else {"val_bpb": metric},
+            "curve": tuple(CurvePoint(step=s, seconds=float(s), train_loss=5.0 - s) for s in range(4)),
+            "started": NOW,
+            "train_seconds": 12.0,
+            "wall_seconds": 15.0,
+        }
+        self.ledger.record(
+            Measurement(
+                run=f"{tree}-{seed}",
+                tree=tree,
+                seed=seed,
+                environment=Environment("cpu"),
+                device="cpu:0",
+                **(defaults | fields),
+            )
+        )
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A fresh lab, held as a daemon holds it."""
+    made = Lab(tmp_path)
+    with made.ledger.hold():
+        yield made

@@ -1,0 +1,132 @@
+"""`autoresearchd status`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoresearchd.errors import UserError
+from autoresearchd.report.status import as_json, read, text
+from tests.report.nouns import EVIL, device, status
+
+
+def _data(**fields: Any) -> dict[str, Any]:
+    return json.loads(json.dumps(status(**fields).to_json()))  # type: ignore[no-any-return]
+
+
+def test_a_live_daemon_says_what_it_does() -> None:
+    said = text(_data(session_limit=13), holder=4242)
+    assert "training (pid 4242, for 10 min 00 s, ETA 10 min 00 s)" in said
+    assert "0004  val_bpb 1.20000  Warm down longer  (+0.100 on the baseline's 1.30000)" in said
+    assert "6 changes, 2 kept, 1 failed" in said
+    assert "cpu:0   0007  seed 1  training  50%  step 75  loss 2.5000  10 s  Softcap 15" in said
+
+
+def test_where_higher_is_better_a_higher_best_is_a_gain() -> None:
+    assert "(+0.100 on" in text(_data(direction="higher", best=1.4), holder=4242)
+    assert "(-0.100 on" in text(_data(direction="higher", best=1.2), holder=4242)
+
+
+def test_what_was_gained_stands_beside_what_the_audit_says_of_it() -> None:
+    audits = [{"number": 0, "value": 1.3, "audit": 1.4}, {"number": 4, "value": 1.2, "audit": 1.41}]
+    said = text(_data(audits=audits, audit_word="overfitting"), holder=4242)
+    assert "audit   0004  chosen by 1.20000, audited 1.41000  (+0.100 since 0000, audited -0.0100): overfitting" in said
+    assert "audit   0000  chosen by 1.30000, audited 1.40000\n" in text(_data(audits=audits[:1]), holder=4242)
+    assert "audit" not in text(_data(), holder=4242)
+
+
+def test_a_dead_daemon_is_not_shown_as_training() -> None:
+    said = text(_data(), holder=None)
+    assert "no daemon is running; the last one (pid 4242) was last seen at" in said
+    assert "`autoresearchd run` goes on from there" in said
+    assert "Softcap 15" not in said
+    assert "1.20000" in said
+
+
+def test_a_finished_daemon_says_so() -> None:
+    said = text(_data(state="finished", why="the target is reached"), holder=None)
+    assert "the last one finished at" in said
+    assert "(the target is reached)" in said
+
+
+def test_the_status_of_an_earlier_daemon_is_not_the_present_ones() -> None:
+    said = text(_data(), holder=99)
+    assert "pid 99" in said
+    assert "Softcap 15" not in said
+
+
+def test_nothing_ever_ran() -> None:
+    assert "`autoresearchd run` starts one" in text(None, holder=None)
+    assert as_json(None, None) == {
+        "running": False,
+        "holder": None,
+        "last_state": None,
+        "state": "not running",
+        "devices": [],
+    }
+
+
+def test_a_held_daemon_says_why_and_until_when() -> None:
+    said = text(_data(state="held", why="the disk is full", until=1_700_000_630.0), holder=4242)
+    assert "held: the disk is full, again in 30 s" in said
+
+
+def test_json_of_a_live_daemon_is_its_status() -> None:
+    found = as_json(_data(), holder=4242)
+    assert (found["running"], found["holder"], found["state"], found["kept"]) == (True, 4242, "training", 2)
+    assert found["devices"][0]["title"] == "Softcap 15"
+
+
+def test_json_of_a_dead_daemon_has_nothing_in_training() -> None:
+    found = as_json(_data(), holder=None)
+    assert (found["running"], found["state"], found["last_state"]) == (False, "not running", "training")
+    assert found["devices"] == []
+    assert found["best"] == 1.2
+
+
+def test_json_is_strict_even_where_a_loss_is_no_number() -> None:
+    data = status(devices=(device(train_loss=float("nan")),)).to_json()
+    assert json.loads(json.dumps(as_json(data, 4242), allow_nan=False))["devices"][0]["train_loss"] is None
+
+
+def test_a_status_of_another_version_is_said_plainly() -> None:
+    assert "not of this version" in text({"format": 99, "pid": 4242}, holder=4242)
+    assert "not of this version" in text(_data() | {"direction": "sideways"}, holder=4242)
+
+
+def test_a_field_of_a_newer_version_does_no_harm() -> None:
+    assert "training" in text(_data() | {"mood": "good"}, holder=4242)
+
+
+def test_no_title_steers_the_terminal() -> None:
+    said = text(_data(best_title=EVIL, why=EVIL, devices=(device(title=EVIL, model=EVIL),)), holder=4242)
+    assert said.count("owned") == 3
+    assert not [char for char in said if not char.isprintable() and char != "\n"]
+
+
+def test_the_file_is_read_where_the_daemon_writes_it(tmp_path: Path) -> None:
+    assert read(tmp_path) is None
+    (tmp_path / "autoresearchd").mkdir()
+    (tmp_path / "autoresearchd" / "status.json").write_text(json.dumps(_data()))
+    assert read(tmp_path) == _data()
+
+
+def test_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "autoresearchd").mkdir()
+    (tmp_path / "autoresearchd" / "status.json").write_text('{"pid": 4')
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path)
+
+
+def test_nothing_heavy_is_imported_for_a_status() -> None:
+    code = (
+        "import sys; import autoresearchd.report.status; "
+        "print([m for m in ('torch', 'optuna', 'libcst', 'anthropic', 'rich', 'pygit2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
