@@ -1,0 +1,66 @@
+"""World → Status: what the loop knows, as the one value that every view renders. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autoresearchd import audit
+from autoresearchd.experiment import Concluded, Experiment
+from autoresearchd.plan import hold
+from autoresearchd.status import AuditStatus, Status, device_status
+from autoresearchd.world import Session, World
+
+
+def describe(
+    world: World,
+    *,
+    session: Session,
+    verdicts: Mapping[str, int],
+    best: Concluded | None,
+    baseline: Experiment | Concluded | None,
+    busy_seconds: float,
+    audits: tuple[AuditStatus, ...] = (),
+    pid: int,
+    state: str = "",
+    why: str = "",
+) -> Status:
+    """The lab at the instant of `world`; `state` only where the world alone does not say it."""
+    held = hold(world)
+    live = {progress.spec.device.name: progress for progress in world.live}
+    opened = [item.experiment for item in world.opened]
+    elapsed = max(world.now - session.started, 1e-9) * len(world.devices)
+    running = sum(world.now - progress.started for progress in world.live)
+    number = best.experiment.number if best else None
+    return Status(
+        now=world.now,
+        pid=pid,
+        program=world.program.program.name,
+        metric=world.program.metric.compared,
+        direction=world.program.metric.direction.value,
+        state=state or _state(world, is_held=held is not None),
+        why=why or (held[0] if held else ""),
+        until=held[1] if held and held[1] != float("inf") else None,
+        best=best.verdict.metric if best else None,
+        best_number=number,
+        best_title=best.experiment.title if best else "",
+        baseline=baseline.verdict.metric if isinstance(baseline, Concluded) else None,
+        verdicts=verdicts,
+        open=tuple(experiment.number for experiment in opened),
+        devices=tuple(device_status(d.name, d.model, live.get(d.name), opened, number) for d in world.devices),
+        ready=len(world.ready),
+        thinking=world.asked,
+        sandbox=session.sandbox,
+        session_started=session.started,
+        session_opened=session.opened,
+        session_limit=session.experiments,
+        session_deadline=session.deadline,
+        audits=audits,
+        audit_word=audit.word(audits, direction=world.program.metric.direction, noise=world.spread.std_dev),
+        busy_share=min(1.0, (busy_seconds + running) / elapsed),
+    )
+
+
+def _state(world: World, *, is_held: bool) -> str:
+    if world.live:
+        return "training"
+    return "paused" if world.paused else "held" if is_held else "idle"

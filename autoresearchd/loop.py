@@ -1,0 +1,333 @@
+"""Observe, plan, act; nothing else. `step(now)` moves the lab as far as it can go without waiting.
+
+Decides nothing: what to do comes from `plan`, what happened comes from the ledger and the executor.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+
+from autoresearchd.describe import describe
+from autoresearchd.errors import RefLocked, StaleRef, UnfilablePath
+from autoresearchd.experiment import (
+    BASELINE_NUMBER,
+    ON_BEST,
+    Concluded,
+    Device,
+    Environment,
+    Experiment,
+    Measurement,
+    Outcome,
+    Proposal,
+    RunSpec,
+    Verdict,
+)
+from autoresearchd.judge import composed
+from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
+from autoresearchd.memory import Memory, pruned
+from autoresearchd.pipeline import Pipeline
+from autoresearchd.plan import disturbed, hold, plan
+from autoresearchd.program import Program
+from autoresearchd.run._protocol import Executor
+from autoresearchd.status import Status
+from autoresearchd.world import (
+    Action,
+    Ask,
+    ConcludeExperiment,
+    Drop,
+    Finish,
+    Open,
+    OpenBaseline,
+    OpenExperiment,
+    Prune,
+    Replay,
+    Session,
+    Settle,
+    Start,
+    World,
+)
+
+log = structlog.get_logger()
+RETRY_SECONDS = 30.0
+CHATTER = 1_000
+"""More plans in one step than this means that the plan and the ledger disagree."""
+
+
+class Loop:
+    """One lab on one machine, stepped by whoever owns it.
+
+    The caller holds the ledger's lock, and gives devices that share one environment.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        executor: Executor,
+        pipeline: Pipeline,
+        program: Program,
+        devices: tuple[Device, ...],
+        environment: Environment,
+        session: Session,
+        free_bytes: Callable[[], int] | None = None,
+    ) -> None:
+        self.ledger, self.executor, self.pipeline = ledger, executor, pipeline
+        self.program, self.devices, self.environment, self.session = program, devices, environment, session
+        self._free_bytes = free_bytes or (lambda: shutil.disk_usage(ledger.path).free)
+        self._memory = Memory(ledger)
+        self.status = self._describe(self.observe(session.started), "starting")
+
+    def step(self, now: float) -> Finish | None:
+        """Move the lab as far as it goes at `now` (Unix time); Finish when this session's work is done."""
+        self._memory.unfiled += self.executor.poll(now)
+        self._file_runs(now)
+        self._look_into_inbox()
+        for _ in range(CHATTER):
+            world = self.observe(now)
+            actions = plan(world)
+            self._say_trouble(world)
+            finish = next((action for action in actions if isinstance(action, Finish)), None)
+            if finish is not None or not all(self._try(action, now) for action in actions) or not actions:
+                self.status = self._describe(world, "finished" if finish else "", finish.why if finish else "")
+                return finish
+        raise AssertionError(f"the plan does not come to rest: {actions}")
+
+    def observe(self, now: float) -> World:
+        """Everything that is known now."""
+        best, opened = self.ledger.best(), self.ledger.opened()
+        baseline = self._baseline()
+        trees = {best.tree, *(e.tree for e in opened), *(e.parent_tree for e in opened)}
+        if baseline is not None:
+            trees.add(baseline.tree)
+        metric = self.program.metric
+        scale = self._memory.scale(self.ledger, self.environment, metric)
+        return World(
+            now=now,
+            program=self.program,
+            environment=self.environment,
+            devices=self.devices,
+            best=best.commit,
+            best_tree=best.tree,
+            baseline_tree=baseline.tree if baseline else None,
+            opened=tuple(self._open(experiment) for experiment in opened),
+            known=self._memory.known,
+            keeps=self._memory.verdicts[Outcome.KEEP],
+            runs={tree: composed(self.ledger.measurements(tree), metric, scale) for tree in trees},
+            spread=self._memory.spread(self.ledger, self.environment, metric, scale),
+            live=tuple(self.executor.progress()),
+            ready=self.pipeline.ready,
+            asked=self.pipeline.asked,
+            last_failures=self._memory.last_failures(self.ledger),
+            remaining=self._remaining(),
+            paused=self.pause_switch.exists(),
+            closing=self._closing(now),
+            trouble=self._trouble(now),
+        )
+
+    @property
+    def pause_switch(self) -> Path:
+        """The file whose presence pauses the daemon."""
+        return self.ledger.path / "autoresearchd" / "pause"
+
+    def news(self) -> tuple[Concluded, ...]:
+        """What was concluded since the last call, in that order."""
+        return self._memory.take_news()
+
+    def wait(self, seconds: float, wake: int) -> None:
+        """Sleep until a run, a proposal (`wake`, a readable descriptor) or `seconds` have something for `step`."""
+        readable, _, _ = select.select([self.executor.fileno(), wake], [], [], seconds)
+        if wake in readable:
+            os.read(wake, 4096)
+
+    def _open(self, experiment: Experiment) -> Open:
+        landed = self.ledger.landed(experiment) is not None
+        return Open(experiment=experiment, changes=self.ledger.changes(experiment), landed=landed)
+
+    def _baseline(self) -> Experiment | None:
+        found = self.ledger.find(BASELINE_NUMBER)
+        return found.experiment if isinstance(found, Concluded) else found
+
+    def _remaining(self) -> int | None:
+        total, session = self.program.budget.experiments, self.session
+        tried = sum(self._memory.verdicts.values()) + len(self.ledger.opened()) - 1
+        limits = [
+            limit - used for limit, used in ((total, tried), (session.experiments, session.opened)) if limit is not None
+        ]
+        return max(0, min(limits)) if limits else None
+
+    def _closing(self, now: float) -> str:
+        if self.session.stopping:
+            return self.session.stopping
+        deadline = self.session.deadline
+        return "the hours of this session are over" if deadline is not None and now >= deadline else ""
+
+    def _trouble(self, now: float) -> str:
+        if (free := self._free_bytes()) < FREE_FLOOR_BYTES:
+            return f"{free / 2**20:.0f} MiB free on the disk of {self.ledger.path}, {FREE_FLOOR_BYTES >> 20} are needed"
+        return self._memory.trouble(now)
+
+    def _look_into_inbox(self) -> None:
+        waiting = set(self._memory.ideas.values())
+        for idea in self.ledger.ideas():
+            if idea in waiting:
+                continue
+            if idea.proposal is None:
+                log.warning("idea_refused", ref=idea.ref, why=idea.why)
+                self.ledger.drop_idea(idea)
+            else:
+                log.info("idea_queued", ref=idea.ref, title=idea.proposal.title)
+                self._memory.ideas[idea.proposal] = idea
+                self.pipeline.put(idea.proposal)
+
+    def _file_runs(self, now: float) -> None:
+        """File what has ended; what cannot be written now (a full disk) is kept and tried again."""
+        while self._memory.unfiled:
+            try:
+                self._record(self._memory.unfiled[0])
+            except (OSError, RefLocked, StaleRef) as error:
+                log.exception("run_not_filed", run=self._memory.unfiled[0].run)
+                self._memory.stumble(error, until=now + RETRY_SECONDS)
+                return
+            self._memory.unfiled.pop(0)
+
+    def _record(self, measurement: Measurement) -> None:
+        self.ledger.record(measurement)
+        self._memory.filed(measurement)
+        log.info(
+            "run_finished",
+            run=measurement.run,
+            tree=measurement.tree,
+            device=measurement.device,
+            seed=measurement.seed,
+            ending=measurement.ending.value,
+            why=measurement.why or None,
+            metric=measurement.metrics.get(self.program.metric.name),
+            seconds=round(measurement.wall_seconds, 3),
+        )
+
+    def _try(self, action: Action, now: float) -> bool:
+        """Act; False if the world has to be looked at again before anything else, or is not fit for it now."""
+        try:
+            self._act(action, now)
+        except (StaleRef, RefLocked) as error:
+            log.warning("ref_contended", action=type(action).__name__, why=str(error))
+            return False
+        except OSError as error:
+            log.exception("action_failed", action=type(action).__name__)
+            self._memory.stumble(error, until=now + RETRY_SECONDS)
+            return False
+        return True
+
+    def _act(self, action: Action, now: float) -> None:
+        match action:
+            case OpenBaseline():
+                self.ledger.open_baseline(now=now)
+            case OpenExperiment(proposal=proposal):
+                self._open_experiment(proposal, now)
+            case Drop(proposal=proposal):
+                self.pipeline.take(proposal)
+                log.info("proposal_outdated", proposer=proposal.proposer, title=proposal.title)
+            case Settle(experiment=experiment):
+                self._settled(self.ledger.settle(experiment))
+            case Replay(experiment=experiment):
+                self._replay(experiment, now)
+            case ConcludeExperiment(experiment=experiment, verdict=verdict):
+                self._conclude(experiment, verdict, now)
+            case Start():
+                self._start(action)
+            case Prune(run=run, why=why):
+                self._prune(run, why, now)
+            case Ask(count=count):
+                for _ in range(count):
+                    self.pipeline.ask(self.program, self.ledger.opened())
+            case Finish():
+                pass  # the caller's: a loop does not end itself
+            case _:
+                assert_never(action)
+
+    def _open_experiment(self, proposal: Proposal, now: float) -> None:
+        self.pipeline.take(proposal)
+        idea = self._memory.ideas.pop(proposal, None)
+        try:
+            experiment = self.ledger.open_experiment(proposal, now=now)
+        except UnfilablePath as error:
+            log.warning("proposal_refused", proposer=proposal.proposer, title=proposal.title, why=str(error))
+        else:
+            self.session.opened += 1
+            log.info(
+                "experiment_opened", experiment=experiment.number, title=experiment.title, proposer=experiment.proposer
+            )
+        if idea is not None:
+            self.ledger.drop_idea(idea)
+
+    def _start(self, start: Start) -> None:
+        tree, seed, device = start.tree, start.seed, start.device
+        name = f"{tree}-{seed}-{secrets.token_hex(4)}"
+        self.executor.start(
+            RunSpec(run=name, tree=tree, seed=seed, device=device, environment=self.environment, audit=start.audit)
+        )
+        log.info("run_started", run=name, tree=tree, seed=seed, device=device.name, audit=start.audit or None)
+
+    def _replay(self, experiment: Experiment, now: float) -> None:
+        if self.ledger.replay(experiment, now=now) is not None:
+            log.info("experiment_replayed", experiment=experiment.number)
+            return
+        verdict = Verdict(outcome=Outcome.STALE, why="its lines conflict with what was kept since")
+        self._conclude(experiment, verdict, now)
+
+    def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
+        self._settled(self.ledger.conclude(experiment, verdict, metric=self.program.metric.compared, now=now))
+
+    def _prune(self, run: str, why: str, now: float) -> None:
+        live = next(progress for progress in self.executor.progress() if progress.spec.run == run)
+        self.executor.kill(run)
+        self._memory.unfiled.append(pruned(live, why, now))
+        self._file_runs(now)
+
+    def _settled(self, concluded: Concluded) -> None:
+        experiment, verdict = concluded.experiment, concluded.verdict
+        self._memory.concluded(concluded)
+        log.info(
+            "experiment_concluded",
+            experiment=experiment.number,
+            verdict=verdict.outcome.value,
+            metric=verdict.metric,
+            baseline=verdict.baseline,
+            why=verdict.why,
+            title=experiment.title,
+        )
+        if verdict.outcome in ON_BEST:
+            log.info("best_moved", experiment=experiment.number, commit=experiment.commit, metric=verdict.metric)
+
+    def _say_trouble(self, world: World) -> None:
+        held = hold(world)
+        why = held[0] if held else ""
+        if why != self._memory.held:
+            log.warning("held", why=why) if why else log.info("resumed")
+            self._memory.held = why
+        for run in disturbed(world):
+            if run.run not in self._memory.disturbed:
+                log.warning("run_disturbed", run=run.run, tree=run.tree, seed=run.seed, device=run.device)
+                self._memory.disturbed.add(run.run)
+
+    def _describe(self, world: World, state: str, why: str = "") -> Status:
+        return describe(
+            world,
+            session=self.session,
+            verdicts=dict(self._memory.verdicts),
+            best=self.ledger.best_record(),
+            baseline=self.ledger.find(BASELINE_NUMBER),
+            busy_seconds=self._memory.busy_seconds,
+            audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
+            pid=os.getpid(),
+            state=state,
+            why=why,
+        )

@@ -1,0 +1,145 @@
+"""What the loop keeps between steps. All but the live troubles can be read again from git, and is, at every start."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from autoresearchd import audit
+from autoresearchd.experiment import (
+    BASELINE_NUMBER,
+    FAILED,
+    ON_BEST,
+    Concluded,
+    Ending,
+    Environment,
+    Measurement,
+    Outcome,
+    Progress,
+    Proposal,
+    TreeOid,
+)
+from autoresearchd.judge import Spread, composed, estimate, reference
+from autoresearchd.ledger import Idea, Ledger
+from autoresearchd.status import AuditStatus
+from autoresearchd.yardstick import Metric
+
+NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})
+"""Verdicts that leave a tree untried: the same change may come again."""
+
+
+class Memory:
+    """One loop's memory of one ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.known: dict[TreeOid, int] = {}
+        """For each tree that was tried, the lowest experiment number that has it."""
+        self.verdicts: Counter[str] = Counter()
+        self.ideas: dict[Proposal, Idea] = {}
+        """The inbox's proposals that wait to be opened."""
+        self.unfiled: list[Measurement] = []
+        """Runs that ended and are not in the ledger yet, oldest first."""
+        self.busy_seconds = 0.0
+        self.held = ""
+        """Why nothing was started, as it was last said in the log."""
+        self.disturbed: set[str] = set()
+        """Runs of which the log says already that something slowed them down."""
+        self._news: list[Concluded] = []
+        self._spread: Spread | None = None
+        self._audits: tuple[AuditStatus, ...] | None = None
+        self._trouble, self._trouble_until = "", 0.0
+        for entry in ledger.entries():
+            if entry.outcome is not None:
+                self._count(entry.number, entry.tree, entry.outcome)
+
+    def concluded(self, concluded: Concluded) -> None:
+        """An experiment has its verdict."""
+        self._count(concluded.experiment.number, concluded.experiment.tree, concluded.verdict.outcome)
+        self._news.append(concluded)
+        if concluded.verdict.outcome in ON_BEST:
+            self._audits = None
+
+    def filed(self, measurement: Measurement) -> None:
+        """A run is in the ledger."""
+        self._spread = None
+        if measurement.audited:
+            self._audits = None
+        self.busy_seconds += measurement.wall_seconds
+
+    def take_news(self) -> tuple[Concluded, ...]:
+        """What was concluded since the last call, in that order."""
+        fresh, self._news = tuple(self._news), []
+        return fresh
+
+    def stumble(self, error: Exception, *, until: float) -> None:
+        """Something could not be done; nothing is started until `until` (Unix time)."""
+        self._trouble, self._trouble_until = str(error), until
+
+    def trouble(self, now: float) -> str:
+        """What could not be done a moment ago; empty when all is well."""
+        return self._trouble if now < self._trouble_until else ""
+
+    def scale(self, ledger: Ledger, environment: Environment, metric: Metric) -> Mapping[str, float]:
+        """What the numbers of a composite are shares of."""
+        if not metric.also:
+            return {}
+        found = ledger.find(BASELINE_NUMBER)
+        baseline = found.experiment if isinstance(found, Concluded) else found
+        runs = () if baseline is None else ledger.measurements(baseline.tree)
+        pools = (runs, ledger.measurements(ledger.best().tree))
+        return reference(metric, *([run for run in pool if run.environment == environment] for pool in pools), runs)
+
+    def spread(self, ledger: Ledger, environment: Environment, metric: Metric, scale: Mapping[str, float]) -> Spread:
+        """The run-to-run noise in this environment, from every tree with repeats."""
+        if self._spread is None:
+            pools = ([run for run in runs if run.environment == environment] for runs in ledger.repeated().values())
+            self._spread = estimate((composed(pool, metric, scale) for pool in pools), metric=metric.compared)
+        return self._spread
+
+    def audits(self, ledger: Ledger, environment: Environment, metric: str) -> tuple[AuditStatus, ...]:
+        """What the audits of the kept line gave in this environment, oldest first."""
+        if self._audits is None:
+            line = [(concluded, ledger.measurements(concluded.experiment.tree)) for concluded in _line_of_best(ledger)]
+            self._audits = audit.trend(reversed(line), metric=metric, environment=environment)
+        return self._audits
+
+    def last_failures(self, ledger: Ledger) -> tuple[tuple[Outcome, str], ...]:
+        """Outcome and reason of the newest experiments as long as they failed, newest first."""
+        failures = []
+        for concluded in reversed(ledger.concluded()):
+            if concluded.verdict.outcome not in FAILED:
+                break
+            failures.append((concluded.verdict.outcome, concluded.verdict.why))
+        return tuple(failures)
+
+    def _count(self, number: int, tree: TreeOid, outcome: Outcome) -> None:
+        self.verdicts[outcome] += 1
+        if outcome not in NEVER_TRAINED:
+            self.known[tree] = min(self.known.get(tree, number), number)
+
+
+def _line_of_best(ledger: Ledger) -> Iterator[Concluded]:
+    """The steps that lead to best, newest first, the baseline last."""
+    kept = (ledger.find(entry.number) for entry in ledger.entries() if entry.outcome in ON_BEST)
+    steps = {found.experiment.commit: found for found in kept if isinstance(found, Concluded)}
+    commit = ledger.best().commit
+    while (step := steps.get(commit)) is not None:
+        yield step
+        commit = step.experiment.parent
+
+
+def pruned(live: Progress, why: str, now: float) -> Measurement:
+    """The measurement of a run that was stopped because it could not win."""
+    return Measurement(
+        run=live.spec.run,
+        tree=live.spec.tree,
+        seed=live.spec.seed,
+        environment=live.spec.environment,
+        device=live.spec.device.name,
+        ending=Ending.PRUNED,
+        curve=live.curve,
+        started=live.started,
+        train_seconds=live.train_seconds,
+        wall_seconds=now - live.started,
+        why=why,
+    )

@@ -1,0 +1,153 @@
+"""Proposals ahead of need: proposers think in a thread of their own while the devices train.
+
+Reads the lab through its own handle on the ledger and never writes; what it made waits here until the plan opens it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from autoresearchd.experiment import Concluded, Edit, Experiment, Measurement, Proposal, TreeOid
+from autoresearchd.ledger import Ledger
+from autoresearchd.program import Program
+from autoresearchd.propose._protocol import Closing, Context, Proposer
+
+log = structlog.get_logger()
+PATIENCE_SECONDS = 5.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LabHistory:
+    """The lab's memory as proposers see it (`propose.History`), read through one ledger handle."""
+
+    ledger: Ledger
+    program: Program
+
+    def concluded(self) -> Sequence[Concluded]:
+        return self.ledger.concluded()
+
+    def files(self, tree: TreeOid) -> Mapping[str, bytes]:
+        return self.ledger.files(tree, self.program.may_edit)
+
+    def measurements(self, tree: TreeOid) -> Sequence[Measurement]:
+        return self.ledger.measurements(tree)
+
+    def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
+        return self.ledger.merge(base, ours, theirs)
+
+
+def context_of(reader: Ledger, program: Program, waiting: tuple[Proposal | Experiment, ...]) -> Context:
+    """What a proposer sees of a lab now."""
+    reader.refresh()
+    best = reader.best()
+    history = LabHistory(reader, program)
+    # The same state of the lab gives the same proposals, whatever happened to the process in between.
+    rng = random.Random(f"{program.propose.seed}/{best.commit}/{len(history.concluded())}/{len(waiting)}")
+    return Context(
+        program=program,
+        best=best.commit,
+        best_tree=best.tree,
+        files=history.files(best.tree),
+        history=history,
+        pending=waiting,
+        rng=rng,
+    )
+
+
+class Pipeline:
+    """Asks the proposer, keeps what it answered; steps itself, never blocks the caller.
+
+    `wake` is called from the thinking thread whenever `ready` or `asked` has changed.
+    """
+
+    def __init__(self, proposer: Proposer, ledger: Path, *, wake: Callable[[], None]) -> None:
+        self._proposer, self._path, self._wake = proposer, ledger, wake
+        self._ready: deque[Proposal] = deque()
+        self._thinking: set[Future[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proposers", daemon=True)
+        self._thread.start()
+        self._reader: Ledger | None = None
+        self._silences = 0
+
+    @property
+    def ready(self) -> tuple[Proposal, ...]:
+        """Proposals that wait for a device, oldest first."""
+        return tuple(self._ready)
+
+    @property
+    def asked(self) -> int:
+        """Proposals being thought of, pauses after an empty answer included."""
+        return len(self._thinking)
+
+    def ask(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
+        """Have one proposal thought of."""
+        future = asyncio.run_coroutine_threadsafe(self._think(program, pending), self._loop)
+        self._thinking.add(future)
+        future.add_done_callback(self._thought)
+
+    def take(self, proposal: Proposal) -> None:
+        """Remove a proposal that was opened, or cannot be."""
+        self._ready.remove(proposal)
+
+    def put(self, proposal: Proposal) -> None:
+        """Add a proposal from elsewhere (the inbox), ahead of the proposers' own."""
+        self._ready.appendleft(proposal)
+
+    def close(self) -> None:
+        """Stop thinking; what was not answered is dropped."""
+        for future in tuple(self._thinking):
+            future.cancel()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        self._thread.join(timeout=PATIENCE_SECONDS)
+        if self._thread.is_alive():
+            log.warning(
+                "proposer_abandoned", proposer=self._proposer.name
+            )  # it thinks without a pause; the process ends
+        else:
+            self._loop.close()
+
+    async def _end(self) -> None:
+        """Let those who think in the background note what that cost, and stop."""
+        try:
+            if isinstance(self._proposer, Closing):
+                await self._proposer.close()
+        except Exception:  # it ends in any case
+            log.exception("proposer_failed", proposer=self._proposer.name)
+        finally:
+            self._loop.stop()
+
+    async def _think(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
+        proposal = None
+        try:
+            proposal = await self._proposer.propose(self._context(program, pending))
+        except Exception:  # whatever a proposer does wrong must not end the night
+            log.exception("proposer_failed", proposer=self._proposer.name)
+        if proposal is not None:
+            self._silences = 0
+            self._ready.append(proposal)
+            return
+        self._silences += 1
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** (self._silences - 1), LONGEST_PAUSE_SECONDS)
+        log.info("no_proposal", proposer=self._proposer.name, pause_seconds=pause)
+        self._wake()
+        await asyncio.sleep(pause)
+
+    def _context(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> Context:
+        if self._reader is None:
+            self._reader = Ledger(self._path)
+        return context_of(self._reader, program, (*pending, *self._ready))
+
+    def _thought(self, future: Future[None]) -> None:
+        self._thinking.discard(future)
+        self._wake()

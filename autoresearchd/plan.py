@@ -1,0 +1,340 @@
+"""The whole policy: what to do next, from what is known now. Pure; the loop observes, this decides, the loop acts.
+
+Recovery after a crash is ordinary reading: everything here follows from git, the filed measurements and what runs now,
+so the plan after a restart is the plan that would have come anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from autoresearchd import audit
+from autoresearchd.experiment import (
+    FAILED,
+    FALSE_KEEP,
+    NULL,
+    ON_BEST,
+    PERSON,
+    Ending,
+    Experiment,
+    Measurement,
+    Outcome,
+    Proposal,
+    TreeOid,
+    Verdict,
+)
+from autoresearchd.judge import (
+    Conclude,
+    Decision,
+    Rules,
+    Side,
+    contended,
+    decide,
+    decide_baseline,
+    hopeless,
+    improper,
+    value,
+)
+from autoresearchd.world import (
+    Action,
+    Ask,
+    ConcludeExperiment,
+    Drop,
+    Finish,
+    Open,
+    OpenBaseline,
+    OpenExperiment,
+    Prune,
+    Replay,
+    Settle,
+    Start,
+    World,
+)
+
+SAME_CRASHES = 2
+"""After this many equal failures in a row the next one is believed only if best still trains."""
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 1800.0
+ENVIRONMENTAL = frozenset({Ending.CRASH, Ending.OUT_OF_MEMORY, Ending.TIMEOUT})
+"""Endings that a broken machine gives as well as broken code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Need:
+    tree: TreeOid
+    seed: int
+    audit: bool = False
+
+
+def plan(world: World) -> tuple[Action, ...]:
+    """What to do now; called again with a fresh world until it returns nothing.
+
+    Ledger moves come alone and before anything is started, so that no run begins on a state that they change. At most
+    one experiment is kept in one plan: the next one is judged against the best that the first one made.
+    """
+    if world.baseline_tree is None:
+        return () if world.closing else (OpenBaseline(),)
+    return tuple(_ledger_moves(world)) or _finish(world) or tuple(_device_moves(world))
+
+
+def hold(world: World) -> tuple[str, float] | None:
+    """Why no training is started and until when (Unix time; infinity: until somebody acts); None when all is well."""
+    if world.trouble:
+        return world.trouble, float("inf")
+    if world.paused:
+        return "paused", float("inf")
+    failures = _failures_of_best(world)
+    if not failures:
+        return None
+    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** (len(failures) - 1), LONGEST_BACKOFF_SECONDS)
+    until = failures[-1].started + failures[-1].wall_seconds + wait
+    return f"best itself does not train: {failures[-1].why or failures[-1].ending}", until
+
+
+def _ledger_moves(world: World) -> Iterator[Action]:
+    kept = False
+    for opened in world.opened:
+        move = _ledger_move(world, opened)
+        if isinstance(move, ConcludeExperiment) and move.verdict.outcome in ON_BEST:
+            if kept:
+                continue
+            kept = True
+        if move is not None:
+            yield move
+
+
+def _ledger_move(world: World, opened: Open) -> Action | None:
+    """What the ledger should hold about one open experiment and does not yet."""
+    experiment = opened.experiment
+    if opened.landed:
+        return Settle(experiment=experiment)
+    if _is_live(world, experiment.tree):
+        return None
+    if (refusal := _refusal(world, opened)) is not None:
+        return ConcludeExperiment(experiment=experiment, verdict=refusal)
+    decision = _decide(world, experiment)
+    fresh = experiment.parent == world.best
+    if isinstance(decision, Conclude):
+        verdict = _never_kept(experiment, decision.verdict)
+        if verdict.outcome in ON_BEST and not fresh:
+            return Replay(experiment=experiment)
+        if _doubtful(world, experiment, verdict):
+            return None
+        return ConcludeExperiment(experiment=experiment, verdict=verdict)
+    # A stale experiment gets no more device time on its old parent: a keep has to be measured on the new best anyway.
+    return None if fresh else Replay(experiment=experiment)
+
+
+def _never_kept(experiment: Experiment, verdict: Verdict) -> Verdict:
+    """A null experiment that the judge would keep is a false keep: said, and not kept."""
+    if experiment.category != NULL or verdict.outcome is not Outcome.KEEP:
+        return verdict
+    why = f"{FALSE_KEEP}: nothing that runs is different ({verdict.why})"
+    return replace(verdict, outcome=Outcome.DISCARD, why=why)
+
+
+def _refusal(world: World, opened: Open) -> Verdict | None:
+    """Why an experiment is concluded without being trained, if it is."""
+    experiment = opened.experiment
+    if experiment.is_baseline:
+        return None
+    if why := improper(opened.changes, world.program):
+        return Verdict(outcome=Outcome.REJECTED, why=why)
+    if experiment.tree in (experiment.parent_tree, world.best_tree):
+        return Verdict(outcome=Outcome.DUPLICATE, why="nothing in it differs from best")
+    first = world.known.get(experiment.tree, experiment.number)
+    if first < experiment.number:
+        return Verdict(outcome=Outcome.DUPLICATE, why=f"the same tree as experiment {first:04d}")
+    return None
+
+
+def _decide(world: World, experiment: Experiment) -> Decision:
+    timed = _is_timed(world)
+    rules = replace(Rules.of(world.program), train_seconds=world.program.train.seconds if timed else None)
+    if experiment.is_baseline:
+        return decide_baseline(runs=_finished(_undisturbed(world, experiment.tree)), rules=rules)
+    assert world.baseline_tree is not None
+    return decide(
+        best_runs=_undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
+        candidate_runs=_trusted(world, _undisturbed(world, experiment.tree, best=experiment.parent_tree)),
+        baseline_runs=_finished(_undisturbed(world, world.baseline_tree)),
+        rules=rules,
+        spread=world.spread,
+        lines=experiment.lines,
+        category=experiment.category,
+    )
+
+
+def _device_moves(world: World) -> Iterator[Action]:
+    """Prune, start, open and ask, in this order; one run a device, each tree and seed once."""
+    if _closing(world):
+        return
+    yield from _prunes(world)
+    held = hold(world)
+    needs = list(_canary(world)) if _failures_of_best(world) else _audited(world, list(_needs(world)))
+    if held is not None and (held[1] > world.now):
+        return
+    busy = {live.spec.device.name for live in world.live}
+    free = [device for device in world.devices if device.name not in busy]
+    running = {(live.spec.tree, live.spec.seed) for live in world.live}
+    starts = [need for need in dict.fromkeys(needs) if (need.tree, need.seed) not in running][: len(free)]
+    for need, device in zip(starts, free, strict=False):
+        yield Start(tree=need.tree, seed=need.seed, device=device, audit=need.audit)
+    if held is None:
+        yield from _new_work(world, idle=len(free) - len(starts))
+
+
+def _new_work(world: World, *, idle: int) -> Iterator[Action]:
+    """Open what is ready for idle devices, and have one proposal thought of ahead for every device."""
+    allowed = len(world.ready) if world.remaining is None else world.remaining
+    measured = not any(opened.experiment.is_baseline for opened in world.opened)
+    outdated = [proposal for proposal in world.ready if _outdated(world, proposal)]
+    for proposal in outdated:
+        yield Drop(proposal=proposal)
+    ready = [proposal for proposal in world.ready if proposal not in outdated]
+    opening = ready[: min(max(idle, 0), allowed)] if measured else []
+    for proposal in opening:
+        yield OpenExperiment(proposal=proposal)
+    wanted = len(world.devices)
+    if world.remaining is not None:
+        wanted = min(wanted, world.remaining - len(opening))
+    if (missing := wanted - (len(ready) - len(opening)) - world.asked) > 0:
+        yield Ask(count=missing)
+
+
+def _outdated(world: World, proposal: Proposal) -> bool:
+    """Whether a proposal was made for a best that is no more, by somebody who thinks for nothing.
+
+    What a person wrote or a model was paid for is replayed on the new best instead.
+    """
+    return proposal.parent != world.best and proposal.cost_usd is None and proposal.proposer != PERSON
+
+
+def _needs(world: World) -> Iterator[_Need]:
+    """Runs that the open experiments wait for: what is begun comes before what is new, lower numbers first."""
+    begun = sorted(world.opened, key=lambda o: (not o.experiment.is_baseline, not world.of(o.experiment.tree)))
+    for opened in begun:
+        experiment = opened.experiment
+        decision = _decide(world, experiment)
+        if isinstance(decision, Conclude):
+            if _doubtful(world, experiment, decision.verdict):
+                yield from _canary(world)
+        elif experiment.is_baseline or decision.side is Side.CANDIDATE:
+            yield _Need(tree=experiment.tree, seed=decision.seed)
+        else:
+            yield _Need(tree=experiment.parent_tree, seed=decision.seed)
+
+
+def _audited(world: World, needs: Sequence[_Need]) -> list[_Need]:
+    """The same needs; where an audit is due, a run of best that is wanted anyway gets it, else one more at the end."""
+    if not audit.due(world):
+        return list(needs)
+    running = {(live.spec.tree, live.spec.seed) for live in world.live}
+    ours = [need for need in needs if need.tree == world.best_tree and (need.tree, need.seed) not in running]
+    chosen = ours[0] if ours else _Need(tree=world.best_tree, seed=audit.seed(world))
+    marked = replace(chosen, audit=True)
+    return [marked if need == chosen else need for need in needs] if ours else [*needs, marked]
+
+
+def _prunes(world: World) -> Iterator[Prune]:
+    wanted = {opened.experiment.tree: opened.experiment for opened in world.opened if not opened.experiment.is_baseline}
+    for live in world.live:
+        experiment = wanted.get(live.spec.tree)
+        if experiment is not None:
+            why = hopeless(live, _finished(world.of(experiment.parent_tree)), direction=world.program.metric.direction)
+            if why:
+                yield Prune(run=live.spec.run, why=why)
+
+
+def _finish(world: World) -> tuple[Action, ...]:
+    if world.live:
+        return ()
+    if why := _closing(world):
+        return (Finish(why=why),)
+    if world.remaining == 0 and not world.opened and (hold(world) is not None or not audit.due(world)):
+        return (Finish(why="every experiment of the budget has its verdict"),)
+    return ()
+
+
+def _closing(world: World) -> str:
+    """Why nothing new may begin: somebody said so, or best is as good as the program asked."""
+    metric = world.program.metric
+    if world.closing or metric.target is None or any(opened.experiment.is_baseline for opened in world.opened):
+        return world.closing
+    finished = _finished(world.of(world.best_tree))
+    numbers = [number for run in finished if (number := value(run, metric.name)) is not None]
+    mean = sum(numbers) / len(numbers) if numbers else None
+    if mean is None or metric.direction.gain(mean, metric.target) < 0:
+        return ""
+    return f"{metric.name} reached {mean:.6f}, the target was {metric.target}"
+
+
+def _canary(world: World) -> Iterator[_Need]:
+    """A run of best that tells broken code from a broken machine; counted like any other run of best if it finishes."""
+    used = {run.seed for run in _finished(world.of(world.best_tree))}
+    yield _Need(tree=world.best_tree, seed=next(seed for seed in range(len(used) + 1) if seed not in used))
+
+
+def _doubtful(world: World, experiment: Experiment, verdict: Verdict) -> bool:
+    """Whether a failure looks like the machine's: as the last ones did, and best has not trained since."""
+    if verdict.outcome not in FAILED or experiment.is_baseline:
+        return False
+    equal = 0
+    for outcome, why in world.last_failures:
+        if (outcome, why) != (verdict.outcome, verdict.why):
+            break
+        equal += 1
+    newest = max((run.started for run in world.of(experiment.tree)), default=world.now)
+    return equal >= SAME_CRASHES and not any(run.started >= newest for run in _finished(world.of(world.best_tree)))
+
+
+def _trusted(world: World, runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """The runs without those failures after which best failed too: they say nothing about the code."""
+    best = world.of(world.best_tree)
+
+    def blameless(run: Measurement) -> bool:
+        after = next((other for other in best if other.started >= run.started), None)
+        return run.ending in ENVIRONMENTAL and after is not None and after.ending is not Ending.FINISHED
+
+    return tuple(run for run in runs if not blameless(run))
+
+
+def disturbed(world: World) -> tuple[Measurement, ...]:
+    """The runs that something else on the machine slowed down: they are repeated, and nothing is judged by them."""
+    parents = {opened.experiment.tree: opened.experiment.parent_tree for opened in world.opened}
+    found = (_contended(world, tree, best=parents.get(tree)) for tree in sorted(world.runs))
+    return tuple(run for runs in found for run in runs)
+
+
+def _undisturbed(world: World, tree: TreeOid, *, best: TreeOid | None = None) -> tuple[Measurement, ...]:
+    slowed = {run.run for run in _contended(world, tree, best=best)}
+    return tuple(run for run in world.of(tree) if run.run not in slowed)
+
+
+def _contended(world: World, tree: TreeOid, *, best: TreeOid | None) -> tuple[Measurement, ...]:
+    if not _is_timed(world):
+        return ()
+    return contended(world.of(tree), best_runs=world.of(best) if best is not None and best != tree else ())
+
+
+def _is_timed(world: World) -> bool:
+    """Whether the budget of a training is time; in steps a slow machine changes nothing."""
+    return world.program.train.cpu_steps is None or any(device.is_cuda for device in world.devices)
+
+
+def _failures_of_best(world: World) -> list[Measurement]:
+    """The newest runs of best, oldest first, as far as none of them finished."""
+    failures: list[Measurement] = []
+    for run in reversed(world.of(world.best_tree)):
+        if run.ending is Ending.FINISHED:
+            break
+        failures.insert(0, run)
+    return failures
+
+
+def _finished(runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    return tuple(run for run in runs if run.ending is Ending.FINISHED)
+
+
+def _is_live(world: World, tree: TreeOid) -> bool:
+    return any(live.spec.tree == tree for live in world.live)

@@ -1,0 +1,171 @@
+"""Installs and removes the systemd units of one lab, for this machine's paths; says each thing that it does.
+
+The units themselves are the files of systemd/: this only fills in what a machine decides. Starts and stops no lab.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearchd.errors import UserError
+
+TEMPLATE = "autoresearchd@.service"
+NIGHTS = ("autoresearchd-evening@.timer", "autoresearchd-morning@.timer", "autoresearchd-morning@.service")
+SYSTEM_FOLDER = Path("/etc/systemd/system")
+DROP_IN = "10-owner.conf"
+COMMAND_SECONDS = 60.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one lab's units go, and whose service manager reads them."""
+
+    folder: Path
+    """Of the lab's program.toml."""
+    units: Path
+    user: bool
+
+    @property
+    def unit(self) -> str:
+        return _asked("systemd-escape", f"--template={TEMPLATE}", "--path", str(self.folder))
+
+    @property
+    def drop_in(self) -> Path:
+        """What only this lab's instance has; it also tells that the instance is installed."""
+        return self.units / f"{self.unit}.d" / DROP_IN
+
+    def systemctl(self, *words: str) -> tuple[str, ...]:
+        return ("systemctl", *(("--user",) if self.user else ()), *words)
+
+
+def place(program: Path, *, user: bool) -> Place:
+    """The service manager of this machine, or of this user, for the lab of that program file.
+
+    Raises: UserError where there is none, or it is not this user's to change.
+    """
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")) if user else Path("/run")
+    if (
+        shutil.which("systemctl") is None
+        or not (runtime / "systemd").is_dir()
+        or not Path("/run/systemd/system").is_dir()
+    ):
+        whose = "of this user" if user else "of this machine"
+        raise UserError(f"no systemd {whose} runs here; `autoresearchd run` in tmux is the same program")
+    if not user and os.geteuid() != 0:
+        raise UserError("the units of the machine are root's: `sudo` this, or give --user for your own service manager")
+    if program.name != "program.toml":
+        raise UserError(f"a service runs the program.toml of a folder; {program.name} needs a folder of its own")
+    config = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
+    return Place(
+        folder=program.resolve().parent, units=config / "systemd" / "user" if user else SYSTEM_FOLDER, user=user
+    )
+
+
+def install(where: Place, say: Say) -> None:
+    """Write the units of the lab and have the service manager read them; a second time is the same.
+
+    Raises: UserError where the lab belongs to root: what it runs is code that nobody has read.
+    """
+    owner = pwd.getpwuid(where.folder.stat().st_uid).pw_name
+    if owner == "root" and not where.user:
+        raise UserError(f"{where.folder} belongs to root, and a lab must not run as root: chown -R it to a plain user")
+    own = "# The lab of this user's service manager.\n" if where.user else f"[Service]\nUser={owner}\n"
+    _write(where.units / TEMPLATE, rendered(_shipped(TEMPLATE), user=where.user), say)
+    for name in NIGHTS:
+        _write(where.units / name, _shipped(name), say)
+    _write(where.drop_in, own, say)
+    _run(where.systemctl("daemon-reload"), say)
+    say(f"now, and at every start of the machine:  {' '.join(where.systemctl('enable', '--now', where.unit))}")
+    night = where.unit.removeprefix("autoresearchd@").removesuffix(".service")
+    timers = (f"autoresearchd-{time}@{night}.timer" for time in ("evening", "morning"))
+    say(f"or at night only, 22:00 to 07:00:        {' '.join(where.systemctl('enable', '--now', *timers))}")
+    say(f"how it goes:                             {' '.join(where.systemctl('status', where.unit))}")
+    if where.user:
+        say("so that it outlives your login:          loginctl enable-linger")
+
+
+def uninstall(where: Place, say: Say) -> None:
+    """Stop and remove the units of the lab; the lab itself, experiments.git, stays.
+
+    Raises: UserError where nothing is installed for it.
+    """
+    if not where.drop_in.is_file():
+        raise UserError(f"no service is installed for {where.folder} in {where.units}")
+    night = where.unit.removeprefix("autoresearchd@").removesuffix(".service")
+    timers = (f"autoresearchd-{time}@{night}.timer" for time in ("evening", "morning"))
+    _run(where.systemctl("disable", "--now", where.unit, *timers), say)
+    _remove(where.drop_in, say)
+    where.drop_in.parent.rmdir()
+    if not any(where.units.glob(f"autoresearchd@*.service.d/{DROP_IN}")):
+        for name in (TEMPLATE, *NIGHTS):
+            _remove(where.units / name, say)
+    _run(where.systemctl("daemon-reload"), say)
+    say(f"{where.folder} itself is as it was")
+
+
+def rendered(template: str, *, user: bool, python: str = sys.executable) -> str:
+    """The shipped unit for this machine: its interpreter, and for a user's own manager without what needs privileges.
+
+    `-P`: what lies in the lab's folder must not be imported in place of the daemon's own modules.
+    """
+    start = f"ExecStart={quoted(python)} -P -m autoresearchd run\n"
+    text = template.replace("ExecStart=/usr/local/bin/autoresearchd run\n", start)
+    text = text.replace("User=autoresearchd\n", "" if user else "# User= is in the drop-in of the instance.\n")
+    if user:
+        walls, end = text.index("# The key of the language model"), text.index("[Install]")
+        key = "# ANTHROPIC_API_KEY=… may stand in this file, which must be yours alone (mode 600).\n"
+        text = f"{text[:walls]}{key}EnvironmentFile=-%E/autoresearchd.env\n\n{text[end:]}"
+        text = text.replace("WantedBy=multi-user.target", "WantedBy=default.target")
+        text = text.replace("After=network.target nvidia-persistenced.service\n", "")
+    return text
+
+
+def quoted(word: str) -> str:
+    """One word of a unit file, whatever is in it: systemd's quotes, and its specifiers and variables defused."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if set(escaped) & set(" '\"\\;\t") else escaped
+
+
+def _shipped(name: str) -> str:
+    """A file of systemd/: in a checkout beside the package, else where the wheel puts it."""
+    for folder in (Path(__file__).parents[1] / "systemd", Path(sys.prefix) / "share" / "autoresearchd" / "systemd"):
+        if (folder / name).is_file():
+            return (folder / name).read_text("utf-8")
+    raise UserError(f"the unit file {name} is not in this installation; install autoresearchd anew with pip")
+
+
+def _write(path: Path, text: str, say: Say) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text, "utf-8")
+    fresh.chmod(0o644)
+    fresh.replace(path)
+    say(f"wrote {path}")
+
+
+def _remove(path: Path, say: Say) -> None:
+    path.unlink(missing_ok=True)
+    say(f"removed {path}")
+
+
+def _run(words: tuple[str, ...], say: Say) -> None:
+    say(f"runs {' '.join(words)}")
+    _asked(*words)
+
+
+def _asked(*words: str) -> str:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UserError(f"`{' '.join(words)}` did not work: {error}") from error
+    if done.returncode != 0:
+        raise UserError(f"`{' '.join(words)}` did not work: {' '.join(done.stderr.split())}")
+    return done.stdout.strip()

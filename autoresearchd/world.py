@@ -1,0 +1,165 @@
+"""What the lab knows at one instant and what it can do: the values between observing, planning and acting. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autoresearchd.experiment import (
+    Change,
+    CommitOid,
+    Device,
+    Environment,
+    Experiment,
+    Measurement,
+    Outcome,
+    Progress,
+    Proposal,
+    TreeOid,
+    Verdict,
+)
+from autoresearchd.judge import Spread
+from autoresearchd.program import Program
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """What was asked of this start of the daemon."""
+
+    started: float
+    experiments: int | None = None
+    """Open at most this many."""
+    deadline: float | None = None
+    """Unix time after which nothing new begins."""
+    opened: int = 0
+    stopping: str = ""
+    """Why a person wants it to end; empty while it goes on."""
+    sandbox: str = ""
+    """What the runs are kept in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """An experiment without a verdict, as the ledger holds it."""
+
+    experiment: Experiment
+    changes: tuple[Change, ...] = ()
+    landed: bool = False
+    """Its conclusion is already on `best`: the daemon died between the two ref moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything that is known at `now` (Unix time)."""
+
+    now: float
+    program: Program
+    environment: Environment
+    devices: tuple[Device, ...]
+    best: CommitOid
+    best_tree: TreeOid
+    baseline_tree: TreeOid | None = None
+    """Tree of experiment 0000; None until it is opened."""
+    opened: tuple[Open, ...] = ()
+    known: Mapping[TreeOid, int] = field(default_factory=dict)
+    """For each tree that was tried: the lowest experiment number that has it."""
+    keeps: int = 0
+    """Experiments that were kept, the baseline not counted."""
+    runs: Mapping[TreeOid, Sequence[Measurement]] = field(default_factory=dict)
+    """Filed runs of every tree that matters now, in any environment."""
+    spread: Spread
+    live: tuple[Progress, ...] = ()
+    ready: tuple[Proposal, ...] = ()
+    asked: int = 0
+    """Proposals being thought of."""
+    last_failures: tuple[tuple[Outcome, str], ...] = ()
+    """Outcome and reason of the newest concluded experiments as long as they failed, newest first."""
+    remaining: int | None = None
+    """How many more experiments may be opened; None is no limit."""
+    paused: bool = False
+    closing: str = ""
+    """Why nothing new may begin; empty while things may begin."""
+    trouble: str = ""
+    """Why this machine cannot run anything now (a full disk); empty while it can."""
+
+    def of(self, tree: TreeOid) -> tuple[Measurement, ...]:
+        """The comparable runs of a tree, oldest first."""
+        found = [run for run in self.runs.get(tree, ()) if run.environment == self.environment]
+        return tuple(sorted(found, key=lambda run: (run.started, run.run)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBaseline:
+    """Make experiment 0000 of the imported HEAD."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenExperiment:
+    """Give a ready proposal its number and branch."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """Forget a ready proposal: best has moved since, and a new one costs nothing."""
+
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Finish a conclusion that is already on `best`."""
+
+    experiment: Experiment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Move an experiment onto the new `best` by three-way merge, or conclude it as stale."""
+
+    experiment: Experiment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConcludeExperiment:
+    """Write the verdict; for KEEP and BASELINE this moves `best`."""
+
+    experiment: Experiment
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Train this tree with this seed on this device."""
+
+    tree: TreeOid
+    seed: int
+    device: Device
+    audit: bool = False
+    """Evaluate it on the audit data too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Stop a live run: it cannot win any more."""
+
+    run: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Have proposals thought of, ahead of need."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The work of this session is done."""
+
+    why: str
+
+
+Action = OpenBaseline | OpenExperiment | Drop | Settle | Replay | ConcludeExperiment | Start | Prune | Ask | Finish

@@ -1,0 +1,287 @@
+"""A lab in memory that carries out a plan's actions and checks, at each of them, what the program promises.
+
+A tree is the set of changes in it, each with a true effect: keeps, conflicts and duplicates come by themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from autoresearchd.experiment import (
+    ON_BEST,
+    Change,
+    CommitOid,
+    Device,
+    Ending,
+    Environment,
+    Experiment,
+    FileMode,
+    Lines,
+    Measurement,
+    Outcome,
+    Progress,
+    Proposal,
+    RefName,
+    RunSpec,
+    TreeOid,
+    Verdict,
+)
+from autoresearchd.judge import estimate
+from autoresearchd.plan import plan
+from autoresearchd.program import Program, parse
+from autoresearchd.world import (
+    Action,
+    Ask,
+    ConcludeExperiment,
+    Drop,
+    Finish,
+    Open,
+    OpenBaseline,
+    OpenExperiment,
+    Prune,
+    Replay,
+    Settle,
+    Start,
+    World,
+)
+
+PROGRAM = parse("""
+[program]
+name = "model"
+editable = ["train.py"]
+[train]
+command = "true"
+[metric]
+name = "loss"
+evaluate = "true"
+[accept]
+max_repeats = 4
+""")
+AUDITED = PROGRAM.model_copy(update={"metric": PROGRAM.metric.model_copy(update={"audit": "audit"})})
+ENVIRONMENT = Environment("here")
+Changes = frozenset[int]
+
+
+def tree_of(changes: Changes) -> TreeOid:
+    return TreeOid("+".join(str(change) for change in sorted(changes)) or "imported")
+
+
+@dataclass
+class LabModel:
+    """What git and the machine hold, as plain values; `crash` forgets what only the daemon knew."""
+
+    devices: tuple[Device, ...]
+    effects: dict[int, float]
+    """True gain of each change."""
+    program: Program = PROGRAM
+    now: float = 1000.0
+    line: list[CommitOid] = field(default_factory=lambda: [CommitOid("head")])
+    """Commits that best has held."""
+    holds: dict[CommitOid, Changes] = field(default_factory=lambda: {CommitOid("head"): frozenset()})
+    opened: dict[int, Experiment] = field(default_factory=dict)
+    contents: dict[int, Changes] = field(default_factory=dict)
+    landed: set[int] = field(default_factory=set)
+    concluded: dict[int, tuple[Experiment, Verdict]] = field(default_factory=dict)
+    runs: dict[TreeOid, list[Measurement]] = field(default_factory=dict)
+    live: dict[str, RunSpec] = field(default_factory=dict)
+    ready: list[Proposal] = field(default_factory=list)
+    asked: int = 0
+    paused: bool = False
+    closing: str = ""
+    remaining: int | None = None
+    conflicts: set[int] = field(default_factory=set)
+    """Changes that cannot be replayed."""
+    finished: bool = False
+
+    def world(self) -> World:
+        best = self.line[-1]
+        known: dict[TreeOid, int] = {}
+        for number, (experiment, verdict) in sorted(self.concluded.items()):
+            if verdict.outcome not in (Outcome.STALE, Outcome.SKIPPED):
+                known.setdefault(experiment.tree, number)
+        baseline = self.opened.get(0) or (self.concluded[0][0] if 0 in self.concluded else None)
+        return World(
+            now=self.now,
+            program=self.program,
+            environment=ENVIRONMENT,
+            devices=self.devices,
+            best=best,
+            best_tree=tree_of(self.holds[best]),
+            baseline_tree=baseline.tree if baseline else None,
+            opened=tuple(self._open(self.opened[number]) for number in sorted(self.opened)),
+            known=known,
+            keeps=sum(verdict.outcome is Outcome.KEEP for _, verdict in self.concluded.values()),
+            runs={tree: tuple(runs) for tree, runs in self.runs.items()},
+            spread=estimate(self.runs.values(), metric="loss"),
+            live=tuple(Progress(spec=spec, started=self.now) for spec in self.live.values()),
+            ready=tuple(self.ready),
+            asked=self.asked,
+            last_failures=self._last_failures(),
+            remaining=self.remaining,
+            paused=self.paused,
+            closing=self.closing,
+        )
+
+    def step(self) -> None:
+        """Plan and act until nothing is left to do, as the loop does."""
+        for _ in range(200):
+            actions = plan(self.world())
+            for action in actions:
+                self.act(action)
+            if not actions or self.finished:
+                return
+        raise AssertionError(f"the plan does not come to rest: {actions}")
+
+    def act(self, action: Action) -> None:
+        match action:
+            case OpenBaseline():
+                assert 0 not in self.opened
+                assert 0 not in self.concluded
+                self._file(0, self.line[-1], frozenset())
+            case OpenExperiment(proposal=proposal):
+                self.ready.remove(proposal)
+                changes = self.holds[proposal.parent] | {int(proposal.title)}
+                self._file(1 + max([*self.opened, *self.concluded]), proposal.parent, changes, proposal.category)
+                self.remaining = None if self.remaining is None else self.remaining - 1
+                assert self.remaining is None or self.remaining >= 0, "more was opened than was asked for"
+            case Drop(proposal=proposal):
+                assert proposal.parent != self.line[-1], "a proposal for the present best was thrown away"
+                self.ready.remove(proposal)
+            case Settle(experiment=experiment):
+                assert experiment.number in self.landed
+                self._conclude(experiment, Verdict(outcome=Outcome.KEEP))
+            case Replay(experiment=experiment):
+                self._replay(experiment)
+            case ConcludeExperiment(experiment=experiment, verdict=verdict):
+                if verdict.outcome in ON_BEST:
+                    self._move_best(experiment)
+                self._conclude(experiment, verdict)
+            case Start():
+                self._start(action)
+            case Prune(run=run, why=why):
+                self._end(self.live.pop(run), Ending.PRUNED, None, why)
+            case Ask(count=count):
+                assert count > 0
+                self.asked += count
+            case Finish():
+                assert not self.live, "finished while something trains"
+                self.finished = True
+
+    def end_run(self, run: str, ending: Ending, noise: float, why: str = "", *, audit: float | None = None) -> None:
+        """A live run ends; what finishes gives the true value of its tree plus `noise`."""
+        spec = self.live.pop(run)
+        changes = frozenset() if spec.tree == "imported" else frozenset(int(c) for c in spec.tree.split("+"))
+        value = 10.0 - sum(self.effects[change] for change in changes) + noise
+        self._end(spec, ending, value if ending is Ending.FINISHED else None, why, audit)
+
+    def crash(self) -> None:
+        """The daemon dies and starts again: live runs, proposals and questions are gone, git is what it was."""
+        self.live.clear()
+        self.ready.clear()
+        self.asked = 0
+        self.finished = False
+
+    def propose(self, change: int) -> None:
+        """A proposer answers with one change to the present best."""
+        self.asked = max(0, self.asked - 1)
+        self.ready.append(
+            Proposal(
+                parent=self.line[-1], edits=(), title=str(change), rationale="", category="model", proposer="model"
+            )
+        )
+
+    def die_after_best_moved(self) -> bool:
+        """Carry out one keep only as far as a crash between the two refs would; False if none is due now."""
+        for action in plan(self.world()):
+            if isinstance(action, ConcludeExperiment) and action.verdict.outcome in ON_BEST:
+                self._move_best(action.experiment)
+                self.landed.add(action.experiment.number)
+                self.crash()
+                return True
+        return False
+
+    def _file(self, number: int, parent: CommitOid, changes: Changes, category: str = "model") -> None:
+        self.contents[number] = changes
+        self.opened[number] = Experiment(
+            number=number,
+            slug="x",
+            ref=RefName(f"refs/heads/exp/{number:04d}-x"),
+            commit=CommitOid(f"open-{number}-on-{parent}"),
+            tree=tree_of(changes),
+            parent=parent,
+            parent_tree=tree_of(self.holds[parent]),
+            title=str(number),
+            rationale="",
+            category=category,
+            proposer="model",
+            lines=Lines(added=1, removed=1),
+            opened=self.now,
+        )
+
+    def _open(self, experiment: Experiment) -> Open:
+        edited = Change(path="train.py", before=FileMode.REGULAR, after=FileMode.REGULAR)
+        changes = () if experiment.tree == experiment.parent_tree else (edited,)
+        return Open(experiment=experiment, changes=changes, landed=experiment.number in self.landed)
+
+    def _start(self, start: Start) -> None:
+        tree, seed, device = start.tree, start.seed, start.device
+        assert not start.audit or tree == tree_of(self.holds[self.line[-1]]), "something else than best was audited"
+        assert not self.paused, "started while paused"
+        assert not self.closing, "started while closing"
+        assert all(spec.device != device for spec in self.live.values()), "one device runs two things"
+        assert all((spec.tree, spec.seed) != (tree, seed) for spec in self.live.values()), "the same run twice at once"
+        run = f"{tree}-{seed}-{len(self.runs.get(tree, []))}-{device.name}-{self.now}"
+        assert run not in self.live
+        self.live[run] = RunSpec(
+            run=run, tree=tree, seed=seed, device=device, environment=ENVIRONMENT, audit=start.audit
+        )
+
+    def _end(self, spec: RunSpec, ending: Ending, value: float | None, why: str, audit: float | None = None) -> None:
+        metrics = {"loss": value, "audit_loss": audit if spec.audit else None}
+        measurement = Measurement(
+            run=spec.run,
+            tree=spec.tree,
+            seed=spec.seed,
+            environment=spec.environment,
+            device=spec.device.name,
+            ending=ending,
+            metrics={name: number for name, number in metrics.items() if value is not None and number is not None},
+            started=self.now - 1,
+            train_seconds=1.0,
+            wall_seconds=1.0,
+            why=why,
+            audited=spec.audit,
+        )
+        self.runs.setdefault(spec.tree, []).append(measurement)
+
+    def _move_best(self, experiment: Experiment) -> None:
+        assert experiment.parent == self.line[-1], "best would not be linear"
+        finished = [run for run in self.runs.get(experiment.tree, []) if run.ending is Ending.FINISHED]
+        assert finished, "best moved without a finished run of this very tree"
+        commit = CommitOid(f"{experiment.commit}-done")
+        self.holds[commit] = self.contents[experiment.number]
+        self.line.append(commit)
+
+    def _replay(self, experiment: Experiment) -> None:
+        assert experiment.parent != self.line[-1], "nothing to replay on"
+        own = self.contents[experiment.number] - self.holds[experiment.parent]
+        if own & self.conflicts:
+            self._conclude(experiment, Verdict(outcome=Outcome.STALE))
+            return
+        del self.opened[experiment.number]
+        self._file(experiment.number, self.line[-1], self.holds[self.line[-1]] | own)
+
+    def _conclude(self, experiment: Experiment, verdict: Verdict) -> None:
+        assert experiment.number in self.opened, "concluded twice"
+        del self.opened[experiment.number]
+        self.landed.discard(experiment.number)
+        self.concluded[experiment.number] = (replace(experiment), verdict)
+
+    def _last_failures(self) -> tuple[tuple[Outcome, str], ...]:
+        failures = []
+        for number in sorted(self.concluded, reverse=True):
+            verdict = self.concluded[number][1]
+            if verdict.outcome not in (Outcome.CRASH, Outcome.OUT_OF_MEMORY, Outcome.TIMEOUT, Outcome.UNSTABLE):
+                break
+            failures.append((verdict.outcome, verdict.why))
+        return tuple(failures)

@@ -1,0 +1,174 @@
+"""The shipped unit under a real systemd: started, killed, hung, reloaded and stopped, by a user without privileges."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.daemon import PROGRAM
+from tests.acceptance.test_signals import STUBBORN
+from tests.systemd.machine import LAB, UNIT, USER, Machine, booted, missing
+
+pytestmark = pytest.mark.timeout(180)
+COMMAND = f"{sys.executable} -P -m autoresearchd"
+SETTINGS = Path("/run/systemd/system") / f"{UNIT}.d" / "20-test.conf"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine on which the service of a lab was installed and started."""
+    if why := missing():
+        pytest.skip(why)
+    with ExitStack() as stack:
+        try:
+            machine = stack.enter_context(booted(tmp_path_factory.mktemp("machine") / "state"))
+        except RuntimeError as error:
+            pytest.skip(str(error))
+        machine.run("useradd", "--create-home", "--shell", "/bin/sh", USER)
+        # Where the interpreter or the checkout lie in root's home: only here, in the overlay, everybody may pass.
+        for path in (Path(sys.executable), Path(sys.executable).resolve(), Path(__file__)):
+            machine.run("chmod", "a+x", *map(str, path.parents))
+        machine.run("install", "-d", "-o", USER, "-g", USER, str(LAB))
+        machine.user("cat >train.py", given=STUBBORN)
+        machine.user("cat >program.toml", given=PROGRAM)
+        machine.user(
+            "git init -q; git config user.name R; git config user.email r@localhost; git add .; git commit -qm Start"
+        )
+        machine.user(f"{COMMAND} init")
+        machine.run("install", "-d", "-m", "700", "/etc/credstore")
+        machine.write(Path("/etc/credstore/anthropic-api-key"), "sk-ant-a-key-of-nobody")
+        machine.write(Path("/root/installed"), machine.run("sh", "-c", f"cd {LAB} && {COMMAND} service install"))
+        machine.run("systemctl", "start", UNIT)
+        yield machine
+
+
+@pytest.fixture
+def service(machine: Machine) -> Iterator[Machine]:
+    """The machine with the service up, as shipped."""
+    machine.run("systemctl", "start", UNIT)
+    yield machine
+    machine.run("rm", "-f", str(SETTINGS))
+    machine.run("systemctl", "daemon-reload")
+
+
+def changed(machine: Machine, *lines: str) -> None:
+    """Other limits for one test: those of a night are too long for it."""
+    machine.run("mkdir", "-p", str(SETTINGS.parent))
+    machine.write(SETTINGS, "\n".join(["[Service]", *lines, ""]))
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", UNIT)
+
+
+def propose(machine: Machine, title: str, old: str, new: str) -> None:
+    script = f"rm -rf /tmp/copy; git clone -q . /tmp/copy; sed -i 's/^{old}$/{new}/' /tmp/copy/train.py"
+    machine.user(f"{script}; git -C /tmp/copy diff | {COMMAND} propose - --title '{title}'")
+
+
+def concluded(machine: Machine, title: str) -> str:
+    """The verdict of an experiment, in git; empty while there is none."""
+    form = "%s|%(trailers:key=Verdict,valueonly,separator=)"
+    log = machine.user(f"git --git-dir=experiments.git log --branches='exp/*' --format='{form}'")
+    rows = dict(line.rpartition("|")[::2] for line in log.splitlines())
+    return next((verdict for subject, verdict in rows.items() if title in subject), "")
+
+
+def test_it_starts_says_how_it_goes_and_keeps_an_improvement(service: Machine) -> None:
+    assert service.show("ActiveState") == "active"
+    propose(service, "Double the rate", "MATRIX_LR = 0.04", "MATRIX_LR = 0.08")
+    assert service.until(lambda: concluded(service, "Double the rate")) == "keep"
+    said = service.until(lambda: line if "kept" in (line := service.show("StatusText")) and "best" in line else "")
+    assert " tried, " in said
+    assert service.events("daemon_started")
+
+
+def test_the_daemon_is_a_user_without_privileges(service: Machine) -> None:
+    status = service.run("cat", f"/proc/{service.show('MainPID')}/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["Uid"].split() == [service.run("id", "-u", USER).strip()] * 4
+    assert int(fields["CapBnd"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_runs_have_the_stronger_sandbox_inside_of_the_unit(service: Machine) -> None:
+    said = service.until(lambda: service.user("cat experiments.git/autoresearchd/status.json"))
+    assert '"sandbox": "bubblewrap"' in said
+
+
+def test_the_api_key_is_a_credential_and_not_in_the_environment(service: Machine) -> None:
+    environment = service.run("cat", f"/proc/{service.show('MainPID')}/environ")
+    assert "CREDENTIALS_DIRECTORY=" in environment
+    assert "sk-ant" not in environment + service.journal()
+    assert service.run("cat", f"/run/credentials/{UNIT}/anthropic-api-key") == "sk-ant-a-key-of-nobody"
+
+
+def test_killed_it_is_started_again_and_goes_on(service: Machine) -> None:
+    pid, before = service.show("MainPID"), len(service.events("experiment_concluded"))
+    service.run("kill", "-KILL", pid)
+    service.until(lambda: service.show("ActiveState") == "active" and service.show("MainPID") not in (pid, "0"))
+    service.until(lambda: len(service.events("experiment_concluded")) > before)
+    assert int(service.show("NRestarts")) >= 1
+
+
+def test_a_loop_that_hangs_is_started_again(service: Machine) -> None:
+    changed(service, "WatchdogSec=8s", "TimeoutAbortSec=2s", "RestartSec=100ms")
+    pid, before = service.show("MainPID"), len(service.events("daemon_started"))
+    service.run("kill", "-STOP", pid)
+    service.until(lambda: len(service.events("daemon_started")) > before)
+    assert "Watchdog timeout" in service.journal()
+    assert service.show("MainPID") != pid
+
+
+def test_a_reload_puts_a_saved_program_in_force(service: Machine) -> None:
+    before = len(service.events("program_reloaded"))
+    service.user("printf '[accept]\\nmax_repeats = 5\\n' >>program.toml")
+    service.run("systemctl", "reload", UNIT)
+    service.until(lambda: len(service.events("program_reloaded")) > before)
+    assert service.show("ActiveState") == "active"
+
+
+def test_a_refused_program_is_an_error_in_the_journal_and_the_old_one_stays(service: Machine) -> None:
+    service.user("cp program.toml good.toml; printf '[nonsense]\\n' >>program.toml")
+    service.run("systemctl", "reload", UNIT)
+    errors = ("journalctl", "--no-pager", "-o", "cat", "-p", "err", "-u", UNIT)
+    service.until(lambda: "program_refused" in service.run(*errors))
+    assert "run_finished" not in service.run(*errors)
+    assert service.show("ActiveState") == "active"
+    service.user("mv good.toml program.toml")
+
+
+def test_a_lab_of_root_is_refused(service: Machine) -> None:
+    service.run("sh", "-c", f"mkdir -p /srv/roots && cp {LAB}/program.toml /srv/roots/")
+    said = service.run("sh", "-c", f"cd /srv/roots && {COMMAND} service install 2>&1; echo exit $?")
+    assert "must not run as root" in said
+    assert said.endswith("exit 2\n")
+
+
+def test_a_long_training_is_no_hang_and_a_stop_in_it_is_quick_and_forgets_nothing(service: Machine) -> None:
+    changed(service, "TimeoutStopSec=10s", "WatchdogSec=6s")
+    propose(service, "Sleep", "SLEEP = 0", "SLEEP = 600")
+    service.until(lambda: "Sleep" in str(service.events("experiment_opened")))
+    service.until(lambda: "training" in service.show("StatusText"))
+    pid, since = service.show("MainPID"), int(service.show("WatchdogTimestampMonotonic"))
+    service.until(lambda: int(service.show("WatchdogTimestampMonotonic")) > since + 7_000_000)
+    assert service.show("MainPID") == pid, "a training longer than WatchdogSec was taken for a hang"
+    service.run("systemctl", "stop", UNIT)
+    assert service.show("Result") == "success", "it was killed, for it took longer than 10 s"
+    assert "code=killed" not in service.journal().rpartition("Stopping")[2]
+    assert service.run("pgrep", "-u", USER, check=False) == "", "a training outlived the service"
+    assert concluded(service, "Sleep") == ""
+    assert service.user("git --git-dir=experiments.git fsck --no-dangling") == ""
+
+
+def test_what_was_installed_is_removed_again(service: Machine) -> None:
+    assert f"systemctl enable --now {UNIT}" in service.run("cat", "/root/installed")
+    service.run("sh", "-c", f"cd {LAB} && {COMMAND} service uninstall")
+    assert service.run("systemctl", "list-unit-files", "autoresearchd*", "--no-legend", check=False) == ""
+    assert service.run("systemctl", "is-active", UNIT, check=False).strip() == "inactive"
+    assert service.user("ls experiments.git/HEAD")
+    service.run("sh", "-c", f"cd {LAB} && {COMMAND} service install")

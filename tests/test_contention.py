@@ -1,0 +1,70 @@
+"""Contention in the whole policy: what something else slowed down is trained again, and the verdict waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autoresearchd.experiment import Device, Ending, Outcome
+from autoresearchd.plan import disturbed
+from autoresearchd.program import Program
+from tests.support.lab_model import PROGRAM, LabModel, tree_of
+
+CPU = (Device(name="cpu:0", model="test"),)
+CHANGED = tree_of(frozenset({1}))
+
+
+def ended(lab: LabModel, *, speed: float, noise: float) -> None:
+    """Every live run finishes at this speed; the lab goes on."""
+    lab.now += 10
+    for run in sorted(lab.live):
+        tree = lab.live[run].tree
+        lab.end_run(run, Ending.FINISHED, noise)
+        last = lab.runs[tree][-1]
+        lab.runs[tree][-1] = replace(last, metrics={**last.metrics, "tokens_per_second": speed})
+    lab.step()
+
+
+def lab_with_one_open(program: Program = PROGRAM) -> LabModel:
+    lab = LabModel(devices=CPU, effects={1: 0.0}, program=program)
+    lab.step()
+    for noise in (0.0, 0.01, -0.01):
+        ended(lab, speed=100.0, noise=noise)
+    lab.propose(1)
+    lab.step()
+    return lab
+
+
+def test_a_first_run_that_was_slowed_down_is_trained_again_and_only_the_second_counts() -> None:
+    lab = lab_with_one_open()
+    ended(lab, speed=40.0, noise=5.0)
+    assert [(spec.tree, spec.seed) for spec in lab.live.values()] == [(CHANGED, 0)], "it was not repeated"
+    assert [run.tree for run in disturbed(lab.world())] == [CHANGED]
+    ended(lab, speed=100.0, noise=6.0)
+    _, verdict = lab.concluded[1]
+    assert (verdict.outcome, verdict.runs, verdict.metric) == (Outcome.DISCARD, 1, 16.0)
+
+
+def test_code_that_is_slow_again_is_judged_by_both_runs() -> None:
+    lab = lab_with_one_open()
+    ended(lab, speed=40.0, noise=5.0)
+    ended(lab, speed=41.0, noise=6.0)
+    assert lab.concluded[1][1].runs == 2
+    assert disturbed(lab.world()) == ()
+
+
+def test_a_slowed_run_of_the_baseline_is_repeated() -> None:
+    lab = LabModel(devices=CPU, effects={}, program=PROGRAM)
+    lab.step()
+    for speed, noise in ((100.0, 0.0), (30.0, 3.0), (100.0, 0.01)):
+        ended(lab, speed=speed, noise=noise)
+    assert 0 in lab.opened
+    ended(lab, speed=100.0, noise=-0.01)
+    assert lab.concluded[0][1].metric == 10.0
+    assert lab.concluded[0][1].runs == 3
+
+
+def test_a_budget_in_steps_knows_no_contention() -> None:
+    steps = PROGRAM.model_copy(update={"train": PROGRAM.train.model_copy(update={"cpu_steps": 10})})
+    lab = lab_with_one_open(steps)
+    ended(lab, speed=40.0, noise=5.0)
+    assert lab.concluded[1][1].outcome is Outcome.DISCARD

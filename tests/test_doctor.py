@@ -1,0 +1,264 @@
+"""`autoresearchd doctor`: a real project, a real lab, a machine with and without the parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoresearchd import doctor
+from autoresearchd.doctor import Finding, examine, is_ready, text
+from autoresearchd.experiment import Outcome
+from autoresearchd.ledger import Ledger
+from tests.report.lab import Lab, git, project
+from tests.report.nouns import EVIL
+
+PROGRAM = """
+[program]
+name = "toy"
+project = "project"
+editable = ["train.py"]
+{program}
+[train]
+command = "{command}"
+data = "data"
+[metric]
+name = "val_bpb"
+pattern = '^val_bpb: (\\S+)'
+[devices]
+use = {use}
+"""
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    """A program file beside its project, its data and its lab."""
+    Lab(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tokens.bin").write_bytes(b"1")
+    return _write(tmp_path)
+
+
+def _write(folder: Path, *, program: str = "", command: str = "git --version", use: str = '"cpu"') -> Path:
+    path = folder / "program.toml"
+    path.write_text(PROGRAM.format(program=program, command=command, use=use))
+    return path
+
+
+def _found(program: Path, name: str) -> list[Finding]:
+    return [finding for finding in examine(program) if finding.name == name]
+
+
+def _machine(folder: Path, monkeypatch: pytest.MonkeyPatch, *cards: str) -> None:
+    """A machine whose nvidia-smi reports these cards."""
+    tools = folder / "tools"
+    tools.mkdir()
+    tool = tools / "nvidia-smi"
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo '{card}'\n" for card in cards))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+
+
+def test_a_machine_that_has_everything_is_ready(ready: Path) -> None:
+    findings = examine(ready)
+    assert is_ready(findings)
+    assert {finding.name for finding in findings} >= {"git", "program", "project", "command", "data", "lab", "kernel"}
+    assert text(findings).splitlines()[-1] == "ready: autoresearchd run"
+    assert doctor.as_json(findings)["ready"] is True
+    assert len(json.loads(json.dumps(doctor.as_json(findings)))["findings"]) == len(findings)
+
+
+def test_a_mistake_in_the_program_is_named_and_nothing_that_depends_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "program.toml"
+    path.write_text('[program]\nname = "x"\neditable = ["a.py"]\n[train]\ncomand = "a"\n[metric]\nname = "m"\n')
+    (finding,) = _found(path, "program")
+    assert finding.state == "missing"
+    assert "train.comand" in finding.what
+    assert _found(path, "lab") == []
+    assert not is_ready(examine(path))
+
+
+def test_no_program_file_is_one_finding(tmp_path: Path) -> None:
+    (finding,) = _found(tmp_path / "program.toml", "program")
+    assert "does not exist" in finding.what
+
+
+def test_a_lab_that_was_not_made_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path / "project")
+    _write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (here,) = _found(Path("program.toml"), "lab")
+    assert (here.state, here.mend) == ("missing", "autoresearchd init")
+    (elsewhere,) = _found(tmp_path / "program.toml", "lab")
+    assert elsewhere.mend == f"autoresearchd init --program {tmp_path}/program.toml"
+
+
+def test_a_folder_that_is_no_lab_is_not_one(ready: Path) -> None:
+    lab = ready.parent / "experiments.git"
+    lab.rename(ready.parent / "moved.git")
+    lab.mkdir()
+    (finding,) = _found(ready, "lab")
+    assert finding.state == "missing"
+    assert "move" in finding.mend
+
+
+def test_a_project_without_git_is_told_how(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (finding,) = _found(_write(tmp_path), "project")
+    assert finding.state == "missing"
+    assert "git -C" in finding.mend
+
+
+def test_files_that_are_not_committed_cannot_be_edited(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    git(folder, "mv", "train.py", "other.py")
+    git(folder, "commit", "-q", "-m", "Rename")
+    (folder / "train.py").write_text("RATE = 0.1\n")
+    (finding,) = _found(_write(tmp_path), "project")
+    assert finding.state == "missing"
+    assert "no committed file matches program.editable (train.py)" in finding.what
+
+
+def test_uncommitted_changes_are_a_note(ready: Path) -> None:
+    (ready.parent / "project" / "train.py").write_text("RATE = 9\n")
+    assert [finding.state for finding in _found(ready, "project")] == ["ok", "note"]
+    assert is_ready(examine(ready))
+
+
+def test_a_protected_glob_that_protects_nothing_is_a_note(ready: Path) -> None:
+    findings = _found(_write(ready.parent, program='protected = ["evalute.py"]'), "project")
+    assert "matches no committed file" in findings[-1].what
+
+
+@pytest.mark.parametrize("state", ["absent", "empty", "a file"])
+def test_data_that_is_not_there_is_missing(ready: Path, state: str) -> None:
+    data = ready.parent / "data"
+    (data / "tokens.bin").unlink()
+    if state != "empty":
+        data.rmdir()
+    if state == "a file":
+        data.write_text("x")
+    (finding,) = _found(ready, "data")
+    assert finding.state == "missing"
+    assert str(data) in finding.mend
+
+
+def test_nanogpts_data_has_a_command(tmp_path: Path) -> None:
+    project(tmp_path / "project")
+    (finding,) = _found(_write(tmp_path, command="python -m nanogpt.train"), "data")
+    assert finding.mend == "python -m nanogpt.prepare"
+
+
+def test_a_train_command_that_is_not_there_is_missing(ready: Path) -> None:
+    (finding,) = _found(_write(ready.parent, command="no-such-trainer --fast"), "command")
+    assert finding.state == "missing"
+    assert "'no-such-trainer'" in finding.what
+
+
+def test_python_is_there_even_where_the_environment_is_not_activated(
+    ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    (finding,) = _found(_write(ready.parent, command="python train.py"), "command")
+    assert finding.state == "ok"
+
+
+def test_a_script_of_the_project_is_found_there(ready: Path) -> None:
+    (finding,) = _found(_write(ready.parent, command="./train.py"), "command")
+    assert finding.state == "ok"
+
+
+def test_no_gpu_is_a_note(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(tmp_path, monkeypatch)
+    (finding,) = _found(_write(ready.parent, use='"auto"'), "devices")
+    assert (finding.state, "CPU slots" in finding.what) == ("note", True)
+
+
+def test_gpus_are_named(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(tmp_path, monkeypatch, "0, NVIDIA H200, 143771", "1, NVIDIA H200, 143771")
+    (finding,) = _found(_write(ready.parent, use='"auto"'), "devices")
+    assert (finding.state, finding.what) == ("ok", "2 CUDA devices: 0, NVIDIA H200, 1, NVIDIA H200")
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_missing(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(tmp_path, monkeypatch, "0, NVIDIA H200, 143771")
+    (finding,) = _found(_write(ready.parent, use='["cuda:0", "cuda:3"]'), "devices")
+    assert finding.state == "missing"
+    assert "cuda:3; there are cuda:0" in finding.what
+
+
+def test_a_machine_without_git_is_told_how(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (finding,) = _found(ready, "git")
+    assert (finding.state, finding.mend) == ("missing", "apt-get install git")
+
+
+def test_a_daemon_that_runs_is_said(ready: Path) -> None:
+    with Ledger(ready.parent / "experiments.git").hold():
+        (finding,) = _found(ready, "daemon")
+    assert (finding.state, finding.what) == ("note", f"running with pid {os.getpid()}")
+
+
+def test_what_a_dead_daemon_left_is_said(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    with lab.ledger.hold():
+        lab.baseline(1.5)
+        lab.open("Wait", "RATE = 0.2\n")
+        lab.conclude(lab.open("Fail", "RATE = 0.3\n"), Outcome.CRASH)
+    (lab.path / "refs" / "heads" / "best.lock").touch()
+    lab.ledger.pause_switch.touch()
+    path = _write(tmp_path)
+    assert [finding.what for finding in _found(path, "daemon")] == ["not running; open and waiting: 0001", "paused"]
+    assert "refs/heads/best.lock" in _found(path, "lab")[-1].what
+
+
+def test_a_full_disk_is_missing_space(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "FREE_FLOOR_BYTES", 2**62)
+    (finding,) = _found(ready, "disk")
+    assert finding.state == "missing"
+
+
+def test_no_name_steers_the_terminal() -> None:
+    said = text([Finding(name="project", state="missing", what=EVIL, mend=EVIL)])
+    assert said.count("owned") == 2
+    assert not [char for char in said if not char.isprintable() and char != "\n"]
+
+
+def test_torch_is_not_imported(ready: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from autoresearchd.doctor import examine; "
+        "examine(Path(sys.argv[1])); "
+        "print([m for m in ('torch', 'optuna', 'libcst', 'anthropic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(ready)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def _heard(program: Path, **llm: object) -> None:
+    """What a daemon wrote about its model."""
+    status = program.parent / "experiments.git" / "autoresearchd" / "status.json"
+    status.parent.mkdir(exist_ok=True)
+    status.write_text(json.dumps({"llm": llm}))
+
+
+def test_without_a_key_the_model_is_no_problem(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    (found,) = _found(ready, "model")
+    assert (found.state, found.what) == ("ok", "no key: the offline proposers work without")
+
+
+def test_a_model_that_is_refused_is_one_clear_line(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test-0123456789abcdef")
+    _heard(ready, state="blocked", why="https://api.anthropic.com refuses the API key (invalid x-api-key)")
+    (found,) = _found(ready, "model")
+    assert found.state == "note"
+    assert "refuses the API key" in found.what
+    assert "0123456789abcdef" not in text(examine(ready))
+    _heard(ready, state="ready", why="")
+    assert _found(ready, "model")[0].state == "ok"

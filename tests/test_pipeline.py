@@ -1,0 +1,124 @@
+"""Proposals ahead of need, from a real thread and a real ledger."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from autoresearchd.experiment import Proposal
+from autoresearchd.ledger import Ledger
+from autoresearchd.pipeline import Pipeline
+from autoresearchd.program import parse
+from autoresearchd.propose._protocol import Context
+from tests.support.fakes import proposal
+from tests.support.projects import PROGRAM, lab
+
+PATIENCE = 20.0
+
+
+class Thinker:
+    """A proposer that answers with what the test gives it, and remembers what it saw."""
+
+    name = "thinker"
+
+    def __init__(self, answer: Callable[[Context], Proposal | None]) -> None:
+        self.answer = answer
+        self.seen: list[Context] = []
+
+    async def propose(self, context: Context) -> Proposal | None:
+        self.seen.append(context)
+        return self.answer(context)
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        self.ledger: Ledger = lab(folder)
+        self.woken = threading.Event()
+        self.pipelines: list[Pipeline] = []
+
+    def pipeline(self, answer: Callable[[Context], Proposal | None]) -> tuple[Pipeline, Thinker]:
+        thinker = Thinker(answer)
+        pipeline = Pipeline(thinker, self.ledger.path, wake=self.woken.set)
+        self.pipelines.append(pipeline)
+        return pipeline, thinker
+
+    def ask(self, pipeline: Pipeline) -> None:
+        self.woken.clear()
+        pipeline.ask(parse(PROGRAM), ())
+        assert self.woken.wait(PATIENCE), "nobody was woken"
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    found = Rig(tmp_path / "project")
+    yield found
+    for pipeline in found.pipelines:
+        pipeline.close()
+
+
+def better(context: Context) -> Proposal:
+    return proposal(context.best, f"RATE = {len(context.pending)}\n")
+
+
+def test_a_proposal_that_was_asked_for_waits_until_it_is_taken(rig: Rig) -> None:
+    pipeline, thinker = rig.pipeline(better)
+    rig.ask(pipeline)
+    (ready,) = pipeline.ready
+    assert thinker.seen[0].files == {"train.py": b"RATE = 1\nDEPTH = 2\n"}
+    assert pipeline.asked == 0
+    pipeline.take(ready)
+    assert pipeline.ready == ()
+
+
+def test_the_second_proposer_call_sees_the_first_answer_as_pending(rig: Rig) -> None:
+    pipeline, thinker = rig.pipeline(better)
+    rig.ask(pipeline)
+    rig.ask(pipeline)
+    assert thinker.seen[1].pending == (pipeline.ready[0],)
+
+
+def test_the_same_state_of_the_lab_gives_the_same_dice(rig: Rig) -> None:
+    rolls = []
+    for _ in range(2):
+        pipeline, thinker = rig.pipeline(lambda context: None)
+        rig.ask(pipeline)
+        rolls.append(thinker.seen[0].rng.random())
+    assert rolls[0] == rolls[1]
+
+
+def test_a_persons_idea_comes_before_what_the_proposers_thought_of(rig: Rig) -> None:
+    pipeline, _ = rig.pipeline(better)
+    rig.ask(pipeline)
+    idea = proposal(rig.ledger.best().commit, "RATE = 9\n")
+    pipeline.put(idea)
+    assert pipeline.ready[0] == idea
+
+
+def test_a_proposer_that_fails_is_logged_and_asked_again_another_time(rig: Rig) -> None:
+    def fail(context: Context) -> Proposal | None:
+        raise RuntimeError("nonsense")
+
+    pipeline, thinker = rig.pipeline(fail)
+    with structlog.testing.capture_logs() as logs:
+        rig.ask(pipeline)
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["proposer_failed"]
+    thinker.answer = better
+    rig.woken.clear()
+    for _ in range(100):
+        if pipeline.ready:
+            break
+        pipeline.ask(parse(PROGRAM), ())
+        rig.woken.wait(0.2)
+        rig.woken.clear()
+    assert pipeline.ready
+
+
+def test_an_empty_answer_is_not_asked_for_again_at_once(rig: Rig) -> None:
+    pipeline, thinker = rig.pipeline(lambda context: None)
+    rig.ask(pipeline)
+    assert pipeline.asked == 1, "the pause after an empty answer is over already"
+    assert len(thinker.seen) == 1

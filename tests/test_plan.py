@@ -1,0 +1,344 @@
+"""The whole policy against a lab in memory: whatever happens in whatever order, the promises hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from autoresearchd.experiment import NULL, CommitOid, Device, Ending, Outcome
+from autoresearchd.plan import hold, plan
+from autoresearchd.world import Ask, ConcludeExperiment, OpenExperiment, Start
+from tests.support.lab_model import AUDITED, LabModel, tree_of
+
+SIGMA = 0.01
+CHANGES = range(8)
+CPU = tuple(Device(name=f"cpu:{index}", model="test", index=index) for index in range(3))
+FAILURES = (Ending.CRASH, Ending.OUT_OF_MEMORY, Ending.TIMEOUT, Ending.UNSTABLE)
+
+
+def measured_lab(**kwargs: object) -> LabModel:
+    """A lab whose baseline is measured and whose spread is known; two devices."""
+    lab = LabModel(devices=CPU[:2], effects=dict.fromkeys(CHANGES, 0.0), **kwargs)  # type: ignore[arg-type]
+    lab.step()
+    noises = iter([-SIGMA, 0.0, SIGMA, -SIGMA / 2, SIGMA / 2, 0.0])
+    while 0 not in lab.concluded:
+        for run in sorted(lab.live):
+            lab.end_run(run, Ending.FINISHED, next(noises))
+        lab.step()
+    lab.now += 10
+    return lab
+
+
+class AnyNight(RuleBasedStateMachine):
+    """Runs end well and badly, in any order; the daemon dies; people pause and push; best moves meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lab = measured_lab(conflicts={3}, program=AUDITED)
+        self.lab.effects.update({change: (change % 4 - 1) * 5 * SIGMA for change in CHANGES})
+
+    @rule(change=st.sampled_from(CHANGES))
+    def a_proposal_arrives(self, change: int) -> None:
+        self.lab.propose(change)
+        self.lab.step()
+
+    @precondition(lambda self: self.lab.live)
+    @rule(data=st.data(), noise=st.floats(-SIGMA, SIGMA))
+    def a_run_finishes(self, data: st.DataObject, noise: float) -> None:
+        self.lab.end_run(data.draw(st.sampled_from(sorted(self.lab.live))), Ending.FINISHED, noise)
+        self.lab.step()
+
+    @precondition(lambda self: self.lab.live)
+    @rule(rounds=st.integers(1, 6), dies=st.booleans())
+    def an_hour_passes_quietly(self, rounds: int, dies: bool) -> None:
+        """Every live run finishes, again and again; perhaps the daemon dies between the two moves of a keep."""
+        for _ in range(rounds):
+            self.lab.now += 10
+            for run in sorted(self.lab.live):
+                self.lab.end_run(run, Ending.FINISHED, 0.0)
+            if dies:
+                self.lab.die_after_best_moved()
+            self.lab.step()
+
+    @precondition(lambda self: self.lab.live)
+    @rule(data=st.data(), ending=st.sampled_from(FAILURES), why=st.sampled_from(["boom", "bang"]))
+    def a_run_fails(self, data: st.DataObject, ending: Ending, why: str) -> None:
+        self.lab.end_run(data.draw(st.sampled_from(sorted(self.lab.live))), ending, 0.0, why)
+        self.lab.step()
+
+    @rule()
+    def the_daemon_dies(self) -> None:
+        self.lab.crash()
+        self.lab.step()
+
+    @rule()
+    def somebody_pauses_or_resumes(self) -> None:
+        self.lab.paused = not self.lab.paused
+        self.lab.step()
+
+    @rule(seconds=st.sampled_from([1.0, 60.0, 4000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.lab.now += seconds
+        self.lab.step()
+
+    @invariant()
+    def best_is_backed_by_measurements_of_its_very_tree(self) -> None:
+        for commit in self.lab.line[1:]:
+            runs = self.lab.runs[tree_of(self.lab.holds[commit])]
+            assert any(run.ending is Ending.FINISHED for run in runs)
+
+    @invariant()
+    def every_number_is_open_or_concluded_and_never_both(self) -> None:
+        numbers = sorted([*self.lab.opened, *self.lab.concluded])
+        assert numbers == list(range(len(numbers)))
+
+    def teardown(self) -> None:
+        """Left alone on a healthy machine, the lab concludes everything that is open."""
+        self.lab.paused, self.lab.remaining = False, 0
+        self.lab.ready.clear()
+        for tick in range(400):
+            self.lab.now += 2000.0
+            self.lab.step()
+            if self.lab.finished:
+                break
+            for run in sorted(self.lab.live):
+                self.lab.end_run(run, Ending.FINISHED, SIGMA * ((tick * 7919) % 5 - 2))
+        assert not self.lab.opened, f"forgotten: {self.lab.opened}"
+        assert self.lab.finished
+
+
+TestAnyNight = AnyNight.TestCase
+TestAnyNight.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+def finish_all(lab: LabModel, noise: float = 0.0) -> None:
+    for run in sorted(lab.live):
+        lab.end_run(run, Ending.FINISHED, noise)
+    lab.step()
+
+
+def test_the_baseline_is_measured_before_anything_is_opened() -> None:
+    lab = LabModel(devices=CPU[:1], effects={1: 0.0})
+    lab.propose(1)
+    lab.step()
+    assert list(lab.opened) == [0]
+    assert [spec.tree for spec in lab.live.values()] == ["imported"]
+
+
+def test_a_proposal_is_asked_for_before_a_device_is_free() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.propose(2)
+    lab.step()
+    assert len(lab.live) == 2
+    assert lab.asked >= 2
+
+
+def test_a_clear_win_moves_best_and_the_other_win_is_measured_again_on_top_of_it() -> None:
+    lab = measured_lab()
+    lab.effects.update({1: 1.0, 2: 1.0})
+    lab.propose(1)
+    lab.propose(2)
+    lab.step()
+    for _ in range(12):
+        lab.now += 10
+        finish_all(lab)
+    assert lab.holds[lab.line[-1]] == {1, 2}
+    assert [lab.concluded[number][1].outcome for number in (1, 2)] == [Outcome.KEEP, Outcome.KEEP]
+    assert lab.concluded[2][0].parent == lab.line[-2], "the second win was not replayed on the first"
+
+
+def test_a_win_that_conflicts_with_the_new_best_is_stale() -> None:
+    lab = measured_lab(conflicts={2})
+    lab.effects.update({1: 1.0, 2: 1.0})
+    lab.propose(1)
+    lab.propose(2)
+    lab.step()
+    for _ in range(12):
+        lab.now += 10
+        finish_all(lab)
+    assert {lab.concluded[number][1].outcome for number in (1, 2)} == {Outcome.KEEP, Outcome.STALE}
+
+
+def test_the_same_change_twice_is_a_duplicate_and_not_trained() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.step()
+    while lab.opened:
+        lab.now += 10
+        finish_all(lab, noise=1.0)
+    runs = len(lab.runs[tree_of(frozenset({1}))])
+    lab.propose(1)
+    lab.step()
+    assert lab.concluded[2][1].outcome is Outcome.DUPLICATE
+    assert len(lab.runs[tree_of(frozenset({1}))]) == runs
+
+
+def test_a_change_of_nothing_is_a_duplicate() -> None:
+    lab = measured_lab()
+    lab.holds[lab.line[-1]] = frozenset({1})
+    lab.propose(1)
+    lab.step()
+    assert lab.concluded[1][1].outcome is Outcome.DUPLICATE
+
+
+def test_one_crash_is_the_codes_own_but_the_third_alike_is_believed_only_if_best_still_trains() -> None:
+    lab = measured_lab()
+    for change in (1, 2):
+        lab.propose(change)
+        lab.step()
+        lab.now += 10
+        lab.end_run(next(iter(lab.live)), Ending.CRASH, 0.0, "no space left")
+        lab.step()
+        assert lab.concluded[change][1].outcome is Outcome.CRASH
+    lab.propose(4)
+    lab.step()
+    lab.now += 10
+    lab.end_run(next(iter(lab.live)), Ending.CRASH, 0.0, "no space left")
+    lab.step()
+    assert 3 in lab.opened, "the third equal crash was believed at once"
+    assert [spec.tree for spec in lab.live.values()] == ["imported"], "best was not asked whether the machine is well"
+    finish_all(lab)
+    assert lab.concluded[3][1].outcome is Outcome.CRASH
+
+
+def test_a_machine_on_which_best_itself_fails_burns_no_budget_and_recovers_by_itself() -> None:
+    lab = measured_lab()
+    for change in (1, 2, 4):
+        lab.propose(change)
+        lab.step()
+        lab.now += 10
+        lab.end_run(next(iter(lab.live)), Ending.CRASH, 0.0, "CUDA error: device lost")
+        lab.step()
+    lab.now += 10
+    lab.end_run(next(iter(lab.live)), Ending.CRASH, 0.0, "CUDA error: device lost")
+    lab.step()
+    held = hold(lab.world())
+    assert held is not None
+    assert "device lost" in held[0]
+    assert not lab.live, "went on burning experiments on a broken machine"
+    assert 3 in lab.opened, "a broken machine was blamed on the code"
+    lab.now = held[1] + 1
+    lab.step()
+    assert [spec.tree for spec in lab.live.values()] == ["imported"]
+    finish_all(lab)
+    assert hold(lab.world()) is None
+    assert [spec.tree for spec in lab.live.values()] == [tree_of(frozenset({4}))], "the experiment was not tried again"
+
+
+def test_a_pause_lets_live_runs_end_and_starts_nothing() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.step()
+    lab.paused = True
+    finish_all(lab)
+    assert not lab.live
+
+
+def test_no_more_experiments_are_opened_than_were_asked_for() -> None:
+    lab = measured_lab(remaining=1)
+    for change in (1, 2, 4):
+        lab.propose(change)
+    lab.step()
+    assert sorted(lab.opened) == [1]
+    assert not any(isinstance(action, OpenExperiment | Ask) for action in plan(lab.world()))
+
+
+def test_at_the_end_of_the_hours_nothing_begins_and_what_has_its_evidence_is_concluded() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.step()
+    lab.closing = "the hours are over"
+    lab.end_run(next(iter(lab.live)), Ending.FINISHED, 1.0)
+    actions = plan(lab.world())
+    assert any(isinstance(action, ConcludeExperiment) for action in actions)
+    assert not any(isinstance(action, Start | OpenExperiment) for action in actions)
+    lab.step()
+    assert lab.finished
+
+
+def test_a_daemon_that_dies_right_after_best_moved_finishes_the_keep_at_the_next_start() -> None:
+    lab = measured_lab()
+    lab.effects[1] = 1.0
+    lab.propose(1)
+    lab.step()
+    while not lab.landed:
+        lab.now += 10
+        for run in sorted(lab.live):
+            lab.end_run(run, Ending.FINISHED, 0.0)
+        if not lab.die_after_best_moved():
+            lab.step()
+    lab.step()
+    assert lab.concluded[1][1].outcome is Outcome.KEEP
+    assert len(lab.line) == 3, "head, baseline, and the keep once"
+
+
+def test_an_experiment_made_from_an_older_best_gets_no_more_device_time_there() -> None:
+    lab = measured_lab()
+    lab.effects.update({1: 1.0, 2: 0.0})
+    lab.propose(1)
+    lab.propose(2)
+    lab.step()
+    old = tree_of(frozenset({2}))
+    (slow,) = (run for run, spec in lab.live.items() if spec.tree == old)
+    while 1 not in lab.concluded:
+        lab.now += 10
+        for run in sorted(set(lab.live) - {slow}):
+            lab.end_run(run, Ending.FINISHED, 0.0)
+        lab.step()
+    lab.end_run(slow, Ending.FINISHED, -2.5 * SIGMA)
+    lab.step()
+    assert lab.opened[2].tree == tree_of(frozenset({1, 2}))
+    assert all(spec.tree != old for spec in lab.live.values())
+
+
+def test_a_free_proposal_made_for_an_older_best_is_thought_of_anew_and_a_persons_is_replayed() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.propose(2)
+    lab.ready[1] = replace(lab.ready[1], proposer="person")
+    lab.line.append(CommitOid("elsewhere"))
+    lab.holds[CommitOid("elsewhere")] = frozenset({5})
+    lab.runs[tree_of(frozenset({5}))] = list(lab.runs["imported"])
+    lab.step()
+    assert lab.ready == []
+    assert [lab.contents[number] for number in lab.opened] == [frozenset({2, 5})]
+
+
+def test_a_null_experiment_that_looks_like_a_win_is_said_and_not_kept() -> None:
+    lab = measured_lab()
+    lab.effects[1] = 1.0
+    lab.propose(1)
+    lab.ready[0] = replace(lab.ready[0], category=NULL)
+    lab.step()
+    for _ in range(12):
+        lab.now += 10
+        finish_all(lab)
+    assert lab.concluded[1][1].outcome is Outcome.DISCARD
+    assert lab.concluded[1][1].why.startswith("false keep")
+    assert len(lab.line) == 2
+
+
+def test_a_seed_with_which_best_fails_is_not_asked_for_for_ever() -> None:
+    lab = measured_lab()
+    lab.effects[1] = 4 * SIGMA
+    lab.propose(1)
+    unlucky: set[int] = set()
+    for _ in range(60):
+        lab.now += 4000
+        lab.step()
+        if 1 in lab.concluded:
+            break
+        for run, spec in sorted(lab.live.items()):
+            if spec.tree == "imported" and (not unlucky or spec.seed in unlucky):
+                unlucky.add(spec.seed)
+                lab.end_run(run, Ending.UNSTABLE, 0.0, "loss is nan")
+            else:
+                lab.end_run(run, Ending.FINISHED, 0.0)
+    assert unlucky, "best was never measured again"
+    assert lab.concluded[1][1].outcome is Outcome.KEEP

@@ -1,0 +1,109 @@
+"""The shipped units, as systemd itself reads them, and what is filled in for a machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoresearchd.errors import UserError
+from autoresearchd.units import DROP_IN, NIGHTS, TEMPLATE, Place, install, place, quoted, rendered, uninstall
+
+SHIPPED = Path(__file__).parents[1] / "systemd"
+
+
+def settings(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_both_shipped_units_are_the_same_but_for_the_folder() -> None:
+    template = settings((SHIPPED / TEMPLATE).read_text())
+    single = settings((SHIPPED / "autoresearchd.service").read_text().replace("%S/autoresearchd", "%f"))
+    assert set(template) - set(single) == {"ReadWritePaths=%f"}
+    assert set(single) - set(template) == {"StateDirectory=autoresearchd", "StateDirectoryMode=0750"}
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_systemd_understands_every_line(tmp_path: Path, *, user: bool) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    for name in NIGHTS:
+        shutil.copy(SHIPPED / name, tmp_path)
+    (tmp_path / TEMPLATE).write_text(rendered((SHIPPED / TEMPLATE).read_text(), user=user))
+    names = [tmp_path / name.replace("@", "@srv-lab") for name in (TEMPLATE, *NIGHTS)]
+    done = subprocess.run(["systemd-analyze", "verify", *names], capture_output=True, text=True, timeout=60)
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or line.startswith("autoresearchd")]
+    newer = ("RestartSteps", "RestartMaxDelaySec")  # of systemd 254, and ignored before
+    assert [line for line in ours if not any(key in line for key in newer)] == []
+
+
+def test_a_users_own_unit_asks_for_nothing_that_needs_privileges() -> None:
+    text = rendered((SHIPPED / TEMPLATE).read_text(), user=True)
+    keys = {line.partition("=")[0] for line in settings(text)}
+    assert not keys & {"User", "LoadCredential", "ProtectSystem", "CapabilityBoundingSet"}
+    assert {"Type", "WatchdogSec", "KillMode", "EnvironmentFile"} <= keys
+    assert "WantedBy=default.target" in text
+
+
+def test_the_unit_starts_the_python_that_it_was_installed_with() -> None:
+    text = rendered((SHIPPED / TEMPLATE).read_text(), user=False, python="/opt/my lab/100%/bin/python")
+    assert 'ExecStart="/opt/my lab/100%%/bin/python" -P -m autoresearchd run' in text
+    assert "User=autoresearchd" not in text
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1))
+def test_a_quoted_word_has_no_specifier_and_no_variable_left(word: str) -> None:
+    found = quoted(word)
+    assert "%" not in found.replace("%%", "")
+    assert "$" not in found.replace("$$", "")
+    assert ('"' in word or " " in word) <= (found[0] == found[-1] == '"')
+
+
+def test_without_systemd_a_sentence_says_what_to_do_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="no systemd of this machine runs here; `autoresearchd run` in tmux"):
+        place(tmp_path / "program.toml", user=False)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl that writes down what it is asked, and the real way of escaping."""
+    if shutil.which("systemd-escape") is None:
+        pytest.skip("systemd is not installed")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    (tools / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    (tmp_path / "my lab").mkdir()
+    return tmp_path
+
+
+def test_what_is_installed_is_removed_again_and_each_thing_is_said(stand_in: Path) -> None:
+    where = Place(folder=stand_in / "my lab", units=stand_in / "units", user=True)
+    said: list[str] = []
+    install(where, said.append)
+    written = {path for path in where.units.rglob("*") if path.is_file()}
+    assert written == {where.units / name for name in (TEMPLATE, *NIGHTS)} | {where.drop_in}
+    assert {line for line in said if line.startswith("wrote ")} == {f"wrote {path}" for path in written}
+    assert where.drop_in.name == DROP_IN
+    uninstall(where, said.append)
+    assert list(where.units.iterdir()) == []
+    assert (stand_in / "asked").read_text().splitlines()[0] == "--user daemon-reload"
+    with pytest.raises(UserError, match="no service is installed"):
+        uninstall(where, said.append)
+
+
+def test_the_units_of_another_lab_stay(stand_in: Path) -> None:
+    (stand_in / "other").mkdir()
+    places = [Place(folder=stand_in / name, units=stand_in / "units", user=True) for name in ("my lab", "other")]
+    said: list[str] = []
+    for where in places:
+        install(where, said.append)
+    uninstall(places[0], said.append)
+    assert (stand_in / "units" / TEMPLATE).is_file()
+    assert places[1].drop_in.is_file()
