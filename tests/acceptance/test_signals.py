@@ -1,0 +1,141 @@
+"""The daemon is killed, stopped and asked twice; nothing is lost, nothing counts twice, `best` equals its evidence."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+from autoresearchd.ledger import Ledger
+from tests.acceptance.daemon import TARGET, command, events, foreign_project, patch_of, start, stop, wait_for
+from tests.support.projects import fsck, git
+
+KILLS = 50
+
+
+def numbers(ledger: Ledger) -> list[int]:
+    return [entry.number for entry in ledger.entries()]
+
+
+def leftovers(lab: Path) -> list[str]:
+    """Processes that still run in this lab's folders."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(lab).encode() in environ.read_bytes() and b"AUTORESEARCH_RUN" in environ.read_bytes():
+                found.append(environ.parent.name)
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return found
+
+
+def test_killed_at_fifty_random_instants_it_goes_on_each_time(tmp_path: Path) -> None:
+    folder = foreign_project(tmp_path / "project")
+    command(folder, "init")
+    lab = folder / "experiments.git"
+    rng = random.Random(7)
+    verdicts: dict[int, str] = {}
+    best_line: list[str] = []
+    for _ in range(KILLS):
+        daemon = start(folder)
+        wait_for_lines(folder, rng.randint(0, 24))
+        time.sleep(rng.uniform(0.0, 0.1))
+        stop(daemon, signal.SIGKILL)
+        (folder / "daemon.jsonl").write_text("")
+        ledger = Ledger(lab)
+        verdicts = grown(verdicts, ledger)
+        line = git(lab, "rev-list", "--reverse", "best").split()
+        assert line[: len(best_line)] == best_line, "best went back"
+        best_line = line
+    command(folder, "run", "--experiments", "2")
+    ledger = Ledger(lab)
+    grown(verdicts, ledger)
+    assert ledger.opened() == (), "an experiment was forgotten"
+    assert numbers(ledger) == list(range(len(ledger.entries()))), "a number is missing or twice"
+    assert len(ledger.entries()) > 10, "the kills left it no time to work"
+    assert ledger.verify() == ()
+    assert fsck(lab) == ""
+    assert leftovers(lab) == []
+    runs = Counter(run.run for entry in ledger.entries() for run in ledger.measurements(entry.tree))
+    assert runs, "no run was filed"
+
+
+def grown(before: dict[int, str], ledger: Ledger) -> dict[int, str]:
+    """The verdicts now; those that were there before are there unchanged."""
+    now = {row.experiment.number: row.experiment.commit for row in ledger.concluded()}
+    assert {number: now.get(number) for number in before} == before, "a record was lost or altered"
+    return dict(now)
+
+
+def wait_for_lines(folder: Path, count: int) -> None:
+    """Until the newest daemon has said so much: work, not time, is what a slow machine does as well."""
+    deadline = time.monotonic() + 60.0
+    while len(events(folder)) < count:
+        assert time.monotonic() < deadline, events(folder)[-3:]
+        time.sleep(0.01)
+
+
+STUBBORN = TARGET.replace("DEPTH = 8\n", "DEPTH = 8\nSLEEP = 0\n").replace(
+    "def main():\n",
+    """def main():
+    import signal, time
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("asleep", flush=True)
+    time.sleep(SLEEP)
+""",
+)
+"""A training that hangs and does not go by itself where SLEEP is set."""
+
+
+def asleep(folder: Path) -> subprocess.Popen[bytes]:
+    """A daemon whose only experiment sleeps for ten minutes and ignores SIGTERM."""
+    foreign_project(folder, train=STUBBORN)
+    command(folder, "init")
+    command(folder, "run", "--experiments", "0")
+    command(folder, "propose", "-", "--title", "Sleep", given=patch_of(folder, "SLEEP = 0", "SLEEP = 600"))
+    daemon = start(folder)
+    wait_for(folder, "experiment_opened")
+    wait_for(folder, "run_started")
+    return daemon
+
+
+def test_sigterm_ends_it_within_ten_seconds_and_judges_nothing_that_it_interrupted(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    daemon = asleep(folder)
+    assert stop(daemon, seconds=10.0) == 0
+    ledger = Ledger(folder / "experiments.git")
+    assert leftovers(ledger.path) == [], "a training outlived the daemon"
+    assert [experiment.title for experiment in ledger.opened()] == ["Sleep"]
+    assert ledger.verify() == ()
+    assert fsck(ledger.path) == ""
+
+
+def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
+    daemon = asleep(tmp_path / "project")
+    assert stop(daemon, signal.SIGINT, seconds=10.0) == 130
+
+
+def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    daemon = asleep(folder)
+    second = command(folder, "run", check=False)
+    stop(daemon)
+    assert second.returncode == 2
+    assert f"pid {daemon.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_program_saved_with_a_mistake_leaves_the_old_one_in_force(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    daemon = asleep(folder)
+    program = folder / "program.toml"
+    good = program.read_text()
+    program.write_text(good + "[accept]\nconfidence = 7\n")
+    refused = wait_for(folder, "program_refused")
+    assert "accept.confidence = 7" in refused[0]["why"]
+    program.write_text(good + "[accept]\nconfidence = 0.95\n")
+    assert wait_for(folder, "program_reloaded")[0]["changed"] == ["accept"]
+    stop(daemon)

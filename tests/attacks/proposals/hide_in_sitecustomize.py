@@ -1,0 +1,2 @@
+# sitecustomize.py
+print("EVIL")

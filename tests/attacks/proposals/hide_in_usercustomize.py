@@ -1,0 +1,2 @@
+# usercustomize.py
+print("EVIL")

@@ -1,0 +1,3 @@
+# lab/data/__init__.py
+print("EVIL")
+VALUE = 0

@@ -1,0 +1,3 @@
+# json/__init__.py
+print("EVIL")
+dumps = repr

@@ -1,0 +1,3 @@
+"""Nests until the reader's stack ends."""
+
+(OUT / "result.json").write_text("[" * 200_000)

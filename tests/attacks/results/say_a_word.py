@@ -1,0 +1,3 @@
+"""Not a number at all."""
+
+say(loss="0.1")

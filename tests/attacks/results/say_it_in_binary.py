@@ -1,0 +1,3 @@
+"""Bytes that are no text."""
+
+(OUT / "result.json").write_bytes(bytes(range(256)) * 10)

@@ -1,0 +1,3 @@
+"""NaN compares as neither better nor worse."""
+
+say(loss=float("nan"))

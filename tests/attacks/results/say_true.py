@@ -1,0 +1,3 @@
+"""A boolean, which Python takes for a number."""
+
+say(loss=False)
