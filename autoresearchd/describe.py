@@ -31,14 +31,15 @@ def describe(
     elapsed = max(world.now - session.started, 1e-9) * len(world.devices)
     running = sum(world.now - progress.started for progress in world.live)
     number = best.experiment.number if best else None
+    state = state or _state(world, is_held=held is not None)
     return Status(
         now=world.now,
         pid=pid,
         program=world.program.program.name,
         metric=world.program.metric.compared,
         direction=world.program.metric.direction.value,
-        state=state or _state(world, is_held=held is not None),
-        why=why or (held[0] if held else ""),
+        state=state,
+        why=why or (held[0] if held else _idle_reason(world) if state == "idle" else ""),
         until=held[1] if held and held[1] != float("inf") else None,
         best=best.verdict.metric if best else None,
         best_number=number,
@@ -64,3 +65,10 @@ def _state(world: World, *, is_held: bool) -> str:
     if world.live:
         return "training"
     return "paused" if world.paused else "held" if is_held else "idle"
+
+
+def _idle_reason(world: World) -> str:
+    """Why no device trains although nothing holds the lab."""
+    if world.opened or world.ready or world.baseline_tree is None:
+        return ""
+    return "no idea is at hand; the proposers are asked again" if world.asked else ""

@@ -46,13 +46,17 @@ class LabHistory:
         return self.ledger.merge(base, ours, theirs)
 
 
-def context_of(reader: Ledger, program: Program, waiting: tuple[Proposal | Experiment, ...]) -> Context:
-    """What a proposer sees of a lab now."""
+def context_of(
+    reader: Ledger, program: Program, waiting: tuple[Proposal | Experiment, ...], *, silences: int = 0
+) -> Context:
+    """What a proposer sees of a lab now; `silences`: how often in a row it had nothing to say."""
     reader.refresh()
     best = reader.best()
     history = LabHistory(reader, program)
-    # The same state of the lab gives the same proposals, whatever happened to the process in between.
-    rng = random.Random(f"{program.propose.seed}/{best.commit}/{len(history.concluded())}/{len(waiting)}")
+    # The same state of the lab gives the same proposals, whatever happened to the process in between; but who had no
+    # idea with one draw is not asked with the same draw for ever.
+    turn = f"{len(history.concluded())}/{len(waiting)}" + (f"/{silences}" if silences else "")
+    rng = random.Random(f"{program.propose.seed}/{best.commit}/{turn}")
     return Context(
         program=program,
         best=best.commit,
@@ -146,7 +150,7 @@ class Pipeline:
     def _context(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> Context:
         if self._reader is None:
             self._reader = Ledger(self._path)
-        return context_of(self._reader, program, (*pending, *self._ready))
+        return context_of(self._reader, program, (*pending, *self._ready), silences=self._silences)
 
     def _thought(self, future: Future[None]) -> None:
         self._thinking.discard(future)

@@ -31,6 +31,8 @@ FARTHEST = 1.5
 """Steps that a drawn setting may lie from best: a box as wide as all the ranges is mostly bad."""
 SMALL_STEP = 0.2
 """Moves below so many steps are not worth a line."""
+CHANCES = 64
+"""Settings drawn by chance once what was planned is used up: a device must not idle for want of an idea."""
 
 
 class Space:
@@ -63,9 +65,8 @@ class Space:
 
         drawn = draw(sampler, view, count=DRAWS, seed=rng.getrandbits(32))
         if sampler == "random":
-            found = fit(_some(view, setting, rng) for setting in drawn)
-            return found[0] if found else None
-        if sampler == "cma-es":
+            candidates = fit(_some(view, setting, rng) for setting in drawn)
+        elif sampler == "cma-es":
             candidates = fit(_moves(view, setting) for setting in drawn)
         else:
             singles = fit(_singles(view.constants))
@@ -73,6 +74,11 @@ class Space:
             pairs = fit(_joined(singles[:BEST_SINGLES], singles[:BEST_SINGLES]))
             pairs = _top(surrogate, pairs, count=BEST_PAIRS)
             candidates = [*singles, *pairs, *fit(_joined(pairs, singles[:BEST_SINGLES]))]
+        if not candidates:
+            chances = draw("random", view, count=CHANCES, seed=rng.getrandbits(32))
+            candidates = fit(_some(view, setting, rng) for setting in chances)
+        if sampler == "random":
+            return candidates[0] if candidates else None
         return _pick(surrogate, candidates, rng)
 
 

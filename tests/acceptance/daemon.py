@@ -91,13 +91,13 @@ def command(folder: Path, *arguments: str, check: bool = True, given: str = "") 
     return done
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """`autoresearchd run …` in the background, its log in daemon.jsonl."""
+def start(folder: Path, *arguments: str, key: str = "") -> subprocess.Popen[bytes]:
+    """`autoresearchd run …` in the background, its log in daemon.jsonl; `key` is the language model's."""
     with (folder / "daemon.jsonl").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "autoresearchd", "run", *arguments],
             cwd=folder,
-            env=environment(),
+            env={**environment(), **({"ANTHROPIC_API_KEY": key} if key else {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
 from autoresearchd.propose.llm.purse import Purse
-from tests.acceptance.daemon import PROGRAM, command, environment, foreign_project, stop
+from tests.acceptance.daemon import PROGRAM, command, events, foreign_project, start, stop
 from tests.propose.llm.room import KEY
 from tests.support.messages import Json, MessagesServer, Say, Script, edit, submit
 
@@ -53,21 +54,38 @@ def lab(folder: Path, server: MessagesServer, extra: str = "") -> Path:
     return project
 
 
-def night(project: Path, *arguments: str) -> tuple[list[Json], Json]:
-    """`autoresearchd run` to its end with a key in the environment: its log, and the last status."""
-    done = subprocess.run(
-        [sys.executable, "-m", "autoresearchd", "run", *arguments],
-        cwd=project,
-        env={**environment(), "ANTHROPIC_API_KEY": KEY},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=True,
+@contextmanager
+def running(project: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`autoresearchd run` with a key in its environment and no end of its own; stopped afterwards."""
+    daemon = start(project, key=KEY)
+    try:
+        yield daemon
+        assert daemon.poll() is None, (project / "daemon.jsonl").read_text()[-3000:]
+        assert stop(daemon) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+    assert KEY not in (project / "daemon.jsonl").read_text()
+
+
+def until(project: Path, reached: Callable[[Json], bool], *, seconds: float = 120.0) -> Json:
+    """The first status for which `reached` holds; fails after `seconds`, enough for the slowest machine."""
+    path, deadline = project / "experiments.git" / "autoresearchd" / "status.json", time.monotonic() + seconds
+    status: Json = {}
+    while time.monotonic() < deadline:
+        if path.exists():
+            status = json.loads(path.read_text())
+            if reached(status):
+                return status
+        time.sleep(0.05)
+    raise AssertionError(f"not reached in {seconds} s: {status}")
+
+
+def count(project: Path) -> int:
+    """Experiments with a verdict."""
+    return sum(
+        json.loads((project / "experiments.git" / "autoresearchd" / "status.json").read_text())["verdicts"].values()
     )
-    assert KEY not in done.stdout + done.stderr
-    log = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    status: Json = json.loads((project / "experiments.git" / "autoresearchd" / "status.json").read_text())
-    return log, status
 
 
 def proposers(project: Path) -> dict[str, list[Outcome]]:
@@ -87,7 +105,8 @@ def no_file_holds(folder: Path, secret: str) -> None:
 def test_a_models_idea_is_trained_and_kept_and_its_price_is_in_the_commit(tmp_path: Path) -> None:
     with MessagesServer([Say(text="I think.", tools=(("read_file", {"path": "train.py"}),)), GOOD]) as server:
         project = lab(tmp_path, server)
-        _, status = night(project, "--experiments", "10")
+        with running(project):
+            status = until(project, lambda status: status["verdicts"].get("keep", 0) >= 1)
     lines = [line for line in Ledger(project / "experiments.git").concluded() if line.experiment.proposer == "llm"]
     assert lines
     first = lines[0]
@@ -125,7 +144,7 @@ def u_cost(usage: Json) -> float:
     return (2 * usage["input_tokens"] + 10 * usage["output_tokens"] + 0.1 * read + 2.5 * minutes + 4 * hour) / 1_000_000
 
 
-FAILURES: dict[str, tuple[Script, str, str]] = {
+OUTAGES: dict[str, tuple[Script, str, str]] = {
     "the key is wrong": (
         [Say(status=401, error=("authentication_error", "invalid x-api-key"))],
         "blocked",
@@ -137,55 +156,64 @@ FAILURES: dict[str, tuple[Script, str, str]] = {
         "overloaded",
     ),
     "the connection drops": ([Say(text="x" * 3000, drop_after=4)], "waiting", "cannot be reached"),
-    "it refuses": ([Say(text="I will not.", stop="refusal")], "", "refused"),
-    "its tool input is no JSON": ([Say(tools=(("edit_file", '{"path": }'),))], "", "malformed"),
+}
+NONSENSE: dict[str, tuple[Script, str]] = {
+    "it refuses": ([Say(text="I will not.", stop="refusal")], "refused"),
+    "its tool input is no JSON": ([Say(tools=(("edit_file", '{"path": }'),))], "malformed"),
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", OUTAGES)
+def test_the_devices_go_on_while(name: str, tmp_path: Path) -> None:
+    script, state, words = OUTAGES[name]
+    with MessagesServer(script) as server:
+        project = lab(tmp_path, server)
+        with running(project):
+            until(project, lambda status: status["llm"]["state"] == state)
+            before = count(project)
+            status = until(project, lambda _: count(project) >= before + 3)
+            assert words in command(project, "status").stdout
+        assert 1 <= server.calls <= 10
+    assert words in status["llm"]["why"]
+    assert status["llm"]["until"] > status["now"]
+    assert "llm" not in proposers(project)
+    assert not [line for line in events(project) if line.get("level") == "error"]
+
+
+@pytest.mark.parametrize("name", NONSENSE)
 def test_the_devices_go_on_when(name: str, tmp_path: Path) -> None:
-    script, state, words = FAILURES[name]
+    script, words = NONSENSE[name]
     with MessagesServer(script) as server:
         project = lab(tmp_path, server, "max_turns = 4\n")
-        # Long enough for the SDK's own retries to give up.
-        experiments = 12 if state else 4
-        log, status = night(project, "--experiments", str(experiments))
-        assert 1 <= server.calls <= (10 if state else 60)
-    assert sum(len(found) for found in proposers(project).values()) == experiments + 1  # with the baseline
+        with running(project):
+            status = until(project, lambda status: words in status["llm"]["endings"] and count(project) >= 4)
+    assert status["llm"]["endings"][words] >= 1
     assert "llm" not in proposers(project)
-    if state and status["llm"]["state"] == "thinking":
-        # The SDK's retries outlasted the session on a slow machine; nothing waited for them.
-        assert server.calls >= 1
-    elif state:
-        assert status["llm"]["state"] == state
-        assert words in status["llm"]["why"]
-        assert status["llm"]["until"] > status["now"]
-        shown = command(project, "status").stdout
-        assert words in shown
-    else:
-        assert status["llm"]["endings"].get(words), status["llm"]["endings"]
-    assert not [line for line in log if line.get("level") == "error"]
+    assert not [line for line in events(project) if line.get("level") == "error"]
 
 
 def test_the_key_is_in_no_file_no_log_and_no_child(tmp_path: Path) -> None:
     leak = Say(tools=(edit(LINEAR, f"{COSINE}  # {KEY}"), submit(f"Print {KEY}")))
     with MessagesServer([leak]) as server:
         project = lab(tmp_path, server)
-        log, _ = night(project, "--experiments", "3")
+        with running(project):
+            until(project, lambda _: "llm" in proposers(project))
         assert any(headers["authorization"] == f"Bearer {KEY}" for headers in server.headers)
         assert KEY not in json.dumps(server.requests[0])
-    endings = [line for line in log if line["event"] == "run_finished"]
+    endings = [entry for entry in events(project) if entry["event"] == "run_finished"]
     assert endings
-    assert not [line for line in endings if "key" in (line.get("why") or "")]
+    assert not [entry for entry in endings if "key" in (entry.get("why") or "")]
     no_file_holds(project, KEY)
 
 
 def test_a_slow_model_keeps_no_device_waiting(tmp_path: Path) -> None:
-    with MessagesServer([Say(tools=GOOD.tools, wait=120.0)]) as server:
+    with MessagesServer([Say(tools=GOOD.tools, wait=300.0)]) as server:
         project = lab(tmp_path, server)
-        log, _ = night(project, "--experiments", "4")
-    assert sum(len(found) for found in proposers(project).values()) == 5
-    assert [line for line in log if line["event"] == "conversation_ended" and line["ending"] == "cancelled"]
+        with running(project):
+            until(project, lambda _: server.calls >= 1)
+            before = count(project)
+            until(project, lambda _: count(project) >= before + 4)
+    assert [e for e in events(project) if e["event"] == "conversation_ended" and e["ending"] == "cancelled"]
     spent = (project / "experiments.git" / "autoresearchd" / "spend.jsonl").read_text()
     assert "cancelled" in spent
 
@@ -193,10 +221,14 @@ def test_a_slow_model_keeps_no_device_waiting(tmp_path: Path) -> None:
 def test_the_money_of_the_day_outlives_the_daemon(tmp_path: Path) -> None:
     with MessagesServer([Say(text="I will not.", stop="refusal", output_tokens=2_000)]) as server:
         project = lab(tmp_path, server, "usd_per_day = 0.06\nmax_tokens = 3000\n")
-        for _ in range(2):
-            _, status = night(project, "--experiments", "3")
+        with running(project):
+            until(project, lambda status: status["llm"]["state"] == "over budget")
+        calls, before = server.calls, count(project)
+        with running(project):
+            status = until(project, lambda _: count(project) >= before + 2)
+        assert server.calls == calls
     billed = sum(u_cost(u) for u in server.usages)
-    assert billed <= 0.06
+    assert 0 < billed <= 0.06
     assert rebuilt(project) == pytest.approx(billed, abs=ONE_CALL)
     assert status["llm"]["state"] == "over budget"
     assert status["llm"]["until"] % 86_400 == 0
@@ -205,20 +237,8 @@ def test_the_money_of_the_day_outlives_the_daemon(tmp_path: Path) -> None:
 def test_a_signal_ends_a_conversation_at_once(tmp_path: Path) -> None:
     with MessagesServer([Say(wait=300.0)]) as server:
         project = lab(tmp_path, server)
-        with (project / "daemon.jsonl").open("ab") as log:
-            daemon = subprocess.Popen(
-                [sys.executable, "-m", "autoresearchd", "run"],
-                cwd=project,
-                env={**environment(), "ANTHROPIC_API_KEY": KEY},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        while not server.calls:
-            assert daemon.poll() is None
-            time.sleep(0.02)
-        assert KEY.encode() not in Path(f"/proc/{daemon.pid}/environ").read_bytes()
-        assert stop(daemon) == 0
-        events = (project / "daemon.jsonl").read_text()
-    assert '"ending": "cancelled"' in events
-    assert "proposer_abandoned" not in events
+        with running(project) as daemon:
+            until(project, lambda _: server.calls >= 1)
+            assert KEY.encode() not in Path(f"/proc/{daemon.pid}/environ").read_bytes()
+    assert [e for e in events(project) if e["event"] == "conversation_ended" and e["ending"] == "cancelled"]
+    assert not [e for e in events(project) if e["event"] == "proposer_abandoned"]

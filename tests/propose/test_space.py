@@ -70,6 +70,17 @@ def test_every_proposal_is_new_and_small(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+def test_one_constant_is_enough_for_a_night(name: str) -> None:
+    lab = FakeLab({"train.py": "DECAY = 0.2\n"}, toml=sampler(name))
+    for _ in range(40):
+        proposal = ask(lab)
+        assert proposal is not None, f"silent after {len(lab.history.lines)} experiments"
+        lab.try_proposal(proposal, Outcome.DISCARD, 1.1)
+    trees = [line.experiment.tree for line in lab.history.lines]
+    assert len(set(trees)) == len(trees)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_the_same_lab_gives_the_same_proposal(name: str) -> None:
     lab = search(Space(), Objective.drawn(4), trials=12, seed=4, toml=sampler(name))
     assert ask(lab) == ask(lab)
