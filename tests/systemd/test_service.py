@@ -42,7 +42,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         machine.user(f"{COMMAND} init")
         machine.run("install", "-d", "-m", "700", "/etc/credstore")
         machine.write(Path("/etc/credstore/anthropic-api-key"), "sk-ant-a-key-of-nobody")
-        machine.write(Path("/root/installed"), machine.run("sh", "-c", f"cd {LAB} && {COMMAND} service install"))
+        machine.write(Path("/srv/installed"), machine.run("sh", "-c", f"cd {LAB} && {COMMAND} service install"))
         machine.run("systemctl", "start", UNIT)
         yield machine
 
@@ -166,7 +166,7 @@ def test_a_long_training_is_no_hang_and_a_stop_in_it_is_quick_and_forgets_nothin
 
 
 def test_what_was_installed_is_removed_again(service: Machine) -> None:
-    assert f"systemctl enable --now {UNIT}" in service.run("cat", "/root/installed")
+    assert f"systemctl enable --now {UNIT}" in service.run("cat", "/srv/installed")
     service.run("sh", "-c", f"cd {LAB} && {COMMAND} service uninstall")
     assert service.run("systemctl", "list-unit-files", "autoresearchd*", "--no-legend", check=False) == ""
     assert service.run("systemctl", "is-active", UNIT, check=False).strip() == "inactive"
