@@ -1,0 +1,60 @@
+"""The command line: arguments in, rendered values out; no logic, and nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from autoresearchd import __version__
+from autoresearchd.cli import care, research, views
+from autoresearchd.errors import UserError
+from autoresearchd.report.lines import default_logging
+from autoresearchd.report.words import plain
+
+app = typer.Typer(
+    name="autoresearchd",
+    help="A git-native research daemon: every experiment a branch, every outcome a commit trailer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+for room in (research, views, care):
+    app.add_typer(room.commands)
+
+
+def main() -> NoReturn:
+    """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback."""
+    default_logging()
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        print(f"autoresearchd: {plain(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        show = getattr(error, "show", None)  # the argument parser's own sentences
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    del version

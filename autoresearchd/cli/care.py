@@ -1,0 +1,64 @@
+"""The commands that care for a lab: what is missing, what is wrong, the service."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, load
+
+commands = typer.Typer()
+services = typer.Typer(help="The lab as a systemd service.", no_args_is_help=True)
+commands.add_typer(services, name="service")
+ForUser = Annotated[bool, typer.Option("--user", help="For your own service manager instead of the machine's.")]
+
+
+@commands.command()
+def doctor(
+    program: ProgramFile = DEFAULT_PROGRAM,
+    as_json: AsJson = False,
+    self_test: Annotated[
+        int | None, typer.Option(min=1, help="Try the judge on so many changes of nothing that runs.")
+    ] = None,
+) -> None:
+    """What is ready, what is missing, and the command that mends it."""
+    if self_test is not None:
+        _self_test(program, self_test)
+        return
+    from autoresearchd import doctor as examination
+
+    findings = examination.examine(program)
+    print(json.dumps(examination.as_json(findings)) if as_json else examination.text(findings))
+    sys.exit(1 if any(finding.state == "missing" for finding in findings) else 0)
+
+
+@services.command()
+def install(program: ProgramFile = DEFAULT_PROGRAM, user: ForUser = False) -> None:
+    """Write the units of this lab, and show what was done and how to start it."""
+    from autoresearchd import units
+
+    load(program)
+    units.install(units.place(program, user=user), print)
+
+
+@services.command()
+def uninstall(program: ProgramFile = DEFAULT_PROGRAM, user: ForUser = False) -> None:
+    """Stop the service of this lab and remove its units; the lab stays."""
+    from autoresearchd import units
+
+    units.uninstall(units.place(program, user=user), print)
+
+
+def _self_test(program: Path, count: int) -> None:
+    from autoresearchd import selftest
+    from autoresearchd.report import live
+
+    settings, path = load(program)
+    with live.view(path, settings) as view:
+        trial = selftest.self_test(program, count, view)
+    print(trial.sentence)
+    sys.exit(1 if trial.kept else 0)

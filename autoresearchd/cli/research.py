@@ -1,0 +1,122 @@
+"""The commands that research: begin a lab, run it, hold it, bring it an idea."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, ProgramFile, ledger_at, load
+from autoresearchd.errors import UserError
+
+if TYPE_CHECKING:
+    from autoresearchd.program import Program
+
+commands = typer.Typer()
+
+
+@commands.command()
+def init(program: ProgramFile = DEFAULT_PROGRAM) -> None:
+    """Make experiments.git from what is committed in the project; the project itself is never touched."""
+    from autoresearchd.ledger import Ledger, project_state
+
+    settings, path = load(program)
+    project = program.resolve().parent / settings.program.project
+    state = project_state(project)
+    editable = [name for name in state.tracked if settings.may_edit(name)]
+    if not editable:
+        globs = ", ".join(settings.program.editable)
+        raise UserError(
+            f"no committed file of {project} matches program.editable ({globs}); commit it or mend the glob"
+        )
+    Ledger.init(path, project_path=project)
+    if state.dirty:
+        shown = ", ".join(state.dirty[:5]) + (" …" if len(state.dirty) > 5 else "")
+        print(f"note: {len(state.dirty)} uncommitted changes are not in the lab ({shown}); what is committed is used")
+    print(f"{path}: best is {state.head[:10]} of {state.branch}, {len(editable)} files may be edited")
+
+
+@commands.command()
+def run(
+    program: ProgramFile = DEFAULT_PROGRAM,
+    experiments: Annotated[int | None, typer.Option(min=0, help="Stop after this many more experiments.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0.0, help="Begin nothing new after this many hours.")] = None,
+    until: Annotated[str | None, typer.Option(help="Stop at a metric, as in 'val_bpb<1.2'.")] = None,
+) -> None:
+    """Research until the budget is spent, the target is reached, or a signal comes."""
+    from autoresearchd import service
+    from autoresearchd.report import live, summary
+
+    settings, path = load(program)
+    request = service.Request(
+        program=program, experiments=experiments, hours=hours, target=_target(until, settings) if until else None
+    )
+    with live.view(path, settings) as view:
+        status = service.run(request, view)
+    print(summary.text(ledger_at(path), status))
+    if status.why.endswith("SIGINT"):
+        sys.exit(130)
+
+
+@commands.command()
+def propose(
+    source: Annotated[
+        str, typer.Argument(help="A patch file, `-` for a patch on stdin, or a branch of the project.")
+    ] = "",
+    program: ProgramFile = DEFAULT_PROGRAM,
+    title: Annotated[str | None, typer.Option(help="Title of a patch that brings none.")] = None,
+    llm: Annotated[bool, typer.Option("--llm", help="What the language model would be asked; with --dry-run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the prompt, its tokens and the price.")] = False,
+) -> None:
+    """Queue an idea of yours: it is trained and judged like any other."""
+    settings, path = load(program)
+    if llm != dry_run or bool(source) == llm:
+        raise UserError("give an idea to queue (a patch, `-` or a branch), or `--llm --dry-run`")
+    if llm:
+        from autoresearchd import rehearsal
+
+        print(rehearsal.text(settings, ledger_at(path)))
+        return
+    ledger = ledger_at(path)
+    if source == "-":
+        ref = ledger.submit_patch(sys.stdin.buffer.read(), title=title or "a patch from stdin")
+    elif Path(source).is_file():
+        ref = ledger.submit_patch(Path(source).read_bytes(), title=title or Path(source).stem)
+    else:
+        ref = ledger.submit_branch(program.resolve().parent / settings.program.project, source)
+    print(f"queued as {ref}")
+
+
+@commands.command()
+def pause(program: ProgramFile = DEFAULT_PROGRAM) -> None:
+    """Start nothing new until `resume`; what trains now goes on."""
+    _, path = load(program)
+    ledger_at(path).pause_switch.touch()
+    print("paused; `autoresearchd resume` goes on")
+
+
+@commands.command()
+def resume(program: ProgramFile = DEFAULT_PROGRAM) -> None:
+    """Go on after `pause`."""
+    _, path = load(program)
+    ledger_at(path).pause_switch.unlink(missing_ok=True)
+    print("resumed")
+
+
+def _target(until: str, program: Program) -> float:
+    """The number in `val_bpb<1.2`, whose name and direction must be the program's."""
+    metric = program.metric
+    sign = "<" if metric.direction == "lower" else ">"
+    found = re.fullmatch(rf"\s*{re.escape(metric.name)}\s*{sign}=?\s*(\S+)\s*", until)
+    number: Any = None
+    if found:
+        try:
+            number = float(found[1])
+        except ValueError:
+            found = None
+    if not found:
+        raise UserError(f"--until {until!r} is not understood: write it as '{metric.name}{sign}1.23'")
+    return float(number)

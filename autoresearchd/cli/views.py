@@ -1,0 +1,62 @@
+"""The commands that look: what the daemon does, what it did, one experiment."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_at, load
+from autoresearchd.errors import UserError
+
+commands = typer.Typer()
+
+
+@commands.command()
+def status(program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
+    """What the daemon does now, and how far it is."""
+    from autoresearchd import lock
+    from autoresearchd.report import status as report
+
+    _, path = load(program)
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist; `autoresearchd init` makes it")
+    data, holder = report.read(path), lock.holder(path)
+    print(json.dumps(report.as_json(data, holder)) if as_json else report.text(data, holder))
+
+
+@commands.command()
+def log(
+    program: ProgramFile = DEFAULT_PROGRAM,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, help="Newest experiments to show.")] = 20,
+    verdict: Annotated[str | None, typer.Option(help="Only this verdict.")] = None,
+    proposer: Annotated[str | None, typer.Option(help="Only this proposer.")] = None,
+    grep: Annotated[str | None, typer.Option(help="Only titles with this text.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The experiments as a table, newest last."""
+    from autoresearchd.report import log as report
+
+    settings, path = load(program)
+    rows = report.select(ledger_at(path), newest=number, verdict=verdict, proposer=proposer, grep=grep)
+    if as_json:
+        print(json.dumps(report.as_json(rows, settings.metric)))
+    else:
+        report.table(rows, settings.metric)
+
+
+@commands.command()
+def show(number: int, program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
+    """One experiment: hypothesis, evidence, runs, curve and diff."""
+    from autoresearchd.report import show as report
+
+    settings, path = load(program)
+    ledger = ledger_at(path)
+    found = ledger.find(number)
+    if found is None:
+        raise UserError(f"there is no experiment {number:04d} in {path}; `autoresearchd log` lists them")
+    if as_json:
+        print(json.dumps(report.as_json(ledger, found, settings.metric)))
+    else:
+        report.page(ledger, found, settings.metric)
