@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -71,11 +71,14 @@ def context_of(
 class Pipeline:
     """Asks the proposer, keeps what it answered; steps itself, never blocks the caller.
 
-    `wake` is called from the thinking thread whenever `ready` or `asked` has changed.
+    `wake` is called from the thinking thread whenever `ready` or `asked` has changed; `memory_mib` is what the smallest
+    device has, where that is known.
     """
 
-    def __init__(self, proposer: Proposer, ledger: Path, *, wake: Callable[[], None]) -> None:
-        self._proposer, self._path, self._wake = proposer, ledger, wake
+    def __init__(
+        self, proposer: Proposer, ledger: Path, *, wake: Callable[[], None], memory_mib: float | None = None
+    ) -> None:
+        self._proposer, self._path, self._wake, self._memory_mib = proposer, ledger, wake, memory_mib
         self._ready: deque[Proposal] = deque()
         self._thinking: set[Future[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -150,7 +153,8 @@ class Pipeline:
     def _context(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> Context:
         if self._reader is None:
             self._reader = Ledger(self._path)
-        return context_of(self._reader, program, (*pending, *self._ready), silences=self._silences)
+        context = context_of(self._reader, program, (*pending, *self._ready), silences=self._silences)
+        return replace(context, memory_mib=self._memory_mib)
 
     def _thought(self, future: Future[None]) -> None:
         self._thinking.discard(future)

@@ -81,7 +81,8 @@ def run(request: Request, view: View) -> Status:
         stack.callback(executor.close)
         wake = stack.enter_context(_Wake())
         llm, command = thinkers(program, folder, ledger, take_key())
-        pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake)
+        memory = min((device.memory_mib for device in devices if device.memory_mib), default=None)
+        pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake, memory_mib=memory)
         stack.callback(pipeline.close)
         session = _session(program, request)
         session.sandbox = executor.sandbox

@@ -122,3 +122,24 @@ def test_an_empty_answer_is_not_asked_for_again_at_once(rig: Rig) -> None:
     rig.ask(pipeline)
     assert pipeline.asked == 1, "the pause after an empty answer is over already"
     assert len(thinker.seen) == 1
+
+
+def test_who_proposes_knows_the_memory_of_the_smallest_device(rig: Rig) -> None:
+    thinker = Thinker(lambda _: proposal(title="Small enough"))
+    pipeline = Pipeline(thinker, rig.ledger.path, wake=rig.woken.set, memory_mib=24_000.0)
+    rig.pipelines.append(pipeline)
+    rig.ask(pipeline)
+    assert thinker.seen[0].memory_mib == 24_000.0
+
+
+def test_who_had_no_idea_is_not_asked_with_the_same_draw_again(rig: Rig) -> None:
+    draws: list[float] = []
+
+    def answer(context: Context) -> Proposal | None:
+        draws.append(context.rng.random())
+        return proposal(title="At last") if len(draws) == 2 else None
+
+    pipeline, _ = rig.pipeline(answer)
+    rig.ask(pipeline)
+    rig.ask(pipeline)
+    assert draws[0] != draws[1]
