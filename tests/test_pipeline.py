@@ -17,7 +17,7 @@ from autoresearchd.propose._protocol import Context
 from tests.support.fakes import proposal
 from tests.support.projects import PROGRAM, lab
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 class Thinker:

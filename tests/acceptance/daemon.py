@@ -85,7 +85,7 @@ def command(folder: Path, *arguments: str, check: bool = True, given: str = "") 
         capture_output=True,
         text=True,
         input=given,
-        timeout=240,
+        timeout=600,
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
@@ -116,7 +116,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def wait_for(folder: Path, event: str, *, count: int = 1, seconds: float = 120.0) -> list[dict[str, Any]]:
+def wait_for(folder: Path, event: str, *, count: int = 1, seconds: float = 300.0) -> list[dict[str, Any]]:
     """Until the daemon has logged `event` so often; fails when that takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

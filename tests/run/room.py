@@ -13,7 +13,7 @@ from autoresearchd.experiment import Device, Environment, Measurement, RunSpec, 
 from autoresearchd.program import Program, parse
 from autoresearchd.run import LocalExecutor
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 RESULT = """
 import json, os
 from pathlib import Path

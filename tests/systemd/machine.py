@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 BOOT = Path(__file__).with_name("boot.sh")
-BOOT_SECONDS = 30.0
+BOOT_SECONDS = 90.0
 USER = "researcher"
 LAB = Path("/srv/lab")
 PRIVATE = ("/tmp", "/run", "/dev/shm")
@@ -47,7 +47,7 @@ class Machine:
 
     def run(self, *words: str, check: bool = True, given: str = "") -> str:
         enter = ("nsenter", "-t", str(self.pid), "-p", "-m", "-i", "-u", "-n", "-C", "--", *words)
-        done = subprocess.run(enter, capture_output=True, text=True, input=given, timeout=60, cwd="/")
+        done = subprocess.run(enter, capture_output=True, text=True, input=given, timeout=150, cwd="/")
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}\n{self.journal()[-3000:]}"
         return done.stdout
 
@@ -61,7 +61,7 @@ class Machine:
 
     def journal(self) -> str:
         words = ("nsenter", "-t", str(self.pid), "-p", "-m", "--", "journalctl", "--no-pager", "-u", UNIT)
-        return subprocess.run(words, capture_output=True, text=True, timeout=60, cwd="/").stdout
+        return subprocess.run(words, capture_output=True, text=True, timeout=150, cwd="/").stdout
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What the daemon has logged under this name."""
@@ -72,7 +72,7 @@ class Machine:
     def write(self, path: Path, text: str) -> None:
         self.run("sh", "-ec", f"cat >{path}", given=text)
 
-    def until(self, ask: Callable[[], Any], *, seconds: float = 40.0) -> Any:
+    def until(self, ask: Callable[[], Any], *, seconds: float = 150.0) -> Any:
         """What `ask` says once it is true."""
         deadline = time.monotonic() + seconds
         while not (found := ask()):
@@ -97,7 +97,7 @@ def booted(state: Path) -> Iterator[Machine]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)  # PID 1 of its namespace: everything in it goes with it
             boot.kill()
-            boot.wait(timeout=30)
+            boot.wait(timeout=150)
             _remove_groups(group)
 
 
