@@ -12,8 +12,8 @@ from rich.text import Text
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Experiment, Outcome
 from autoresearchd.ledger import Ledger
+from autoresearchd.report.rows import OPEN
 from autoresearchd.report.screen import (
-    OPEN,
     STYLES,
     aligned,
     fixed_width,

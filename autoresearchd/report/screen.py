@@ -15,13 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearchd.experiment import Concluded, Experiment, Outcome
+from autoresearchd.report.rows import OPEN
 from autoresearchd.report.words import plain
 
 UNCUT = 20_000
 """Width of a console that is no terminal: nothing is wrapped or cut to it."""
 GAP = 2
-OPEN = "open"
-"""The word shown in place of the verdict of an experiment that has none yet."""
 STYLES = {
     Outcome.BASELINE: "bold cyan",
     Outcome.KEEP: "bold green",

@@ -37,7 +37,7 @@ def as_json(data: Mapping[str, Any] | None, holder: int | None) -> dict[str, Any
 
     Without a daemon `state` is `not running`, the state that the last one wrote is `last_state`, and nothing trains.
     """
-    fresh = _is_fresh(data, holder)
+    fresh = is_fresh(data, holder)
     found: dict[str, Any] = {**finite(data or {}), "running": holder is not None, "holder": holder}
     if not fresh:
         found["last_state"] = found.get("state")
@@ -50,19 +50,28 @@ def text(data: Mapping[str, Any] | None, holder: int | None) -> str:
     """The status in a few lines."""
     if data is None:
         return "no daemon has run here yet; `autoresearchd run` starts one" if holder is None else _starting(holder)
-    try:
-        status = TypeAdapter(Status).validate_python(dict(data))
-        direction = Direction(status.direction)
-    except (ValidationError, ValueError):
-        # Not swallowed: this sentence is the handling, it says what a person can do.
+    status = typed(data)
+    if status is None:
         return f"status.json is not of this version (format {FORMAT}); `autoresearchd run` writes it anew"
-    if not _is_fresh(data, holder):
+    direction = Direction(status.direction)
+    if not is_fresh(data, holder):
         head = _gone(status) if holder is None else _starting(holder)
         return "\n".join([head, *_results(status, direction)])
     return "\n".join([_present(status), *_results(status, direction), *(_device(d, status) for d in status.devices)])
 
 
-def _is_fresh(data: Mapping[str, Any] | None, holder: int | None) -> bool:
+def typed(data: Mapping[str, Any] | None) -> Status | None:
+    """The status as its type; None where there is none, or another version wrote it."""
+    try:
+        status = TypeAdapter(Status).validate_python(dict(data or {}))
+        Direction(status.direction)
+    except (ValidationError, ValueError):
+        return None
+    return status
+
+
+def is_fresh(data: Mapping[str, Any] | None, holder: int | None) -> bool:
+    """Whether the daemon that wrote it is the one that holds the lab now."""
     return data is not None and holder is not None and data.get("pid") == holder
 
 

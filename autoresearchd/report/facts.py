@@ -1,0 +1,180 @@
+"""Everything that a view of a lab shows, as one value: report, page and other programs render the same facts. Pure.
+
+Nothing here is formatted, and nothing is made safe to show: titles, reasons and names are untrusted as they come.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direction, Experiment
+from autoresearchd.judge import Spread
+from autoresearchd.program import Program
+from autoresearchd.report import findings
+from autoresearchd.report.findings import Additivity, Spend, Suggestion, Yield
+from autoresearchd.report.rows import Row, row
+from autoresearchd.report.summary import kept_line, sentence
+from autoresearchd.status import AuditStatus, Status
+
+NO_SPREAD = Spread(std_dev=0.0, degrees=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What was read from a lab at one moment (`report.gather`)."""
+
+    now: float
+    """Unix time."""
+    program: Program
+    concluded: Sequence[Concluded]
+    """By number."""
+    opened: Sequence[Experiment] = ()
+    spread: Spread = NO_SPREAD
+    """Of one run, in the environment of best."""
+    audits: tuple[AuditStatus, ...] = ()
+    """Along the line of best, oldest first."""
+    status: Status | None = None
+    """The last that a daemon said; None before the first."""
+    is_running: bool = False
+    """Whether the daemon that said it lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """From experiment `number` on `best` measured `metric`."""
+
+    number: int
+    metric: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """How much the metric moves when nothing but the seed does."""
+
+    std_dev: float
+    """Of one run, in the metric's unit."""
+    degrees: int
+    """Degrees of freedom behind it; 0 means that nothing is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceTime:
+    """Where the devices' time went in the last session; None where no daemon has said it."""
+
+    busy_share: float | None = None
+    """0 to 1."""
+    session_seconds: float | None = None
+    idle_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Device seconds that nothing ran, by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A lab at `now`. Gains are positive where the change is better; metric values keep their own direction."""
+
+    now: float
+    name: str
+    goal: str
+    metric: str
+    direction: Direction
+    sentence: str
+    """The whole outcome in words, harmless to show."""
+    rows: tuple[Row, ...]
+    """Every experiment by number, open ones among them."""
+    line: tuple[Row, ...]
+    """The line of best in the order of history, the baseline first: the gains by change."""
+    steps: tuple[Step, ...]
+    """The staircase of best over experiment numbers."""
+    counts: Mapping[str, int]
+    """Experiments by the word of their verdict, the baseline not counted."""
+    categories: tuple[Yield, ...]
+    proposers: tuple[Yield, ...]
+    hurt: tuple[Row, ...]
+    """Failures worth knowing: argued changes that are measurably worse, the worst first."""
+    noise: Noise
+    devices: DeviceTime
+    audits: tuple[AuditStatus, ...]
+    audit_word: str
+    additivity: Additivity | None
+    """None before the second keep."""
+    spend: Spend
+    suggestions: tuple[Suggestion, ...]
+    status: Status | None
+    is_running: bool
+
+    @property
+    def baseline(self) -> Row | None:
+        """Experiment 0000 where it has its verdict."""
+        return self.line[0] if self.line else None
+
+    @property
+    def best(self) -> Row | None:
+        """The newest step of best; the baseline where nothing was kept."""
+        return self.line[-1] if self.line else None
+
+    @property
+    def tried(self) -> int:
+        """Experiments with a verdict, the baseline not counted."""
+        return sum(self.counts.values())
+
+
+def facts(source: Source) -> Facts:
+    """All that the lab has to say at that moment."""
+    metric, direction = source.program.metric.compared, source.program.metric.direction
+    concluded = list(source.concluded)
+    rows = _rows(concluded, source.opened, direction)
+    by_number = {found.number: found for found in rows}
+    line = tuple(by_number[step.experiment.number] for step in kept_line(concluded))
+    tried = [found for found in rows if found.is_concluded and found.number != BASELINE_NUMBER]
+    return Facts(
+        now=source.now,
+        name=source.program.program.name,
+        goal=source.program.program.goal,
+        metric=metric,
+        direction=direction,
+        sentence=sentence(concluded, metric=metric, direction=direction),
+        rows=rows,
+        line=line,
+        steps=tuple(_steps(line)),
+        counts=dict(Counter(found.verdict for found in tried)),
+        categories=findings.yields(tried, lambda found: found.category),
+        proposers=findings.yields(tried, lambda found: found.proposer),
+        hurt=findings.hurt(tried),
+        noise=Noise(std_dev=source.spread.std_dev, degrees=source.spread.degrees),
+        devices=_device_time(source.status),
+        audits=source.audits,
+        audit_word=source.status.audit_word if source.status else "",
+        additivity=findings.additivity(line, direction),
+        spend=findings.spend(rows, source.status),
+        suggestions=findings.suggestions(tried),
+        status=source.status,
+        is_running=source.is_running,
+    )
+
+
+def _rows(concluded: Iterable[Concluded], opened: Iterable[Experiment], direction: Direction) -> tuple[Row, ...]:
+    everything: list[Experiment | Concluded] = [*concluded, *opened]
+    made = {
+        found.experiment.commit: found.experiment.number
+        for found in everything
+        if isinstance(found, Concluded) and found.verdict.outcome in ON_BEST
+    }
+    rows = [row(found, direction=direction, made=made) for found in everything]
+    return tuple(sorted(rows, key=lambda found: found.number))
+
+
+def _steps(line: Sequence[Row]) -> Iterable[Step]:
+    """Numbers never go back: a lower one that was kept later counts from where best was then."""
+    at = BASELINE_NUMBER
+    for found in line:
+        at = max(at, found.number)
+        if found.metric is not None:
+            yield Step(number=at, metric=found.metric)
+
+
+def _device_time(status: Status | None) -> DeviceTime:
+    if status is None:
+        return DeviceTime()
+    return DeviceTime(busy_share=status.busy_share, session_seconds=status.now - status.session_started)

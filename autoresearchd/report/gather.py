@@ -1,0 +1,28 @@
+"""Reads a lab for the views: ledger, filed runs and status.json become one value. Reads only, at any moment."""
+
+from __future__ import annotations
+
+from autoresearchd.experiment import Environment
+from autoresearchd.ledger import Ledger
+from autoresearchd.memory import Memory
+from autoresearchd.program import Program
+from autoresearchd.report import status as reading
+from autoresearchd.report.facts import Source
+
+
+def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
+    """What the lab holds now; whoever asks again refreshes the ledger first."""
+    best, memory, metric = ledger.best_record(), Memory(ledger), program.metric
+    environment = best.verdict.environment if best else Environment("")
+    scale = memory.scale(ledger, environment, metric)
+    data, holder = reading.read(ledger.path), ledger.holder()
+    return Source(
+        now=now,
+        program=program,
+        concluded=ledger.concluded(),
+        opened=ledger.opened(),
+        spread=memory.spread(ledger, environment, metric, scale),
+        audits=memory.audits(ledger, environment, metric.name),
+        status=reading.typed(data),
+        is_running=reading.is_fresh(data, holder),
+    )
