@@ -15,6 +15,7 @@ from typing import assert_never
 
 import structlog
 
+from autoresearchd import controls
 from autoresearchd.describe import describe
 from autoresearchd.errors import RefLocked, StaleRef, UnfilablePath
 from autoresearchd.experiment import (
@@ -37,7 +38,7 @@ from autoresearchd.pipeline import Pipeline
 from autoresearchd.plan import disturbed, hold, plan
 from autoresearchd.program import Program
 from autoresearchd.run._protocol import Executor
-from autoresearchd.status import Status
+from autoresearchd.status import LiveRun, Status, live_runs
 from autoresearchd.world import (
     Action,
     Ask,
@@ -52,6 +53,7 @@ from autoresearchd.world import (
     Session,
     Settle,
     Start,
+    Stop,
     World,
 )
 
@@ -129,6 +131,7 @@ class Loop:
             remaining=self._remaining(),
             paused=self.pause_switch.exists(),
             closing=self._closing(now),
+            skips=controls.skips(self.ledger.path),
             trouble=self._trouble(now),
         )
 
@@ -140,6 +143,11 @@ class Loop:
     def news(self) -> tuple[Concluded, ...]:
         """What was concluded since the last call, in that order."""
         return self._memory.take_news()
+
+    def live(self) -> tuple[LiveRun, ...]:
+        """The trainings of this moment with their curves and the ends of their logs."""
+        executor, opened = self.executor, self.ledger.opened()
+        return live_runs(executor.progress(), opened, self.ledger.best().number, executor.tail)
 
     def wait(self, seconds: float, wake: int) -> None:
         """Sleep until a run, a proposal (`wake`, a readable descriptor) or `seconds` have something for `step`."""
@@ -245,6 +253,9 @@ class Loop:
                 self._start(action)
             case Prune(run=run, why=why):
                 self._prune(run, why, now)
+            case Stop(run=run):
+                self.executor.kill(run)
+                log.info("run_stopped", run=run, why="its experiment is skipped")
             case Ask(count=count):
                 for _ in range(count):
                     self.pipeline.ask(self.program, self.ledger.opened())
@@ -295,6 +306,7 @@ class Loop:
     def _settled(self, concluded: Concluded) -> None:
         experiment, verdict = concluded.experiment, concluded.verdict
         self._memory.concluded(concluded)
+        controls.skipped(self.ledger.path, experiment.number)
         log.info(
             "experiment_concluded",
             experiment=experiment.number,

@@ -49,6 +49,7 @@ from autoresearchd.world import (
     Replay,
     Settle,
     Start,
+    Stop,
     World,
 )
 
@@ -138,6 +139,8 @@ def _refusal(world: World, opened: Open) -> Verdict | None:
     experiment = opened.experiment
     if experiment.is_baseline:
         return None
+    if experiment.number in world.skips:
+        return Verdict(outcome=Outcome.SKIPPED, why="skipped by a person")
     if why := improper(opened.changes, world.program):
         return Verdict(outcome=Outcome.REJECTED, why=why)
     if experiment.tree in (experiment.parent_tree, world.best_tree):
@@ -236,11 +239,13 @@ def _audited(world: World, needs: Sequence[_Need]) -> list[_Need]:
     return [marked if need == chosen else need for need in needs] if ours else [*needs, marked]
 
 
-def _prunes(world: World) -> Iterator[Prune]:
+def _prunes(world: World) -> Iterator[Prune | Stop]:
     wanted = {opened.experiment.tree: opened.experiment for opened in world.opened if not opened.experiment.is_baseline}
     for live in world.live:
         experiment = wanted.get(live.spec.tree)
-        if experiment is not None:
+        if experiment is not None and experiment.number in world.skips:
+            yield Stop(run=live.spec.run)
+        elif experiment is not None:
             why = hopeless(live, _finished(world.of(experiment.parent_tree)), direction=world.program.metric.direction)
             if why:
                 yield Prune(run=live.spec.run, why=why)

@@ -5,7 +5,6 @@ In the foreground and under a service manager it is the same program; only the v
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -21,6 +20,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from autoresearchd import notify
+from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Device, Environment, TreeOid
 from autoresearchd.ledger import Ledger
@@ -131,7 +131,7 @@ def fleet(program: Program, folder: Path, ledger: Ledger) -> tuple[tuple[Device,
 def _drive(
     loop: Loop, wake: _Wake, watch: _Watch, request: Request, view: View, llm: Llm, manager: notify.Notifier
 ) -> Status:
-    written, unpacked = 0.0, 0
+    written, shown, unpacked = 0.0, 0.0, 0
     manager.ready()
 
     def told() -> Status:
@@ -148,6 +148,9 @@ def _drive(
         if finish is not None or news or time.time() - written >= TICK_SECONDS:
             write_status(loop.ledger.path, told())
             written = time.time()
+        if time.time() - shown >= TICK_SECONDS:
+            write_live(loop.ledger.path, loop.live())
+            shown = time.time()
         view.update(told(), news)
         manager.alive(told(), time.monotonic())
         unpacked += len(news)
@@ -163,6 +166,7 @@ def _drive(
     status = replace(told(), state=state, why=why)
     log.info("daemon_stopped", why=why)
     write_status(loop.ledger.path, status)
+    write_live(loop.ledger.path, ())
     view.update(status, ())
     _pack(loop.ledger)
     return status
@@ -173,14 +177,6 @@ def _pack(ledger: Ledger) -> None:
         ledger.pack()
     except OSError as error:
         log.warning("packing_failed", why=str(error), then="tried again later")
-
-
-def write_status(ledger: Path, status: Status) -> None:
-    """Write status.json beside and rename it, so that a reader never sees half of it."""
-    folder = ledger / "autoresearchd"
-    fresh = folder / "status.json.new"
-    fresh.write_text(json.dumps(status.to_json()), "utf-8")
-    fresh.replace(folder / "status.json")
 
 
 def _requested(program: Program, request: Request) -> Program:

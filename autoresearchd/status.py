@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -122,6 +122,41 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """Plain data, the documented shape of status.json."""
         return asdict(self) | {"tried": self.tried, "kept": self.kept, "failed": self.failed}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRun:
+    """One training as it goes on; too much for status.json, so live.json has it."""
+
+    run: str
+    experiment: int | None
+    """None where the first measurement of the imported commit has no number yet."""
+    device: str
+    seed: int
+    curve: tuple[CurvePoint, ...]
+    log_tail: str
+    """The end of what it has said: untrusted words."""
+
+
+def live_runs(
+    live: Sequence[Progress],
+    experiments: Sequence[Experiment],
+    best_number: int | None,
+    tail: Callable[[str], str],
+) -> tuple[LiveRun, ...]:
+    """The trainings that go on now; what trains no open experiment measures best again."""
+    numbers = {experiment.tree: experiment.number for experiment in experiments}
+    return tuple(
+        LiveRun(
+            run=progress.spec.run,
+            experiment=numbers.get(progress.spec.tree, best_number),
+            device=progress.spec.device.name,
+            seed=progress.spec.seed,
+            curve=progress.curve,
+            log_tail=tail(progress.spec.run),
+        )
+        for progress in live
+    )
 
 
 def device_status(

@@ -79,6 +79,8 @@ class World:
     paused: bool = False
     closing: str = ""
     """Why nothing new may begin; empty while things may begin."""
+    skips: frozenset[int] = frozenset()
+    """Open experiments that a person wants to see the end of."""
     trouble: str = ""
     """Why this machine cannot run anything now (a full disk); empty while it can."""
 
@@ -149,6 +151,13 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End a live run that nobody waits for any more; it leaves no measurement."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """Have proposals thought of, ahead of need."""
 
@@ -162,4 +171,6 @@ class Finish:
     why: str
 
 
-Action = OpenBaseline | OpenExperiment | Drop | Settle | Replay | ConcludeExperiment | Start | Prune | Ask | Finish
+Action = (
+    OpenBaseline | OpenExperiment | Drop | Settle | Replay | ConcludeExperiment | Start | Prune | Stop | Ask | Finish
+)

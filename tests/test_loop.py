@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Device, Ending, Environment, Measurement, Outcome, Proposal, RunSpec
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.loop import Loop
@@ -218,6 +219,35 @@ def test_paused_by_the_switch_nothing_starts_until_it_is_gone(night: Night) -> N
     night.loop.pause_switch.unlink()
     night.steps(5)
     assert night.outcome(1) is Outcome.DISCARD
+
+
+def test_a_skipped_experiment_is_stopped_leaves_no_run_and_its_idea_may_come_again(night: Night) -> None:
+    night.steps(6)
+    night.propose(0.5)
+    night.hanging = True
+    night.steps(3)
+    assert [run.experiment for run in night.loop.live()] == [1]
+    with pytest.raises(UserError, match="0000 cannot be skipped"):
+        night.ledger.skip(0)
+    night.ledger.skip(1)
+    night.steps(3)
+    assert night.outcome(1) is Outcome.SKIPPED
+    assert night.executor.live == {}
+    tree = night.ledger.entries()[1].tree
+    assert night.ledger.measurements(tree) == ()
+    with pytest.raises(UserError, match="0001 cannot be skipped"):
+        night.ledger.skip(1)
+    night.hanging = False
+    night.propose(0.5)
+    night.steps()
+    assert night.outcome(2) is Outcome.KEEP
+
+
+def test_what_trains_now_is_shown_with_its_number_and_the_end_of_its_log(night: Night) -> None:
+    night.hanging = True
+    night.steps(3)
+    (run,) = night.loop.live()
+    assert (run.experiment, run.device, run.log_tail) == (0, "cpu:0", f"{run.run} says nothing")
 
 
 def test_the_status_is_plain_json_and_adds_up(night: Night) -> None:

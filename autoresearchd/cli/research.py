@@ -106,6 +106,14 @@ def resume(program: ProgramFile = DEFAULT_PROGRAM) -> None:
     print("resumed")
 
 
+@commands.command()
+def skip(number: int, program: ProgramFile = DEFAULT_PROGRAM) -> None:
+    """End an open experiment: its training is stopped, its verdict is `skipped`."""
+    _, path = load(program)
+    ledger_at(path).skip(number)
+    print(f"{number:04d} is skipped as soon as the daemon looks")
+
+
 def _target(until: str, program: Program) -> float:
     """The number in `val_bpb<1.2`, whose name and direction must be the program's."""
     metric = program.metric

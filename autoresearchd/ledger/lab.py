@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearchd import lock
-from autoresearchd.errors import CorruptRecord, StaleRef
+from autoresearchd import controls, lock
+from autoresearchd.errors import CorruptRecord, StaleRef, UserError
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
     ON_BEST,
@@ -52,9 +52,9 @@ class Best:
 class Ledger:
     """One experiments.git, as one process sees it. Not thread-safe: one handle a thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         """Open a lab. Raises: UserError when there is none."""
-        self.path = path
+        self.path = path = Path(path)
         self._repo = open_repository(path)
         self._history = History(self._repo, path)
         self._runs = Runs(self._repo)
@@ -276,6 +276,12 @@ class Ledger:
     def verify(self) -> tuple[str, ...]:
         """What is wrong with the line of `best`, as sentences; empty when every step on it has its evidence."""
         return tuple(evidence.problems(self._repo, self._history, self._runs, self.best().commit))
+
+    def skip(self, number: int) -> None:
+        """Ask the daemon to end an open experiment. Raises: UserError when that cannot be."""
+        if number == BASELINE_NUMBER or number not in {experiment.number for experiment in self.opened()}:
+            raise UserError(f"experiment {number:04d} cannot be skipped: it is no open one; `status` lists those")
+        controls.skip(self.path, number)
 
     def _open(self, record: Record, tree: TreeOid, parent: CommitOid, now: float) -> Experiment:
         commit = self._commit(render(record), tree, parent, now, now)

@@ -27,6 +27,10 @@ class Executor(Protocol):
         """How far each live run is."""
         ...
 
+    def tail(self, run: str) -> str:
+        """The end of what a live run has said so far, fit to be shown; empty for any other run."""
+        ...
+
     def kill(self, run: str) -> None:
         """End a live run; it yields no Measurement. Bounded in time."""
         ...

@@ -111,6 +111,11 @@ class LocalExecutor:
         """How far each live run is."""
         return [trial.progress() for trial in self._live.values()]
 
+    def tail(self, run: str) -> str:
+        """The end of what a live run has said so far, fit to be shown; empty for any other run."""
+        trial = self._live.get(run)
+        return "" if trial is None else trial.tail()
+
     def kill(self, run: str) -> None:
         """End a live run; it yields no Measurement. Waits for its end KILL_SECONDS at the most; later `poll` does."""
         if run in self._live:

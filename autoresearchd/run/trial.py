@@ -133,6 +133,10 @@ class Trial:
             phase=phase,
         )
 
+    def tail(self) -> str:
+        """The end of what its present command has said."""
+        return self._log.tail()
+
     def kill(self, now: float) -> None:
         """SIGKILL for all of it; `is_dead` tells when it has worked."""
         if self._process is not None:

@@ -57,6 +57,9 @@ class FakeExecutor:
     def progress(self) -> Sequence[Progress]:
         return [Progress(spec=spec, started=0.0) for spec in self.live.values()]
 
+    def tail(self, run: str) -> str:
+        return f"{run} says nothing" if run in self.live else ""
+
     def kill(self, run: str) -> None:
         del self.live[run]
 

@@ -1,0 +1,33 @@
+"""Control files of a lab: what other processes ask of its daemon, by files that are there or not.
+
+They lie in `experiments.git/autoresearchd/`, where the daemon looks at each of its steps. The pause switch is the
+ledger's own; here is what names an experiment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def skip(lab: Path, number: int) -> None:
+    """Ask for the end of an open experiment: the daemon stops its training and concludes it as skipped."""
+    folder = _folder(lab)
+    folder.mkdir(exist_ok=True)
+    (folder / f"{number:04d}").touch()
+
+
+def skips(lab: Path) -> frozenset[int]:
+    """The experiments that somebody asked to skip; whatever else lies there is no number."""
+    try:
+        return frozenset(int(file.name) for file in _folder(lab).iterdir() if file.name.isdecimal())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def skipped(lab: Path, number: int) -> None:
+    """It is done, or has become pointless: forget the request."""
+    (_folder(lab) / f"{number:04d}").unlink(missing_ok=True)
+
+
+def _folder(lab: Path) -> Path:
+    return lab / "autoresearchd" / "skip"
