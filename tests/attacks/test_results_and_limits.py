@@ -7,9 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,12 +120,18 @@ def test_without_the_bound_it_would_have_eaten_more(room: Room, name: str) -> No
     assert sandbox.broken("none") == ""
 
 
-def bare(tmp_path: Path, kind: str, name: str) -> subprocess.Popen[bytes]:
-    """The trainer as a loop without any defence starts it."""
-    (tmp_path / "where.json").write_text(json.dumps({"name": NAME}))
+@contextmanager
+def bare(folder: Path, kind: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The trainer as a loop without any defence starts it; what it says is in the file `log`."""
+    (folder / "where.json").write_text(json.dumps({"name": NAME}))
     code = PRELUDE + (HERE / kind / f"{name}.py").read_text()
-    environment = {"AUTORESEARCH_OUT": str(tmp_path), "AUTORESEARCH_RUN": "run-1"}
-    return subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    environment = {"AUTORESEARCH_OUT": str(folder), "AUTORESEARCH_RUN": "run-1"}
+    command = [sys.executable, "-c", code]
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
+    ):
+        yield process
 
 
 def test_left_alone_it_would_have_outlived_its_run(tmp_path: Path) -> None:
@@ -139,18 +149,61 @@ def test_left_alone_it_would_have_held_the_device(tmp_path: Path) -> None:
         process.kill()
 
 
-@pytest.mark.parametrize(
-    ("name", "believed"),
-    [
-        ("leave_a_stale_result", 0.1),
-        ("link_to_a_result", 0.1),
-        ("say_less_than_everything", float("-inf")),
-        ("say_true", 0),
-        ("forge_the_evaluators_result", 0.1),
-    ],
-)
-def test_a_reader_who_believes_would_have_taken_it(tmp_path: Path, name: str, believed: float) -> None:
+def said(folder: Path) -> dict[str, Any]:
+    """A reader who takes whatever is there for the result."""
+    metrics: dict[str, Any] = json.loads((folder / "result.json").read_text())["metrics"]
+    return metrics
+
+
+def loss(folder: Path) -> Any:
+    return said(folder)["loss"]
+
+
+def waits(folder: Path) -> str:
+    """What somebody says later to a reader who opened the file and waits: nobody else would ever have let him go."""
+    heard: list[str] = []
+    reader = threading.Thread(target=lambda: heard.append((folder / "result.json").read_text()))
+    reader.start()
+    (folder / "result.json").write_text("at last")  # opens only once there is a reader
+    reader.join()
+    return heard[0]
+
+
+def kept_by_comparison(folder: Path) -> bool:
+    """The rule `if loss >= best: discard`, with a best of 1."""
+    return not loss(folder) >= 1.0
+
+
+OFF: dict[str, tuple[str, Callable[[Path], object], object]] = {
+    # The attack: the defence that is off, what a program without it does, and what comes of that.
+    "leave_a_stale_result": ("a result names its run", loss, 0.1),
+    "link_to_a_result": ("links are not followed", loss, 0.1),
+    "block_the_reader": ("what is no regular file is not opened", waits, "at last"),
+    "say_a_huge_result": ("a result is at most a MiB and 64 numbers", lambda at: len(said(at)), 200_001),
+    "say_a_deep_result": ("all that a parser raises is expected", loss, RecursionError),
+    "say_not_a_number": ("numbers are finite", kept_by_comparison, True),
+    "say_less_than_everything": ("numbers are finite", loss, float("-inf")),
+    "say_a_word": ("numbers are numbers", kept_by_comparison, TypeError),
+    "say_true": ("numbers are numbers", kept_by_comparison, True),
+    "say_it_in_binary": ("all that a decoder raises is expected", loss, UnicodeDecodeError),
+    "forge_the_evaluators_result": ("the evaluator says the number", loss, 0.1),
+    "lie_about_the_clock": ("nobody trains longer than the clock says", lambda at: said(at)["train_seconds"], 1e9),
+    "speak_to_the_terminal": (
+        "escapes and keys are taken out",
+        lambda at: [word in (at / "log").read_text() for word in ("\x1b[2J", "sk-ant-api03-")],
+        [True, True],
+    ),
+    "never_stop_talking": ("a log has a cap", lambda at: (at / "log").stat().st_size > 2**25, True),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RESULTS))
+def test_with_its_defence_off_the_lie_is_believed_or_ends_the_reader(tmp_path: Path, name: str) -> None:
+    _, naive, comes_of_it = OFF[name]
     with bare(tmp_path, "results", name) as process:
-        assert process.wait(PATIENCE) == 0
-    assert json.loads((tmp_path / "result.json").read_text())["metrics"]["loss"] == believed
-    assert believed < 1.0
+        process.wait(PATIENCE)
+    if isinstance(comes_of_it, type):
+        with pytest.raises(comes_of_it):
+            naive(tmp_path)
+    else:
+        assert naive(tmp_path) == comes_of_it
