@@ -1,0 +1,2 @@
+# vendor/evil.pth
+print("EVIL")

@@ -1,0 +1,3 @@
+# lab/__pycache__/data.{tag}.pyc
+print("EVIL")
+VALUE = 0
