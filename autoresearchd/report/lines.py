@@ -5,36 +5,36 @@ The only place that configures structlog; tracebacks carry no local variables, f
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 import structlog
 
-from autoresearchd.report.words import block
+from autoresearchd.journal import PRIORITIES, Journal, is_journal
+from autoresearchd.report.words import block, number
 from autoresearchd.scrub import scrub
 
 Event = structlog.typing.EventDict
-PRIORITIES = {"critical": 2, "error": 3, "exception": 3, "warning": 4, "debug": 7}
-"""Of syslog(3), by the name of the logging method; anything else is 6, informational."""
+Processor = structlog.typing.Processor
+FIELDS = ("event", "experiment", "tree", "device", "seed", "run", "verdict")
+"""What the journal is searched by: the same names in every line, in capitals there."""
 
 
 def logging_to(stream: TextIO, *, readable: bool) -> None:
     """Send every log line of this process to `stream`: for a person where `readable`, else one JSON object a line.
 
-    Where the stream is systemd's journal, each line begins with its priority (sd-daemon(3)); the journal takes it off.
+    Where the stream is systemd's journal, the lines become entries of it, with priorities and fields.
     """
+    journal = not readable and is_journal(stream)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=not readable),
             _without_none,
-            *(_for_people(stream) if readable else _for_machines()),
-            _without_keys,
-            *((_with_priority,) if _is_journal(stream) else ()),
+            *([_as_entry] if journal else [*(_for_people(stream) if readable else _for_machines()), _without_keys]),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=(lambda *_: Journal(stream)) if journal else structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
 
@@ -44,14 +44,14 @@ def default_logging() -> None:
     logging_to(sys.stderr, readable=sys.stderr.isatty())
 
 
-def _for_people(stream: TextIO) -> list[structlog.typing.Processor]:
+def _for_people(stream: TextIO) -> list[Processor]:
     return [
         _harmless,
         structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback),
     ]
 
 
-def _for_machines() -> list[structlog.typing.Processor]:
+def _for_machines() -> list[Processor]:
     transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     # JSON's own ASCII escapes keep control characters away from whoever prints the file.
     return [structlog.processors.ExceptionRenderer(transform), structlog.processors.JSONRenderer()]
@@ -62,17 +62,19 @@ def _without_keys(_logger: object, _method: str, line: Event) -> str:
     return scrub(str(line))
 
 
-def _with_priority(_logger: object, method: str, line: Event) -> str:
-    return f"<{PRIORITIES.get(method, 6)}>{line}"
+def _as_entry(logger: object, method: str, event: Event) -> tuple[tuple[str], dict[str, str]]:
+    """The same line for machines, with its priority and the journal's fields beside it."""
+    fields = {name.upper(): scrub(_field(name, event[name])) for name in FIELDS if name in event}
+    priority = str(PRIORITIES.get(event["level"], 6))
+    line: Any = event
+    for render in (*_for_machines(), _without_keys):
+        line = render(logger, method, line)
+    return (line,), {"PRIORITY": priority, "SYSLOG_IDENTIFIER": "autoresearchd", **fields}
 
 
-def _is_journal(stream: TextIO) -> bool:
-    """Whether it is the very stream that systemd says is the journal's: a redirected one must not get prefixes."""
-    try:
-        found = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False  # a stream in memory, or a closed one, is no journal
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+def _field(name: str, value: object) -> str:
+    """An experiment is searched by its number as branches spell it."""
+    return number(value) if name == "experiment" and isinstance(value, int) else str(value)
 
 
 def _without_none(_logger: object, _method: str, event: Event) -> Event:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,16 +83,72 @@ def test_a_key_in_an_event_or_an_exception_is_not_logged() -> None:
     assert stream.getvalue().count("[key removed]") >= 2
 
 
-def test_the_journal_gets_a_priority_before_each_line_and_a_file_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A journal's socket, and the standard error that systemd would have joined to the journal."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear, (tmp_path / "stream").open("w") as stream:
+        ear.bind(str(tmp_path / "socket"))
+        ear.setblocking(False)
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        monkeypatch.setattr("autoresearchd.journal.SOCKET", tmp_path / "socket")
+        logging_to(stream, readable=False)
+        yield ear
+
+
+def fields(entry: bytes) -> dict[str, str]:
+    """An entry, read as systemd's specification has it."""
+    found = {}
+    while entry:
+        name, _, rest = entry.partition(b"\n")
+        size = int.from_bytes(rest[:8], "little")
+        found[name.decode()] = rest[8 : 8 + size].decode()
+        assert rest[8 + size : 9 + size] == b"\n"
+        entry = rest[9 + size :]
+    return found
+
+
+def test_the_journal_gets_fields_to_search_by_and_a_priority(journal: socket.socket) -> None:
+    structlog.get_logger().warning("run_disturbed", experiment=42, tree="c0ffee", device="cuda:0", seed=3, why=None)
+    found = fields(journal.recv(1 << 20))
+    line = json.loads(found.pop("MESSAGE"))
+    assert (line["event"], line["experiment"], line["level"]) == ("run_disturbed", 42, "warning")
+    assert found == {
+        "PRIORITY": "4", "SYSLOG_IDENTIFIER": "autoresearchd", "EVENT": "run_disturbed", "EXPERIMENT": "0042",
+        "TREE": "c0ffee", "DEVICE": "cuda:0", "SEED": "3",
+    }  # fmt: skip
+
+
+def test_nobody_can_put_a_field_of_his_own_into_the_journal(journal: socket.socket) -> None:
+    structlog.get_logger().info("run_finished", device="cuda:0\nPRIORITY=0\nEXPERIMENT=0001", why="x\nPRIORITY=0")
+    found = fields(journal.recv(1 << 20))
+    assert found["PRIORITY"] == "6"
+    assert found.keys() == {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "EVENT", "DEVICE"}
+
+
+def test_a_traceback_is_an_error_in_the_journal(journal: socket.socket) -> None:
+    try:
+        _fail("x")
+    except RuntimeError:
+        structlog.get_logger().exception("proposer_failed")
+    found = fields(journal.recv(1 << 20))
+    assert found["PRIORITY"] == "3"
+    assert "no such model" in found["MESSAGE"]
+
+
+def test_what_the_journal_does_not_take_goes_to_the_stream_with_its_priority(
+    journal: socket.socket, tmp_path: Path
 ) -> None:
-    for name in ("journal", "file"):
-        with (tmp_path / name).open("w") as stream:
-            if name == "journal":
-                found = os.fstat(stream.fileno())
-                monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
-            logging_to(stream, readable=False)
-            structlog.get_logger().warning("held")
-            structlog.get_logger().info("resumed")
-    assert [line[:4] for line in (tmp_path / "journal").read_text().splitlines()] == ["<4>{", "<6>{"]
-    assert [line[:1] for line in (tmp_path / "file").read_text().splitlines()] == ["{", "{"]
+    structlog.get_logger().error("command_failed", why="x" * 2**22)
+    journal.close()
+    structlog.get_logger().info("resumed")
+    lines = (tmp_path / "stream").read_text().splitlines()
+    assert [line[:4] for line in lines] == ["<3>{", "<6>{"]
+
+
+def test_a_file_gets_no_priorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "1:1")
+    with (tmp_path / "file").open("w") as stream:
+        logging_to(stream, readable=False)
+        structlog.get_logger().warning("held")
+    assert (tmp_path / "file").read_text().startswith("{")
