@@ -116,7 +116,7 @@ def test_weights_that_are_rubbish_are_refused(tmp_path: Path, content: bytes) ->
         answer.check_weights(tmp_path / "model.pt")
 
 
-def test_weights_that_change_while_they_are_evaluated_are_noticed(
+def test_weights_that_change_while_they_are_evaluated_are_noticed_by_their_hash_alone(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a sandbox, where something of the training might have survived to do it."""
@@ -137,7 +137,8 @@ def test_weights_that_change_while_they_are_evaluated_are_noticed(
     thread.start()
     try:
         assert bench.evaluate() == TAMPERED
+        assert "the weights changed" in capsys.readouterr().err
+        assert bench.evaluate(before="evaluate.fingerprint = lambda order: ''") == 0
     finally:
         ended.set()
         thread.join()
-    assert "the weights changed" in capsys.readouterr().err

@@ -47,8 +47,8 @@ class Bench:
         self._patch.setattr("sys.argv", ["train", "--depth", "1", *arguments])
         return train.main()
 
-    def evaluate(self, name: str = "run-1", *, model: str = "", device: str = "cpu:0") -> int:
-        """The evaluation in a process of its own; `model` is code that its model.py ends with."""
+    def evaluate(self, name: str = "run-1", *, model: str = "", before: str = "", device: str = "cpu:0") -> int:
+        """The evaluation in a process of its own; `model` is what its model.py ends with, `before` runs first."""
         out = self.folder / "evaluation" / name
         self.set(RUN=name, OUT=out, MODEL=self.out(name), DATA=self.data / "val", DEVICE=device)
         code = self.folder / "code"
@@ -56,7 +56,9 @@ class Bench:
         shutil.copytree(PACKAGE, code / "nanogpt", ignore=shutil.ignore_patterns("__pycache__"))
         with (code / "nanogpt" / "model.py").open("a") as file:
             file.write(textwrap.dedent(model))
-        done = subprocess.run([sys.executable, "-m", "nanogpt.evaluate"], cwd=code, capture_output=True, text=True)
+        main = f"import sys; from nanogpt import evaluate; {before or 'pass'}; sys.exit(evaluate.main())"
+        command = ["-c", main] if before else ["-m", "nanogpt.evaluate"]
+        done = subprocess.run([sys.executable, *command], cwd=code, capture_output=True, text=True)
         sys.stderr.write(done.stderr)
         return done.returncode
 
