@@ -16,7 +16,8 @@ from typing import assert_never
 import structlog
 
 from autoresearchd import controls
-from autoresearchd.describe import describe
+from autoresearchd.blame import disturbed
+from autoresearchd.describe import describe, idle
 from autoresearchd.errors import RefLocked, StaleRef, UnfilablePath
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
@@ -35,7 +36,7 @@ from autoresearchd.judge import composed
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.memory import Memory, pruned
 from autoresearchd.pipeline import Pipeline
-from autoresearchd.plan import disturbed, hold, plan
+from autoresearchd.plan import hold, plan
 from autoresearchd.program import Program
 from autoresearchd.run._protocol import Executor
 from autoresearchd.status import LiveRun, Status, live_runs
@@ -98,6 +99,7 @@ class Loop:
             self._say_trouble(world)
             finish = next((action for action in actions if isinstance(action, Finish)), None)
             if finish is not None or not all(self._try(action, now) for action in actions) or not actions:
+                self._memory.note_idle(now, len(world.devices) - len(world.live), idle(world))
                 self.status = self._describe(world, "finished" if finish else "", finish.why if finish else "")
                 return finish
         raise AssertionError(f"the plan does not come to rest: {actions}")
@@ -174,6 +176,8 @@ class Loop:
     def _closing(self, now: float) -> str:
         if self.session.stopping:
             return self.session.stopping
+        if controls.stop_switch(self.ledger.path).exists():
+            return "stopped by `autoresearchd stop --after-run`"
         deadline = self.session.deadline
         return "the hours of this session are over" if deadline is not None and now >= deadline else ""
 
@@ -338,6 +342,8 @@ class Loop:
             best=self.ledger.best_record(),
             baseline=self.ledger.find(BASELINE_NUMBER),
             busy_seconds=self._memory.busy_seconds,
+            idle_seconds=dict(self._memory.idle_seconds),
+            concluded=self._memory.concluded_here,
             audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
             pid=os.getpid(),
             state=state,

@@ -10,15 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autoresearchd import audit
+from autoresearchd.blame import doubtful, failures_of_best, finished, is_timed, trusted, undisturbed
 from autoresearchd.experiment import (
-    FAILED,
     FALSE_KEEP,
     NULL,
     ON_BEST,
     PERSON,
-    Ending,
     Experiment,
-    Measurement,
     Outcome,
     Proposal,
     TreeOid,
@@ -29,11 +27,11 @@ from autoresearchd.judge import (
     Decision,
     Rules,
     Side,
-    contended,
     decide,
     decide_baseline,
     hopeless,
     improper,
+    missing_baseline_seeds,
     value,
 )
 from autoresearchd.world import (
@@ -53,11 +51,7 @@ from autoresearchd.world import (
     World,
 )
 
-SAME_CRASHES = 2
-"""After this many equal failures in a row the next one is believed only if best still trains."""
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 1800.0
-ENVIRONMENTAL = frozenset({Ending.CRASH, Ending.OUT_OF_MEMORY, Ending.TIMEOUT})
-"""Endings that a broken machine gives as well as broken code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +68,7 @@ def plan(world: World) -> tuple[Action, ...]:
     one experiment is kept in one plan: the next one is judged against the best that the first one made.
     """
     if world.baseline_tree is None:
-        return () if world.closing else (OpenBaseline(),)
+        return (Finish(why=world.closing),) if world.closing else (OpenBaseline(),)
     return tuple(_ledger_moves(world)) or _finish(world) or tuple(_device_moves(world))
 
 
@@ -84,7 +78,7 @@ def hold(world: World) -> tuple[str, float] | None:
         return world.trouble, float("inf")
     if world.paused:
         return "paused", float("inf")
-    failures = _failures_of_best(world)
+    failures = failures_of_best(world)
     if not failures:
         return None
     wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** (len(failures) - 1), LONGEST_BACKOFF_SECONDS)
@@ -119,7 +113,7 @@ def _ledger_move(world: World, opened: Open) -> Action | None:
         verdict = _never_kept(experiment, decision.verdict)
         if verdict.outcome in ON_BEST and not fresh:
             return Replay(experiment=experiment)
-        if _doubtful(world, experiment, verdict):
+        if doubtful(world, experiment, verdict):
             return None
         return ConcludeExperiment(experiment=experiment, verdict=verdict)
     # A stale experiment gets no more device time on its old parent: a keep has to be measured on the new best anyway.
@@ -151,16 +145,19 @@ def _refusal(world: World, opened: Open) -> Verdict | None:
     return None
 
 
+def _rules(world: World) -> Rules:
+    return replace(Rules.of(world.program), train_seconds=world.program.train.seconds if is_timed(world) else None)
+
+
 def _decide(world: World, experiment: Experiment) -> Decision:
-    timed = _is_timed(world)
-    rules = replace(Rules.of(world.program), train_seconds=world.program.train.seconds if timed else None)
+    rules = _rules(world)
     if experiment.is_baseline:
-        return decide_baseline(runs=_finished(_undisturbed(world, experiment.tree)), rules=rules)
+        return decide_baseline(runs=finished(undisturbed(world, experiment.tree)), rules=rules)
     assert world.baseline_tree is not None
     return decide(
-        best_runs=_undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
-        candidate_runs=_trusted(world, _undisturbed(world, experiment.tree, best=experiment.parent_tree)),
-        baseline_runs=_finished(_undisturbed(world, world.baseline_tree)),
+        best_runs=undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
+        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
+        baseline_runs=finished(undisturbed(world, world.baseline_tree)),
         rules=rules,
         spread=world.spread,
         lines=experiment.lines,
@@ -174,7 +171,7 @@ def _device_moves(world: World) -> Iterator[Action]:
         return
     yield from _prunes(world)
     held = hold(world)
-    needs = list(_canary(world)) if _failures_of_best(world) else _audited(world, list(_needs(world)))
+    needs = list(_canary(world)) if failures_of_best(world) else _audited(world, list(_needs(world)))
     if held is not None and (held[1] > world.now):
         return
     busy = {live.spec.device.name for live in world.live}
@@ -208,9 +205,12 @@ def _new_work(world: World, *, idle: int) -> Iterator[Action]:
 def _outdated(world: World, proposal: Proposal) -> bool:
     """Whether a proposal was made for a best that is no more, by somebody who thinks for nothing.
 
-    What a person wrote or a model was paid for is replayed on the new best instead.
+    What a person wrote or a model was paid for is replayed on the new best instead; so is what was thought of while
+    the baseline was measured: its commit changed nothing.
     """
-    return proposal.parent != world.best and proposal.cost_usd is None and proposal.proposer != PERSON
+    if proposal.parent == world.best or world.best_tree == world.baseline_tree:
+        return False
+    return proposal.cost_usd is None and proposal.proposer != PERSON
 
 
 def _needs(world: World) -> Iterator[_Need]:
@@ -218,14 +218,24 @@ def _needs(world: World) -> Iterator[_Need]:
     begun = sorted(world.opened, key=lambda o: (not o.experiment.is_baseline, not world.of(o.experiment.tree)))
     for opened in begun:
         experiment = opened.experiment
+        if experiment.is_baseline:
+            yield from _baseline_needs(world, experiment)
+            continue
         decision = _decide(world, experiment)
         if isinstance(decision, Conclude):
-            if _doubtful(world, experiment, decision.verdict):
+            if doubtful(world, experiment, decision.verdict):
                 yield from _canary(world)
-        elif experiment.is_baseline or decision.side is Side.CANDIDATE:
+        elif decision.side is Side.CANDIDATE:
             yield _Need(tree=experiment.tree, seed=decision.seed)
         else:
             yield _Need(tree=experiment.parent_tree, seed=decision.seed)
+
+
+def _baseline_needs(world: World, baseline: Experiment) -> Iterator[_Need]:
+    """All the runs that the baseline lacks at once: nothing else can be done before it is known."""
+    runs = finished(undisturbed(world, baseline.tree))
+    for seed in missing_baseline_seeds(runs=runs, rules=_rules(world)):
+        yield _Need(tree=baseline.tree, seed=seed)
 
 
 def _audited(world: World, needs: Sequence[_Need]) -> list[_Need]:
@@ -246,7 +256,7 @@ def _prunes(world: World) -> Iterator[Prune | Stop]:
         if experiment is not None and experiment.number in world.skips:
             yield Stop(run=live.spec.run)
         elif experiment is not None:
-            why = hopeless(live, _finished(world.of(experiment.parent_tree)), direction=world.program.metric.direction)
+            why = hopeless(live, finished(world.of(experiment.parent_tree)), direction=world.program.metric.direction)
             if why:
                 yield Prune(run=live.spec.run, why=why)
 
@@ -266,8 +276,8 @@ def _closing(world: World) -> str:
     metric = world.program.metric
     if world.closing or metric.target is None or any(opened.experiment.is_baseline for opened in world.opened):
         return world.closing
-    finished = _finished(world.of(world.best_tree))
-    numbers = [number for run in finished if (number := value(run, metric.name)) is not None]
+    runs = finished(world.of(world.best_tree))
+    numbers = [number for run in runs if (number := value(run, metric.name)) is not None]
     mean = sum(numbers) / len(numbers) if numbers else None
     if mean is None or metric.direction.gain(mean, metric.target) < 0:
         return ""
@@ -276,69 +286,8 @@ def _closing(world: World) -> str:
 
 def _canary(world: World) -> Iterator[_Need]:
     """A run of best that tells broken code from a broken machine; counted like any other run of best if it finishes."""
-    used = {run.seed for run in _finished(world.of(world.best_tree))}
+    used = {run.seed for run in finished(world.of(world.best_tree))}
     yield _Need(tree=world.best_tree, seed=next(seed for seed in range(len(used) + 1) if seed not in used))
-
-
-def _doubtful(world: World, experiment: Experiment, verdict: Verdict) -> bool:
-    """Whether a failure looks like the machine's: as the last ones did, and best has not trained since."""
-    if verdict.outcome not in FAILED or experiment.is_baseline:
-        return False
-    equal = 0
-    for outcome, why in world.last_failures:
-        if (outcome, why) != (verdict.outcome, verdict.why):
-            break
-        equal += 1
-    newest = max((run.started for run in world.of(experiment.tree)), default=world.now)
-    return equal >= SAME_CRASHES and not any(run.started >= newest for run in _finished(world.of(world.best_tree)))
-
-
-def _trusted(world: World, runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
-    """The runs without those failures after which best failed too: they say nothing about the code."""
-    best = world.of(world.best_tree)
-
-    def blameless(run: Measurement) -> bool:
-        after = next((other for other in best if other.started >= run.started), None)
-        return run.ending in ENVIRONMENTAL and after is not None and after.ending is not Ending.FINISHED
-
-    return tuple(run for run in runs if not blameless(run))
-
-
-def disturbed(world: World) -> tuple[Measurement, ...]:
-    """The runs that something else on the machine slowed down: they are repeated, and nothing is judged by them."""
-    parents = {opened.experiment.tree: opened.experiment.parent_tree for opened in world.opened}
-    found = (_contended(world, tree, best=parents.get(tree)) for tree in sorted(world.runs))
-    return tuple(run for runs in found for run in runs)
-
-
-def _undisturbed(world: World, tree: TreeOid, *, best: TreeOid | None = None) -> tuple[Measurement, ...]:
-    slowed = {run.run for run in _contended(world, tree, best=best)}
-    return tuple(run for run in world.of(tree) if run.run not in slowed)
-
-
-def _contended(world: World, tree: TreeOid, *, best: TreeOid | None) -> tuple[Measurement, ...]:
-    if not _is_timed(world):
-        return ()
-    return contended(world.of(tree), best_runs=world.of(best) if best is not None and best != tree else ())
-
-
-def _is_timed(world: World) -> bool:
-    """Whether the budget of a training is time; in steps a slow machine changes nothing."""
-    return world.program.train.cpu_steps is None or any(device.is_cuda for device in world.devices)
-
-
-def _failures_of_best(world: World) -> list[Measurement]:
-    """The newest runs of best, oldest first, as far as none of them finished."""
-    failures: list[Measurement] = []
-    for run in reversed(world.of(world.best_tree)):
-        if run.ending is Ending.FINISHED:
-            break
-        failures.insert(0, run)
-    return failures
-
-
-def _finished(runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
-    return tuple(run for run in runs if run.ending is Ending.FINISHED)
 
 
 def _is_live(world: World, tree: TreeOid) -> bool:

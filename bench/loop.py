@@ -85,10 +85,10 @@ def overhead(project: Path, *, seconds: float, experiments: int) -> None:
     print(f"{label}: device busy {busy:.1%} of the wall time, {len(starts)} runs in {len(opened)} experiments")
 
 
-def make_project(folder: Path, *, seconds: float) -> Path:
+def make_project(folder: Path, *, seconds: float, target: str = TARGET, program: str = PROGRAM) -> Path:
     folder.mkdir(parents=True)
-    (folder / "train.py").write_text(TARGET.format(constants="\n".join(CONSTANTS), seconds=seconds))
-    (folder / "program.toml").write_text(PROGRAM)
+    (folder / "train.py").write_text(target.format(constants="\n".join(CONSTANTS), seconds=seconds))
+    (folder / "program.toml").write_text(program)
     for arguments in (
         ["init", "-q"],
         ["add", "."],

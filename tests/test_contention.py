@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autoresearchd.blame import disturbed
 from autoresearchd.experiment import Device, Ending, Outcome
-from autoresearchd.plan import disturbed
 from autoresearchd.program import Program
 from tests.support.lab_model import PROGRAM, LabModel, tree_of
 

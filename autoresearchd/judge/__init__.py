@@ -1,6 +1,6 @@
 """The judge: better, allowed, enough evidence, the noise, hopeless. Pure: values in, values out."""
 
-from autoresearchd.judge.accept import decide, decide_baseline
+from autoresearchd.judge.accept import decide, decide_baseline, missing_baseline_seeds
 from autoresearchd.judge.composite import composed, reference
 from autoresearchd.judge.contention import contended
 from autoresearchd.judge.curves import hopeless
@@ -24,6 +24,7 @@ __all__ = [
     "estimate",
     "hopeless",
     "improper",
+    "missing_baseline_seeds",
     "reference",
     "unselected_seed",
     "value",

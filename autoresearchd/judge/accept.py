@@ -6,6 +6,7 @@ Values in, a decision out, the same in whatever order the runs arrived. The boun
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,9 +43,9 @@ the first that the next candidates are compared with and that best was not selec
 
 def decide_baseline(*, runs: Sequence[Measurement], rules: Rules) -> Decision:
     """Experiment 0000: run until its value and the spread over seeds are known. Gets finished runs only."""
+    if missing := missing_baseline_seeds(runs=runs, rules=rules):
+        return Measure(Side.CANDIDATE, missing[0])
     numbers = by_seed(runs, rules.metric)
-    if len(numbers) < rules.baseline_runs:
-        return Measure(Side.CANDIDATE, _unused(runs))
     spread = estimate([runs], metric=rules.metric)
     why = f"{len(numbers)} runs, standard deviation {spread.std_dev:.3g}"
     if silent := unchecked(rules.constraints, baseline_runs=runs):
@@ -52,6 +53,13 @@ def decide_baseline(*, runs: Sequence[Measurement], rules: Rules) -> Decision:
     found = verdict(Outcome.BASELINE, why, runs=runs, rules=rules)
     error = spread.std_dev / math.sqrt(len(numbers)) if spread.degrees else None
     return Conclude(replace(found, metric=_mean_of(numbers), std_error=error))
+
+
+def missing_baseline_seeds(*, runs: Sequence[Measurement], rules: Rules) -> tuple[int, ...]:
+    """The seeds that experiment 0000 is still to be run with, given its finished runs; none waits for another."""
+    used, lacking = {run.seed for run in runs}, rules.baseline_runs - len(by_seed(runs, rules.metric))
+    unused = (seed for seed in itertools.count() if seed not in used)
+    return tuple(itertools.islice(unused, max(0, lacking)))
 
 
 def decide(
