@@ -1,12 +1,21 @@
 """Control files of a lab: what other processes ask of its daemon, by files that are there or not.
 
 They lie in `experiments.git/autoresearchd/`, where the daemon looks at each of its steps. The pause switch is the
-ledger's own; here is what names an experiment.
+ledger's own.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+
+def stop_switch(lab: Path) -> Path:
+    """The file whose presence asks the daemon to end once what trains now is judged.
+
+    It is what a person wants, not a message: a daemon that is killed and started again in between still ends, and
+    whichever ends takes it away.
+    """
+    return lab / "autoresearchd" / "stop"
 
 
 def skip(lab: Path, number: int) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from autoresearchd import audit
 from autoresearchd.experiment import Concluded, Experiment
 from autoresearchd.plan import hold
-from autoresearchd.status import AuditStatus, Status, device_status
+from autoresearchd.status import AuditStatus, Idle, Status, device_status
 from autoresearchd.world import Session, World
 
 
@@ -19,16 +20,21 @@ def describe(
     best: Concluded | None,
     baseline: Experiment | Concluded | None,
     busy_seconds: float,
+    idle_seconds: Mapping[str, float] = MappingProxyType({}),
+    concluded: int = 0,
     audits: tuple[AuditStatus, ...] = (),
     pid: int,
     state: str = "",
     why: str = "",
 ) -> Status:
-    """The lab at the instant of `world`; `state` only where the world alone does not say it."""
+    """The lab at the instant of `world`; `state` only where the world alone does not say it.
+
+    `concluded` experiments, `busy_seconds` and `idle_seconds` are of this session.
+    """
     held = hold(world)
     live = {progress.spec.device.name: progress for progress in world.live}
     opened = [item.experiment for item in world.opened]
-    elapsed = max(world.now - session.started, 1e-9) * len(world.devices)
+    elapsed = max(world.now - session.started, 1e-9)
     running = sum(world.now - progress.started for progress in world.live)
     number = best.experiment.number if best else None
     state = state or _state(world, is_held=held is not None)
@@ -39,7 +45,7 @@ def describe(
         metric=world.program.metric.compared,
         direction=world.program.metric.direction.value,
         state=state,
-        why=why or (held[0] if held else _idle_reason(world) if state == "idle" else ""),
+        why=why or _why(world, state, held),
         until=held[1] if held and held[1] != float("inf") else None,
         best=best.verdict.metric if best else None,
         best_number=number,
@@ -57,18 +63,35 @@ def describe(
         session_deadline=session.deadline,
         audits=audits,
         audit_word=audit.word(audits, direction=world.program.metric.direction, noise=world.spread.std_dev),
-        busy_share=min(1.0, (busy_seconds + running) / elapsed),
+        busy_share=min(1.0, (busy_seconds + running) / elapsed / len(world.devices)),
+        idle_seconds=idle_seconds,
+        experiments_per_hour=3600 * concluded / elapsed if concluded else None,
     )
 
 
 def _state(world: World, *, is_held: bool) -> str:
     if world.live:
-        return "training"
+        return "ending" if world.closing else "training"
     return "paused" if world.paused else "held" if is_held else "idle"
 
 
-def _idle_reason(world: World) -> str:
-    """Why no device trains although nothing holds the lab."""
-    if world.opened or world.ready or world.baseline_tree is None:
-        return ""
-    return "no idea is at hand; the proposers are asked again" if world.asked else ""
+def _why(world: World, state: str, held: tuple[str, float] | None) -> str:
+    if state == "ending":
+        return world.closing
+    if held:
+        return held[0]
+    waits = state == "idle" and not (world.opened or world.ready or world.baseline_tree is None)
+    return "no idea is at hand; the proposers are asked again" if waits and world.asked else ""
+
+
+def idle(world: World) -> Idle:
+    """Why the devices that train nothing now do so."""
+    if world.trouble:
+        return Idle.MACHINE
+    if world.paused:
+        return Idle.PAUSED
+    if hold(world) is not None:
+        return Idle.BEST_FAILS
+    if world.closing:
+        return Idle.ENDING
+    return Idle.BUDGET_SPENT if world.remaining == 0 else Idle.NO_IDEA

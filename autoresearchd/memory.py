@@ -21,7 +21,7 @@ from autoresearchd.experiment import (
 )
 from autoresearchd.judge import Spread, composed, estimate, reference
 from autoresearchd.ledger import Idea, Ledger
-from autoresearchd.status import AuditStatus
+from autoresearchd.status import AuditStatus, Idle
 from autoresearchd.yardstick import Metric
 
 NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})
@@ -40,6 +40,10 @@ class Memory:
         self.unfiled: list[Measurement] = []
         """Runs that ended and are not in the ledger yet, oldest first."""
         self.busy_seconds = 0.0
+        self.idle_seconds: dict[str, float] = {}
+        """Device seconds in which nothing trained, by reason."""
+        self.concluded_here = 0
+        """Verdicts since this memory began."""
         self.held = ""
         """Why nothing was started, as it was last said in the log."""
         self.disturbed: set[str] = set()
@@ -48,6 +52,7 @@ class Memory:
         self._spread: Spread | None = None
         self._audits: tuple[AuditStatus, ...] | None = None
         self._trouble, self._trouble_until = "", 0.0
+        self._idle: tuple[float, int, Idle] | None = None
         for entry in ledger.entries():
             if entry.outcome is not None:
                 self._count(entry.number, entry.tree, entry.outcome)
@@ -55,6 +60,7 @@ class Memory:
     def concluded(self, concluded: Concluded) -> None:
         """An experiment has its verdict."""
         self._count(concluded.experiment.number, concluded.experiment.tree, concluded.verdict.outcome)
+        self.concluded_here += 1
         self._news.append(concluded)
         if concluded.verdict.outcome in ON_BEST:
             self._audits = None
@@ -65,6 +71,14 @@ class Memory:
         if measurement.audited:
             self._audits = None
         self.busy_seconds += measurement.wall_seconds
+
+    def note_idle(self, now: float, devices: int, reason: Idle) -> None:
+        """From `now` on so many devices train nothing; what was noted before has lasted until now."""
+        if self._idle is not None:
+            since, idle, why = self._idle
+            if idle:
+                self.idle_seconds[why] = self.idle_seconds.get(why, 0.0) + idle * (now - since)
+        self._idle = now, devices, reason
 
     def take_news(self) -> tuple[Concluded, ...]:
         """What was concluded since the last call, in that order."""

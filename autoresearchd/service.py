@@ -6,20 +6,16 @@ In the foreground and under a service manager it is the same program; only the v
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
 
-from autoresearchd import notify
+from autoresearchd import controls, notify
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Device, Environment, TreeOid
@@ -30,10 +26,12 @@ from autoresearchd.program import Nulls, Program, load
 from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
+from autoresearchd.reload import differences, refuse_fixed
 from autoresearchd.run import LocalExecutor, discover, environment, reap_leftovers
 from autoresearchd.run.workbench import LocalWorkbench
-from autoresearchd.status import Status
-from autoresearchd.world import Session
+from autoresearchd.status import LiveRun, Status
+from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
+from autoresearchd.world import Finish, Session
 
 log = structlog.get_logger()
 TICK_SECONDS = 1.0
@@ -68,7 +66,7 @@ def run(request: Request, view: View) -> Status:
 
     Raises: UserError for what a person has to mend first, AlreadyRunning when another daemon holds the lab.
     """
-    manager = notify.take(os.environ)
+    manager, saved = notify.take(os.environ), SavedFile(request.program)
     program = _requested(load(request.program), request)
     folder = request.program.resolve().parent
     with ExitStack() as stack:
@@ -79,7 +77,7 @@ def run(request: Request, view: View) -> Status:
         devices, lab_environment = fleet(program, folder, ledger)
         executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout)
         stack.callback(executor.close)
-        wake = stack.enter_context(_Wake())
+        wake = stack.enter_context(Wake())
         llm, command = thinkers(program, folder, ledger, take_key())
         memory = min((device.memory_mib for device in devices if device.memory_mib), default=None)
         pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake, memory_mib=memory)
@@ -95,11 +93,14 @@ def run(request: Request, view: View) -> Status:
             environment=lab_environment,
             session=session,
         )
-        stack.enter_context(_signals(session, wake))
-        watch = stack.enter_context(_watching(request.program, ledger.path, wake))
-        stack.enter_context(_hangup(watch if manager.listens else None))
+        daemon = _Daemon(loop=loop, request=request, view=view, manager=manager, llm=llm, wake=wake, saved=saved)
+        stack.enter_context(ending(daemon.end))
+        if manager.listens:
+            stack.enter_context(hangup(daemon.look_at_program))
+        switches, ideas = (ledger.pause_switch, controls.stop_switch(ledger.path)), ledger.path / "refs/heads/idea"
+        stack.enter_context(watching(request.program, switches, ideas, wake))
         log.info("daemon_started", devices=[device.name for device in devices], environment=lab_environment)
-        return _drive(loop, wake, watch, request, view, llm, manager)
+        return daemon.drive()
 
 
 def thinkers(program: Program, folder: Path, ledger: Ledger, key: Key) -> tuple[Llm, Command]:
@@ -128,48 +129,102 @@ def fleet(program: Program, folder: Path, ledger: Ledger) -> tuple[tuple[Device,
     return leading, labels[0]
 
 
-def _drive(
-    loop: Loop, wake: _Wake, watch: _Watch, request: Request, view: View, llm: Llm, manager: notify.Notifier
-) -> Status:
-    written, shown, unpacked = 0.0, 0.0, 0
-    manager.ready()
+@dataclass(slots=True, kw_only=True)
+class _Daemon:
+    """The loop, and everybody who wants to know how it goes."""
 
-    def told() -> Status:
-        return replace(loop.status, llm=llm.status if is_enabled(loop.program, llm) else None)
+    loop: Loop
+    request: Request
+    view: View
+    manager: notify.Notifier
+    llm: Llm
+    wake: Wake
+    saved: SavedFile
+    refused: str = ""
+    """Why the newest program.toml is not in force."""
+    written: float = 0.0
+    unpacked: int = 0
 
-    while True:
-        if watch.program_changed:
-            watch.program_changed = False
-            manager.reloading()
-            _reload(loop, request)
-            manager.ready()
-        finish = loop.step(time.time())
-        news = loop.news()
-        if finish is not None or news or time.time() - written >= TICK_SECONDS:
-            write_status(loop.ledger.path, told())
-            written = time.time()
-        if time.time() - shown >= TICK_SECONDS:
-            write_live(loop.ledger.path, loop.live())
-            shown = time.time()
-        view.update(told(), news)
-        manager.alive(told(), time.monotonic())
-        unpacked += len(news)
-        if unpacked >= PACK_EVERY:
-            _pack(loop.ledger)
-            unpacked = 0
-        if finish is not None or loop.session.stopping:
-            break
-        loop.wait(TICK_SECONDS, wake.fileno())
-    why = loop.session.stopping or (finish.why if finish else "")
-    manager.stopping(why)
-    state = "stopped" if loop.session.stopping else "finished"
-    status = replace(told(), state=state, why=why)
-    log.info("daemon_stopped", why=why)
-    write_status(loop.ledger.path, status)
-    write_live(loop.ledger.path, ())
-    view.update(status, ())
-    _pack(loop.ledger)
-    return status
+    def drive(self) -> Status:
+        """Step the loop until it is done or somebody ends it; returns the last status."""
+        self.manager.ready()
+        while True:
+            if self.saved.is_new():
+                self._reload()
+            finish = self.loop.step(time.time())
+            self._tell(self.loop.news())
+            if finish is not None or self.loop.session.stopping:
+                return self._end(finish)
+            self.loop.wait(TICK_SECONDS, self.wake.fileno())
+
+    def end(self, signal_name: str) -> None:
+        """Called by signal handlers: the step that runs now is the last one."""
+        self.loop.session.stopping = f"stopped by {signal_name}"
+        self.wake()
+
+    def look_at_program(self) -> None:
+        """Read program.toml again even if it looks the same."""
+        self.saved.forget()
+        self.wake()
+
+    def _tell(self, news: Sequence[Concluded]) -> None:
+        status, now = self._status(), time.time()
+        if news or now - self.written >= TICK_SECONDS:
+            self._write(status, self.loop.live())
+            self.written = now
+        self.view.update(status, news)
+        self.manager.alive(status, time.monotonic())
+        self.unpacked += len(news)
+        if self.unpacked >= PACK_EVERY:
+            _pack(self.loop.ledger)
+            self.unpacked = 0
+
+    def _status(self) -> Status:
+        model = self.llm.status if is_enabled(self.loop.program, self.llm) else None
+        return replace(self.loop.status, llm=model, program_refused=self.refused)
+
+    def _write(self, status: Status, live: Sequence[LiveRun]) -> None:
+        """For those who look from elsewhere; a disk that is full for them is no reason to end."""
+        try:
+            write_status(self.loop.ledger.path, status)
+            write_live(self.loop.ledger.path, live)
+        except OSError as error:
+            log.warning("status_not_written", why=str(error))
+
+    def _end(self, finish: Finish | None) -> Status:
+        stopping = self.loop.session.stopping
+        why = stopping or (finish.why if finish else "")
+        self.manager.stopping(why)
+        status = replace(self._status(), state="stopped" if stopping else "finished", why=why)
+        controls.stop_switch(self.loop.ledger.path).unlink(missing_ok=True)
+        log.info("daemon_stopped", why=why)
+        self._write(status, ())
+        self.view.update(status, ())
+        _pack(self.loop.ledger)
+        return status
+
+    def _reload(self) -> None:
+        """Put a saved program.toml in force; one that is wrong, or changes what cannot change, leaves the old one."""
+        self.manager.reloading()
+        try:
+            fresh = _requested(load(self.request.program), self.request)
+            changed = differences(self.loop.program, fresh)
+            refuse_fixed(changed)
+        except UserError as error:
+            if str(error) != self.refused:  # said once, however often it is saved
+                log.error("program_refused", why=str(error), in_force="the old one")  # noqa: TRY400 - a person's mistake
+            self.refused = str(error)
+        else:
+            for change in changed:
+                log.info("setting_changed", key=change.key, old=_shown(change.old), new=_shown(change.new))
+            if changed or self.refused:
+                log.info("program_reloaded", changed=[change.key for change in changed])
+            self.loop.program, self.refused = fresh, ""
+        self.manager.ready()
+
+
+def _shown(setting: object) -> object:
+    return "not set" if setting is None else setting
 
 
 def _pack(ledger: Ledger) -> None:
@@ -201,118 +256,3 @@ def _session(program: Program, request: Request) -> Session:
         experiments=request.experiments,
         deadline=None if hours is None else now + hours * 3600,
     )
-
-
-def _reload(loop: Loop, request: Request) -> None:
-    """Put a saved program.toml in force; one that is wrong, or changes what cannot change live, leaves the old one."""
-    try:
-        fresh = _requested(load(request.program), request)
-    except UserError as error:
-        log.error("program_refused", why=str(error), in_force="the old program")  # noqa: TRY400 - a person's mistake
-        return
-    old = loop.program
-    if fresh == old:
-        return
-    fixed = ("program", "train", "metric", "devices", "sandbox")
-    if any(getattr(fresh, name) != getattr(old, name) for name in fixed):
-        why = "[program], [train], [metric], [devices] and [sandbox] change with a restart only"
-        log.error("program_refused", why=why, in_force="the old program")
-        return
-    loop.program = fresh
-    changed = [name for name in Program.model_fields if getattr(fresh, name) != getattr(old, name)]
-    log.info("program_reloaded", changed=changed)
-
-
-class _Wake:
-    """A descriptor that other threads and signal handlers make readable."""
-
-    def __enter__(self) -> _Wake:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        os.set_blocking(self._reader, False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def __call__(self) -> None:
-        try:
-            os.write(self._writer, b"!")
-        except BlockingIOError:
-            return  # the pipe is full of wake-ups already
-
-    def fileno(self) -> int:
-        return self._reader
-
-
-@contextmanager
-def _signals(session: Session, wake: _Wake) -> Iterator[None]:
-    """The first SIGTERM or SIGINT asks the loop to end; the second ends the process at once."""
-    before: dict[int, Any] = {}
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        session.stopping = f"stopped by {signal.Signals(number).name}"
-        signal.signal(number, before[number])
-        wake()
-
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        before[wanted] = signal.signal(wanted, ask)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _hangup(watch: _Watch | None) -> Iterator[None]:
-    """Under a service manager SIGHUP looks at program.toml again; on a terminal it is the terminal's end, as ever."""
-    if watch is None:
-        yield
-        return
-    before = signal.signal(signal.SIGHUP, lambda *_: watch.reload())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-class _Watch(FileSystemEventHandler):
-    """Turns file events into a flag and a wake-up; the loop looks for itself."""
-
-    def __init__(self, program: Path, wake: _Wake) -> None:
-        self._program, self._wake = str(program.resolve()), wake
-        self.program_changed = False
-
-    def reload(self) -> None:
-        """Have the loop read program.toml again."""
-        self.program_changed = True
-        self._wake()
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in ("opened", "closed_no_write"):
-            return
-        if self._program in (event.src_path, event.dest_path):
-            self.program_changed = True
-        self._wake()
-
-
-@contextmanager
-def _watching(program: Path, ledger: Path, wake: _Wake) -> Iterator[_Watch]:
-    """Watch program.toml, the inbox and the control files; without inotify the loop's tick finds changes as well."""
-    watch, observer = _Watch(program, wake), Observer()
-    (ledger / "refs" / "heads" / "idea").mkdir(parents=True, exist_ok=True)
-    observer.schedule(watch, str(program.resolve().parent))
-    observer.schedule(watch, str(ledger / "refs" / "heads" / "idea"), recursive=True)
-    try:
-        observer.start()
-    except OSError as error:
-        log.warning("file_watching_off", why=str(error), then="changes are found within a second")
-        yield watch
-        return
-    try:
-        yield watch
-    finally:
-        observer.stop()
-        observer.join(timeout=2.0)

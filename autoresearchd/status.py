@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from autoresearchd.experiment import FAILED, CurvePoint, Experiment, Outcome, Progress
 
 FORMAT = 1
 """Of status.json; raised when a field changes its meaning."""
+
+
+class Idle(StrEnum):
+    """Why a device trains nothing."""
+
+    MACHINE = "machine"
+    """It cannot run anything now: a full disk, something that could not be written."""
+    BEST_FAILS = "best_fails"
+    PAUSED = "paused"
+    ENDING = "ending"
+    BUDGET_SPENT = "budget_spent"
+    NO_IDEA = "no_idea"
+    """No run is wanted, and the proposers have not answered yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +90,7 @@ class Status:
     metric: str
     direction: str
     state: str
-    """starting, training, held, paused, idle, finished, stopped"""
+    """starting, training, ending (what trains is judged, nothing is begun), held, paused, idle, finished, stopped"""
     why: str = ""
     """Behind a state other than training: the reason, for a person."""
     until: float | None = None
@@ -98,6 +112,10 @@ class Status:
     session_deadline: float | None = None
     busy_share: float | None = None
     """Share of the devices' time since the session began that went into runs, 0 to 1."""
+    idle_seconds: Mapping[str, float] = field(default_factory=dict)
+    """Device seconds of this session in which nothing trained, by `Idle`."""
+    experiments_per_hour: float | None = None
+    """Concluded in this session, over its length; None before the first."""
     llm: LlmStatus | None = None
     """None where none is enabled."""
 
@@ -105,6 +123,8 @@ class Status:
     """Along the kept line, oldest first."""
     audit_word: str = ""
     """`overfitting` where the number that is judged by improved since the first audit and the audited one did not."""
+    program_refused: str = ""
+    """Why the program.toml that was saved last is not in force; the one before it is."""
 
     @property
     def tried(self) -> int:

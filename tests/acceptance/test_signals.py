@@ -137,5 +137,5 @@ def test_a_program_saved_with_a_mistake_leaves_the_old_one_in_force(tmp_path: Pa
     refused = wait_for(folder, "program_refused")
     assert "accept.confidence = 7" in refused[0]["why"]
     program.write_text(good + "[accept]\nconfidence = 0.95\n")
-    assert wait_for(folder, "program_reloaded")[0]["changed"] == ["accept"]
+    assert wait_for(folder, "program_reloaded")[0]["changed"] == ["accept.confidence"]
     stop(daemon)
