@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from autoresearchd.errors import UserError
 from autoresearchd.limits import Sandbox
 from autoresearchd.mistakes import config_error
+from autoresearchd.morning import Report
 from autoresearchd.thinkers import Command, Llm
 from autoresearchd.yardstick import Accept, Constraint, Metric, Seconds, split
 
@@ -105,6 +106,15 @@ class Devices(_Section):
                     raise ValueError('"auto", "cpu" or a list like ["cuda:0", "cuda:1"] or ["cpu:0"]')
             return tuple(value)
         return value
+
+
+class Export(_Section):
+    """[export]: how commits look that leave the lab for the real project."""
+
+    author: Annotated[str, Field(pattern=r"^[^<>\n]+ <[^<>\s]+@[^<>\s]+>$")] | None = None
+    """`Jane Doe <jane@example.org>`; default: the daemon, as in the lab."""
+    sign_off: bool = False
+    """End each message with the author's `Signed-off-by`."""
 
 
 class Tunable(_Section):
@@ -201,6 +211,8 @@ class Program(_Section):
     devices: Devices = Devices()
     sandbox: Sandbox = Sandbox()
     propose: Propose = Propose()
+    report: Report = Report()
+    export: Export = Export()
 
     @field_validator("constraint", mode="before")
     @classmethod

@@ -1,8 +1,20 @@
 """experiments.git: the only room that touches pygit2."""
 
+from autoresearchd.ledger.handover import Author, Handover, line_onto
 from autoresearchd.ledger.history import Entry
 from autoresearchd.ledger.inbox import Idea
 from autoresearchd.ledger.lab import FREE_FLOOR_BYTES, Best, Ledger
 from autoresearchd.ledger.project import ProjectState, project_state
 
-__all__ = ["FREE_FLOOR_BYTES", "Best", "Entry", "Idea", "Ledger", "ProjectState", "project_state"]
+__all__ = [
+    "FREE_FLOOR_BYTES",
+    "Author",
+    "Best",
+    "Entry",
+    "Handover",
+    "Idea",
+    "Ledger",
+    "ProjectState",
+    "line_onto",
+    "project_state",
+]

@@ -1,0 +1,60 @@
+"""The commands of the morning after: kept experiments into the real project, and measured again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, ProgramFile, ledger_at, load
+from autoresearchd.errors import UserError
+
+commands = typer.Typer()
+
+
+@commands.command()
+def export(
+    numbers: Annotated[list[int] | None, typer.Argument(help="Kept experiments; none means all of best.")] = None,
+    program: ProgramFile = DEFAULT_PROGRAM,
+    patches: Annotated[Path | None, typer.Option(help="A folder for patches, to be applied by `git am`.")] = None,
+    branch: Annotated[str | None, typer.Option(help="A new branch in the project.")] = None,
+    onto: Annotated[str, typer.Option(help="The project's commit that they are replayed on.")] = "HEAD",
+    clone: Annotated[Path | None, typer.Option(help="Another clone than the program's project.")] = None,
+    squash: Annotated[bool, typer.Option("--squash", help="One commit of all.")] = False,
+) -> None:
+    """Bring kept experiments into the real project: as patches, or as one new branch that is not checked out."""
+    from autoresearchd import handover
+
+    if (patches is None) == (branch is None):
+        raise UserError("say where to: `--patches FOLDER` or `--branch NAME`")
+    settings, path = load(program)
+    place = clone or program.resolve().parent / settings.program.project
+    wanted = handover.Export(numbers=tuple(numbers or ()), clone=place, onto=onto, squash=squash)
+    if patches is not None:
+        done = handover.as_patches(ledger_at(path), settings, wanted, patches)
+    else:
+        done = handover.as_branch(ledger_at(path), settings, wanted, branch or "")
+    print(done.cover)
+    for row in done.already:
+        print(f"{row.experiment.number:04d} changes nothing on {onto}: it is there already")
+    where = f"{len(done.files)} patches in {patches}" if patches is not None else f"branch {branch} in {place}"
+    print(where)
+
+
+@commands.command()
+def reproduce(number: int, program: ProgramFile = DEFAULT_PROGRAM) -> None:
+    """Train an experiment again with its seeds and budget, beside the numbers on record; exit code 1 if they differ."""
+    from autoresearchd import reproduce as again
+    from autoresearchd.report.words import figure
+
+    settings, path = load(program)
+    done = again.reproduce(settings, program.resolve().parent, ledger_at(path), number, print)
+    for pair in done.pairs:
+        now = figure(pair.now) if pair.now is not None else pair.why
+        print(f"seed {pair.seed}: {done.metric} {figure(pair.recorded)} on record, {now} now")
+    if done.difference is not None:
+        print(f"mean difference {done.difference:+.6f}, standard error {done.std_error:.6f}")
+    print("it holds" if done.holds else "it does not hold")
+    sys.exit(0 if done.holds else 1)

@@ -1,0 +1,44 @@
+"""What goes with commits that leave the lab: what they change, on what evidence, and how to measure it again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autoresearchd.experiment import Concluded
+from autoresearchd.report.words import counted, figure, gain_figure, gain_of, number, plain
+from autoresearchd.yardstick import Metric
+
+
+def cover(chosen: Sequence[Concluded], metric: Metric, *, program: str) -> str:
+    """The text, its first line fit for a commit's subject; `chosen` in the order of history, at least one."""
+    lines = [_subject(chosen, metric, program), ""]
+    for row in chosen:
+        lines += _entry(row, metric)
+    environments = sorted({plain(row.verdict.environment) for row in chosen} - {""})
+    lines += ["", f"Measured with {'; '.join(environments) or 'an environment that was not noted'}."]
+    lines += ["Each was compared with the code before it, over several seeds, until the evidence was enough."]
+    lines += [f"Measure one again, in the folder of its program.toml: autoresearchd reproduce {number_of(chosen[-1])}"]
+    return "\n".join(lines) + "\n"
+
+
+def number_of(row: Concluded) -> str:
+    """The experiment's number as a command takes it."""
+    return str(row.experiment.number)
+
+
+def _subject(chosen: Sequence[Concluded], metric: Metric, program: str) -> str:
+    first, last = chosen[0].verdict.baseline, chosen[-1].verdict.metric
+    what = f"{plain(program)}: {counted(len(chosen), 'measured improvement')} of {metric.compared}"
+    return what if first is None or last is None else f"{what}, {figure(first)} to {figure(last)}"
+
+
+def _entry(row: Concluded, metric: Metric) -> list[str]:
+    experiment, verdict = row.experiment, row.verdict
+    gain = gain_figure(gain_of(verdict, metric.direction), verdict.std_error)
+    sure = f", confidence {verdict.confidence:.4f}" if verdict.confidence is not None else ""
+    trust = f"; trust: {plain(verdict.trust)}" if verdict.trust else ""
+    return [
+        f"  {number(experiment)} {experiment.commit[:10]}  {plain(experiment.title)}",
+        f"       {metric.compared} {figure(verdict.metric)} after {figure(verdict.baseline)}, gain {gain}",
+        f"       {counted(verdict.runs, 'run')}{sure}{trust}",
+    ]
