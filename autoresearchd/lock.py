@@ -5,11 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from autoresearchd.errors import AlreadyRunning
+
+DYING_SECONDS = 5.0
+"""A child that a killed daemon was about to start has its lock until it has become what it was started for."""
 
 
 @contextmanager
@@ -32,10 +36,27 @@ def held(lab: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, lab: Path) -> None:
+    until = time.monotonic() + DYING_SECONDS
+    while True:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request())
+        except (BlockingIOError, PermissionError) as error:  # POSIX leaves it open which of them a held lock is
+            pid = _pid(descriptor)
+            if pid is None or _is_alive(pid) or time.monotonic() > until:
+                raise AlreadyRunning(str(lab), pid) from error
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _is_alive(pid: int) -> bool:
     try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _request())
-    except (BlockingIOError, PermissionError) as error:  # POSIX leaves it open which of them a held lock is
-        raise AlreadyRunning(str(lab), _pid(descriptor)) from error
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 def holder(lab: Path) -> int | None:

@@ -15,8 +15,8 @@ import structlog
 
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import CommitOid, Concluded, Experiment, Outcome, RefName, TreeOid
-from autoresearchd.ledger import refs
-from autoresearchd.ledger.repository import GitFailed, raw_commits
+from autoresearchd.ledger import marks, refs
+from autoresearchd.ledger.repository import GitFailed, raw_commits, reading
 from autoresearchd.trailers import parse, slug
 
 log = structlog.get_logger()
@@ -50,6 +50,7 @@ class History:
 
     def refresh(self) -> None:
         """Look at what other processes have changed since the last call."""
+        self._claimed = max(self._claimed, self._marked())
         wanted: list[tuple[int, RefName, CommitOid]] = []
         for ref, commit in self._listing.changes().items():
             number = refs.number_of(ref)
@@ -146,6 +147,14 @@ class History:
                 log.error("commit_unreadable", commit=commit, why=repr(error))  # noqa: TRY400 - said, not raised
                 yield None
 
+    def _marked(self) -> int:
+        """The newest number, should its branch be gone by now."""
+        try:
+            return marks.newest(self._repo)
+        except CorruptRecord as error:
+            log.error("newest_number_unreadable", why=str(error))  # noqa: TRY400 - said, not raised
+            return -1
+
     def _file(self, entry: Entry) -> None:
         known = self._entries.get(entry.number)
         if known is not None:
@@ -183,12 +192,10 @@ class History:
         return self._records[entry.commit]
 
     def _parse(self, entry: Entry) -> Experiment | Concluded:
-        try:
+        with reading(entry.ref):
             commit = self._repo[entry.commit].peel(pygit2.Commit)
             parents = [CommitOid(str(parent)) for parent in commit.parent_ids]
             parent_trees = [self.tree_of(parent) for parent in parents]
-        except (KeyError, ValueError, pygit2.GitError) as error:
-            raise CorruptRecord(entry.ref, f"git cannot read it: {error!r}") from error
         record = parse(commit.message, where=entry.ref)
         if len(parents) != 1 or record.number != entry.number:
             raise CorruptRecord(entry.ref, "it is not one commit of this experiment on top of a best")

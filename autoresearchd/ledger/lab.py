@@ -28,10 +28,10 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
-from autoresearchd.ledger import evidence, project, refs, trees
+from autoresearchd.ledger import evidence, marks, project, refs, trees
 from autoresearchd.ledger.history import Entry, History
 from autoresearchd.ledger.inbox import Idea, Inbox, new_idea
-from autoresearchd.ledger.repository import git, open_repository, signature, writing
+from autoresearchd.ledger.repository import git, open_repository, reading, signature, writing
 from autoresearchd.ledger.runs import Runs
 from autoresearchd.trailers import Record, render, slug, title
 
@@ -74,12 +74,15 @@ class Ledger:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Be the only daemon of this lab, and clear what a killed one left in the way.
+        """Be the only daemon of this lab; clear what a killed one left in the way, and what a clone of a lab lacks.
 
         Raises: AlreadyRunning.
         """
         with lock.held(self.path):
             refs.clear_stale_locks(self.path)
+            with writing():
+                project.configure(self.path)
+                marks.stamp(self._repo)
             self.refresh()
             yield
 
@@ -211,8 +214,9 @@ class Ledger:
         return noted
 
     def changes(self, experiment: Experiment) -> tuple[Change, ...]:
-        """The paths in which the experiment differs from its parent."""
-        return trees.changes(self._repo, experiment.parent_tree, experiment.tree)
+        """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""
+        with reading(experiment.ref):
+            return trees.changes(self._repo, experiment.parent_tree, experiment.tree)
 
     def diff(self, experiment: Experiment) -> str:
         """The experiment's change as a patch."""
@@ -237,8 +241,13 @@ class Ledger:
         self._runs.record(measurement)
 
     def measurements(self, tree: TreeOid) -> tuple[Measurement, ...]:
-        """Every run of exactly this tree, oldest first."""
+        """The runs of exactly this tree, oldest first, without those that are `damaged`."""
         return self._runs.of(tree)
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """The measurements that were met and cannot be read, by place, with why: left there, counted nowhere."""
+        return self._runs.damaged
 
     def repeated(self) -> Mapping[TreeOid, tuple[Measurement, ...]]:
         """The runs of every tree that was trained more than once."""
@@ -288,6 +297,7 @@ class Ledger:
         ref = refs.experiment_ref(record.number, slug(record.title))
         refs.create(self._repo, ref, commit, why="open")
         noted = self._history.note(record.number, ref, commit)
+        marks.note_newest(self._repo, commit)
         assert isinstance(noted, Experiment)
         return noted
 

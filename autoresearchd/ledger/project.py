@@ -9,8 +9,8 @@ from pathlib import Path
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import CommitOid
-from autoresearchd.ledger import refs
-from autoresearchd.ledger.repository import GitFailed, git, git_in, sync
+from autoresearchd.ledger import marks, refs
+from autoresearchd.ledger.repository import GitFailed, git, git_in, open_repository, sync
 
 CONFIG = (
     ("core.logAllRefUpdates", "true"),  # of branches; the line of runs is its own log
@@ -23,6 +23,9 @@ CONFIG = (
     ("receive.hideRefs", "refs"),
     ("receive.hideRefs", "!refs/heads/idea"),
 )
+
+MIRRORED = "+refs/*:refs/*"
+"""What a clone made by `git clone --mirror` fetches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +77,10 @@ def found(path: Path, project: Path) -> None:
     beside = path.with_name(f"{path.name}.new-{os.getpid()}")
     try:
         git_in(path.parent, "init", "--quiet", "--bare", "--template=", "--initial-branch=best", str(beside))
-        for key, value in CONFIG:
-            git(beside, "config", "--add", key, value)
+        configure(beside)
         source = f"{state.head}:{refs.BEST}"  # with protocol version 2 any commit may be asked for by name
         _fetch(beside, project, source)
+        marks.stamp(open_repository(beside))
         (beside / "autoresearchd").mkdir()
         sync(beside)
         beside.rename(path)
@@ -85,6 +88,27 @@ def found(path: Path, project: Path) -> None:
         raise UserError(f"{path} cannot be made from {project}: {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def configure(path: Path) -> None:
+    """Give a lab its own settings, as `init` does; a clone of one, a restored backup, has none of them.
+
+    Raises: GitFailed.
+    """
+    config, wanted = open_repository(path).config, dict[str, list[str]]()
+    for key, value in CONFIG:
+        wanted.setdefault(key, []).append(value)
+    for key, values in wanted.items():
+        held = list(config.get_multivar(key))
+        if held == values:
+            continue
+        if held:
+            git(path, "config", "--unset-all", key)
+        for value in values:
+            git(path, "config", "--add", key, value)
+    if MIRRORED in config.get_multivar("remote.origin.fetch"):
+        # One `git fetch`, and everything since the backup would be gone.
+        git(path, "config", "--remove-section", "remote.origin")
 
 
 def fetch_branch(path: Path, project: Path, branch: str, ref: str) -> None:

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 BEST = RefName("refs/heads/best")
 PROMOTED = RefName("refs/heads/promoted")
 RUNS = RefName("refs/autoresearch/runs")
+FORMAT = RefName("refs/autoresearch/format")
+NEWEST = RefName("refs/autoresearch/newest")
 EXPERIMENTS = "refs/heads/exp/"
 IDEAS = "refs/heads/idea/"
 LOCK_GRACE_SECONDS = 2.0
@@ -178,13 +180,8 @@ def clear_stale_locks(repository: Path) -> None:
 
     A lock that is younger than two seconds may be alive (somebody pushes an idea): it is given the time to go.
     """
-    info, packs = repository / "objects" / "info", repository / "objects" / "pack"
-    locks = [lock for folder in (repository, info, packs) for lock in folder.glob("*.lock")]
-    locks += [*(repository / "refs").rglob("*.lock"), *info.glob("commit-graphs/*.lock")]
-    # Not called a lock, and one all the same: `git pack-refs` never overwrites the file that it begins with.
-    locks += repository.glob("packed-refs.new")
-    for lock in locks:
-        while (age := _age(lock)) is not None:
+    for lock in lock_files(repository):
+        while (age := age_of(lock)) is not None:
             if age < 0 or age >= LOCK_GRACE_SECONDS:
                 lock.unlink(missing_ok=True)
                 log.warning("stale_lock_removed", path=str(lock), age_seconds=round(age, 1))
@@ -192,7 +189,16 @@ def clear_stale_locks(repository: Path) -> None:
             time.sleep(0.05)
 
 
-def _age(file: Path) -> float | None:
+def lock_files(repository: Path) -> list[Path]:
+    """The files by which git keeps others from a ref, the packed refs, its configuration, packs or the commit graph."""
+    info, packs = repository / "objects" / "info", repository / "objects" / "pack"
+    locks = [lock for folder in (repository, info, packs) for lock in folder.glob("*.lock")]
+    locks += [*(repository / "refs").rglob("*.lock"), *info.glob("commit-graphs/*.lock")]
+    # Not called a lock, and one all the same: `git pack-refs` never overwrites the file that it begins with.
+    return [*locks, *repository.glob("packed-refs.new")]
+
+
+def age_of(file: Path) -> float | None:
     """In seconds; None where the file has gone."""
     try:
         return time.time() - file.stat().st_mtime

@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 import pygit2
 import structlog
 
-from autoresearchd.errors import UserError
+from autoresearchd.errors import CorruptRecord, UserError
 
 log = structlog.get_logger()
 NAME, EMAIL = "autoresearchd", "autoresearchd@localhost"
@@ -62,11 +62,25 @@ def open_repository(path: Path) -> pygit2.Repository:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """What git cannot write (a full disk, no permission) is an OSError, whichever library says it."""
+    """What git cannot write (a full disk, no permission) is an OSError, whichever library says it.
+
+    What it does not find, of the objects that it builds on, is a CorruptRecord: no room on the disk would help.
+    """
     try:
         yield
+    except KeyError as error:
+        raise CorruptRecord("experiments.git", f"an object is missing: {error}") from error
     except (pygit2.GitError, GitFailed) as error:
         raise OSError(f"git cannot write: {error}") from error
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """What git cannot read (an object that is gone or damaged) is a CorruptRecord of `where`."""
+    try:
+        yield
+    except (KeyError, ValueError, pygit2.GitError) as error:
+        raise CorruptRecord(where, f"git cannot read it: {error!r}") from error
 
 
 def sync(folder: Path) -> None:

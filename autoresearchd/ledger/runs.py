@@ -20,7 +20,7 @@ from pygit2.enums import FileMode as GitMode
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import CurvePoint, Ending, Environment, Measurement, TreeOid
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.repository import signature
+from autoresearchd.ledger.repository import reading, signature
 
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 1.0
@@ -58,13 +58,16 @@ class Runs:
 
     def __init__(self, repo: pygit2.Repository) -> None:
         self._repo = repo
-        self._read: dict[str, tuple[Measurement, ...]] = {}
+        self._read: dict[tuple[TreeOid, str], tuple[Measurement, ...]] = {}
+        self._damaged: dict[str, str] = {}
         self._repeats: dict[str, tuple[str, dict[TreeOid, str]]] = {}
 
     def record(self, measurement: Measurement) -> None:
         """File a run; to file the same run again changes nothing.
 
         Crash-safe: objects first, then one compare-and-swap; the next start sees the run whole or not at all.
+
+        Raises: CorruptRecord where something that this program did not write is in the way: it is not written over.
         """
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -80,33 +83,37 @@ class Runs:
                 return
 
     def of(self, tree: TreeOid) -> tuple[Measurement, ...]:
-        """Every run of exactly this tree, oldest first.
+        """The runs of exactly this tree, oldest first, without those that are damaged.
 
-        Raises: CorruptRecord for a file that this program did not write.
+        Raises: CorruptRecord where the measurements as a whole cannot be read.
         """
-        shelf, name = _parts(tree)
-        folder = _child(_child(self._root(), shelf), name)
-        return () if folder is None else self._measurements(tree, folder)
+        root, (shelf, name) = self._root(), _parts(tree)
+        try:
+            folder = _child(_child(root, shelf), name)
+            return () if folder is None else self._measurements(tree, folder)
+        except CorruptRecord as error:
+            self._set_aside(error)
+            return ()
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """What was met that this program did not write, by place, with why: said, left as it is, counted nowhere."""
+        return self._damaged
 
     def repeated(self) -> Mapping[TreeOid, tuple[Measurement, ...]]:
-        """The runs of every tree that has more than one: what the run-to-run spread is measured from.
-
-        A tree with a damaged run is left out and said: it must not hide the others.
-        """
-        root = self._root()
+        """The runs of every tree that has more than one: what the run-to-run spread is measured from."""
         found: dict[TreeOid, tuple[Measurement, ...]] = {}
-        for shelf in _subtrees(root):
-            for tree, oid in self._repeated_on(shelf).items():
-                folder = self._repo[oid]
-                assert isinstance(folder, pygit2.Tree)
-                try:
-                    found[tree] = self._measurements(tree, folder)
-                except CorruptRecord as error:
-                    log.error("runs_unreadable", tree=tree, why=str(error))  # noqa: TRY400 - said, not raised
-        return found
+        for shelf in _subtrees(self._root()):
+            try:
+                with reading(f"{refs.RUNS}:{shelf.name}"):
+                    folders = {tree: self._repo[oid] for tree, oid in self._repeated_on(shelf).items()}
+                found |= {tree: self._measurements(tree, folder) for tree, folder in folders.items()}
+            except CorruptRecord as error:
+                self._set_aside(error)
+        return {tree: runs for tree, runs in found.items() if len(runs) > 1}
 
     def _record(self, measurement: Measurement, head: str | None) -> None:
-        root = None if head is None else self._repo[head].peel(pygit2.Tree)
+        root = self._tree_at(head)
         parts, name = _parts(measurement.tree), f"{measurement.run}.json"
         chain: list[pygit2.Tree | None] = [root]
         for part in parts:
@@ -127,16 +134,35 @@ class Runs:
             refs.move(self._repo, refs.RUNS, commit, expected=head, why="run")
 
     def _root(self) -> pygit2.Tree | None:
-        head = refs.read(self._repo, refs.RUNS)
-        return None if head is None else self._repo[head].peel(pygit2.Tree)
+        return self._tree_at(refs.read(self._repo, refs.RUNS))
 
-    def _measurements(self, tree: TreeOid, folder: pygit2.Tree) -> tuple[Measurement, ...]:
+    def _tree_at(self, head: str | None) -> pygit2.Tree | None:
+        if head is None:
+            return None
+        with reading(refs.RUNS):
+            return self._repo[head].peel(pygit2.Tree)
+
+    def _measurements(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
         """Cached by the folder's own oid: it changes whenever a run is added."""
-        key = str(folder.id)
+        key = tree, str(folder.id)
         if key not in self._read:
-            runs = [_load(tree, entry) for entry in folder if isinstance(entry, pygit2.Blob)]
+            with reading(f"{refs.RUNS}:{tree}"):
+                blobs = [entry for entry in folder.peel(pygit2.Tree) if isinstance(entry, pygit2.Blob)]
+            runs = [run for blob in blobs if (run := self._readable(tree, blob)) is not None]
             self._read[key] = tuple(sorted(runs, key=lambda run: (run.started, run.run)))
         return self._read[key]
+
+    def _readable(self, tree: TreeOid, blob: pygit2.Blob) -> Measurement | None:
+        try:
+            return load(tree, blob)
+        except CorruptRecord as error:
+            self._set_aside(error)
+            return None
+
+    def _set_aside(self, error: CorruptRecord) -> None:
+        if error.where not in self._damaged:
+            log.error("run_unreadable", path=error.where, why=error.why, then="it is left there and not counted")
+            self._damaged[error.where] = error.why
 
     def _repeated_on(self, shelf: pygit2.Tree) -> dict[TreeOid, str]:
         """The folders of one of the 256 shelves that hold several runs; looked at again when the shelf has changed."""
@@ -154,11 +180,10 @@ def _parts(tree: TreeOid) -> tuple[str, str]:
 
 
 def _child(tree: pygit2.Tree | None, name: str) -> pygit2.Tree | None:
-    if tree is None or name not in tree:
-        return None
-    entry = tree[name]
-    if not isinstance(entry, pygit2.Tree):
-        raise CorruptRecord(refs.RUNS, f"{name} is no folder")
+    with reading(f"{refs.RUNS}:{name}"):
+        entry = None if tree is None or name not in tree else tree[name]
+    if entry is not None and not isinstance(entry, pygit2.Tree):
+        raise CorruptRecord(f"{refs.RUNS}:{name}", "it is no folder")
     return entry
 
 
@@ -191,10 +216,13 @@ def _plain(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _load(tree: TreeOid, blob: pygit2.Blob) -> Measurement:
-    where = f"{refs.RUNS}:{tree}/{blob.name}"
+def load(tree: TreeOid, blob: pygit2.Blob) -> Measurement:
+    """The run in one file, filed under `tree`. Raises: CorruptRecord when it is not what this program writes."""
+    where = f"{refs.RUNS}:{tree[:2]}/{tree[2:]}/{blob.name}"
+    with reading(where):
+        data = blob.data
     try:
-        filed = _Filed.model_validate_json(blob.data)
+        filed = _Filed.model_validate_json(data)
     except ValidationError as error:
         raise CorruptRecord(where, error.errors(include_url=False)[0]["msg"]) from error
     if filed.tree != tree:

@@ -9,11 +9,12 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd.errors import CorruptRecord, RefLocked
-from autoresearchd.experiment import CurvePoint, Ending, TreeOid
+from autoresearchd.experiment import CurvePoint, Ending, Outcome, TreeOid
 from autoresearchd.ledger import Ledger, runs
-from tests.ledger.lab import fsck, git, measurement, opened
+from tests.ledger.lab import METRIC, NOW, fsck, git, harm, measurement, opened, verdict
 
 PROCESSES = multiprocessing.get_context("forkserver")
 TREE = TreeOid("ab" * 20)
@@ -133,29 +134,61 @@ def _forge(ledger: Ledger, name: str, content: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "not json", "[]", "{}", '{"run": 1}', "null", '{"ending": "splendid"}'])
-def test_a_file_that_is_no_run_is_named(ledger: Ledger, content: str) -> None:
+def test_a_file_that_is_no_run_is_set_aside_and_named_and_the_others_count(ledger: Ledger, content: str) -> None:
     ledger.record(measurement(TREE))
-    _forge(ledger, f"ab/{TREE[2:]}/bad.json", content)
-    with pytest.raises(CorruptRecord) as raised:
-        ledger.measurements(TREE)
-    assert raised.value.where == f"refs/autoresearch/runs:{TREE}/bad.json"
-    (baseline,) = ledger.entries()
-    assert len(ledger.measurements(baseline.tree)) == 1
+    place = f"ab/{TREE[2:]}/bad.json"
+    _forge(ledger, place, content)
+    with capture_logs() as said:
+        assert ledger.measurements(TREE) == (measurement(TREE),)
+        ledger.record(measurement(TREE, 1))
+        assert [run.seed for run in ledger.measurements(TREE)] == [0, 1]
+    assert list(ledger.damaged) == [f"refs/autoresearch/runs:{place}"]
+    assert [entry["path"] for entry in said if entry["event"] == "run_unreadable"] == list(ledger.damaged), "said once"
+    assert git(ledger.path, "show", f"refs/autoresearch/runs:{place}") == content, "it is evidence of what happened"
 
 
-def test_a_run_that_is_filed_under_another_tree_is_named(ledger: Ledger) -> None:
+def test_a_run_that_is_filed_under_another_tree_counts_for_neither_twice(ledger: Ledger) -> None:
     ledger.record(measurement(TREE))
     stolen = git(ledger.path, "show", f"refs/autoresearch/runs:ab/{TREE[2:]}/{TREE}-0.json")
     _forge(ledger, f"ab/{OTHER[2:]}/{TREE}-0.json", stolen)
-    with pytest.raises(CorruptRecord, match="another tree"):
-        ledger.measurements(OTHER)
+    assert ledger.measurements(OTHER) == ()
+    assert list(ledger.damaged.values()) == ["it is filed under another tree"]
     assert len(ledger.measurements(TREE)) == 1
 
 
-def test_a_file_where_a_folder_should_be_is_named(ledger: Ledger) -> None:
+def test_a_file_where_a_folder_should_be_is_named_and_never_written_over(ledger: Ledger) -> None:
     _forge(ledger, "12", "x")
+    assert ledger.measurements(TreeOid("12" * 20)) == ()
+    assert ledger.damaged == {"refs/autoresearch/runs:12": "it is no folder"}
     with pytest.raises(CorruptRecord, match="no folder"):
-        ledger.measurements(TreeOid("12" * 20))
+        ledger.record(measurement(TreeOid("12" * 20)))
+    assert git(ledger.path, "show", "refs/autoresearch/runs:12") == "x"
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+@pytest.mark.parametrize("what", ["run", "folder", "shelf"])
+def test_what_the_disk_lost_of_one_tree_does_not_hide_the_others(
+    ledger: Ledger, what: str, damage: bytes | None
+) -> None:
+    other = TreeOid("cd" * 20)
+    for seed in range(2):
+        ledger.record(measurement(TREE, seed))
+        ledger.record(measurement(other, seed))
+    path = {"run": f"ab/{TREE[2:]}/{TREE}-0.json", "folder": f"ab/{TREE[2:]}", "shelf": "ab"}[what]
+    harm(ledger.path, git(ledger.path, "rev-parse", f"refs/autoresearch/runs:{path}").strip(), damage)
+    again = Ledger(ledger.path)
+    assert [run.seed for run in again.measurements(TREE)] == ([1] if what == "run" else [])
+    assert set(again.repeated()) == {other}
+    assert all("git cannot read it" in why for why in again.damaged.values())
+    assert again.damaged
+
+
+def test_a_lab_whose_measurements_are_gone_as_a_whole_is_not_taken_for_an_empty_one(ledger: Ledger) -> None:
+    harm(ledger.path, git(ledger.path, "rev-parse", "refs/autoresearch/runs").strip(), None)
+    again = Ledger(ledger.path)
+    for act in (lambda: again.measurements(TREE), again.repeated, lambda: again.record(measurement(TREE))):
+        with pytest.raises(CorruptRecord, match="refs/autoresearch/runs"):
+            act()
 
 
 def test_a_damaged_run_does_not_hide_the_spread_of_the_others(ledger: Ledger) -> None:
@@ -163,14 +196,14 @@ def test_a_damaged_run_does_not_hide_the_spread_of_the_others(ledger: Ledger) ->
         ledger.record(measurement(TREE, seed))
         ledger.record(measurement(OTHER, seed))
     _forge(ledger, f"ab/{OTHER[2:]}/bad.json", "{}")
-    assert set(ledger.repeated()) == {TREE}
+    assert {tree: len(runs) for tree, runs in ledger.repeated().items()} == {TREE: 2, OTHER: 2}
 
 
 def test_best_is_not_moved_on_the_word_of_a_damaged_run(ledger: Ledger) -> None:
-    experiment = opened(ledger, "RATE = 0.2\n")
-    tree = experiment.tree
-    _forge(ledger, f"{tree[:2]}/{tree[2:]}/bad.json", "{}")
-    ledger.record(measurement(tree))
-    with pytest.raises(CorruptRecord):
-        ledger.measurements(tree)
-    assert ledger.verify() == ()
+    experiment, before = opened(ledger, "RATE = 0.2\n"), ledger.best()
+    ledger.record(measurement(experiment.tree))
+    path = f"{experiment.tree[:2]}/{experiment.tree[2:]}/{experiment.tree}-0.json"
+    _forge(ledger, path, "{}")
+    with pytest.raises(ValueError, match="no finished run"):
+        ledger.conclude(experiment, verdict(Outcome.KEEP), metric=METRIC, now=NOW)
+    assert ledger.best() == before

@@ -1,0 +1,82 @@
+"""What a lab says of itself, in refs of its own so that every clone has it: its format, and the newest number given.
+
+Reads and writes these two refs and nothing else.
+"""
+
+from __future__ import annotations
+
+import pygit2
+import structlog
+
+from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef, UserError
+from autoresearchd.experiment import CommitOid
+from autoresearchd.ledger import refs
+from autoresearchd.ledger.repository import reading
+from autoresearchd.trailers import parse
+
+log = structlog.get_logger()
+FORMAT = 1
+"""Of everything in experiments.git; raised when a release writes what the one before cannot read."""
+LONGEST_FORMAT = 16
+
+
+def format_of(repo: pygit2.Repository) -> int:
+    """The format that a lab says it has; 0 where it says none, as those from before there was a number.
+
+    Raises: CorruptRecord where it says something else than a number.
+    """
+    oid = refs.read(repo, refs.FORMAT)
+    if oid is None:
+        return 0
+    with reading(refs.FORMAT):
+        said = repo[oid]
+    text = said.data.strip() if isinstance(said, pygit2.Blob) else b""
+    if not text.isdigit() or len(text) > LONGEST_FORMAT:
+        raise CorruptRecord(refs.FORMAT, f"{text[:LONGEST_FORMAT]!r} is no number of a format")
+    return int(text)
+
+
+def check(repo: pygit2.Repository) -> None:
+    """Raises: UserError where a newer program wrote the lab than this one knows how to read."""
+    if (found := format_of(repo)) > FORMAT:
+        way = "install the newer autoresearchd that wrote it"
+        raise UserError(f"{repo.path} has format {found} and this autoresearchd reads up to {FORMAT}: {way}")
+
+
+def stamp(repo: pygit2.Repository) -> None:
+    """Have the lab say the format of the program that writes it from now on."""
+    if format_of(repo) == FORMAT:
+        return
+    held, blob = refs.read(repo, refs.FORMAT), str(repo.create_blob(f"{FORMAT}\n".encode()))
+    if held is None:
+        refs.create(repo, refs.FORMAT, blob, why="format")
+    else:
+        refs.move(repo, refs.FORMAT, blob, expected=held, why="format")
+
+
+def newest(repo: pygit2.Repository) -> int:
+    """The highest number that was ever given, as far as it was noted; -1 where none was.
+
+    Raises: CorruptRecord where the ref holds no experiment.
+    """
+    oid = refs.read(repo, refs.NEWEST)
+    if oid is None:
+        return -1
+    with reading(refs.NEWEST):
+        return parse(repo[oid].peel(pygit2.Commit).message, where=refs.NEWEST).number
+
+
+def note_newest(repo: pygit2.Repository, commit: CommitOid) -> None:
+    """Remember a number apart from its branch, so that it is not given again when somebody deletes the branch.
+
+    Written after the branch: death in between leaves no gap, and the next experiment brings it up to date. So does
+    the next one where it cannot be written now, which is said and no error.
+    """
+    try:
+        held = refs.read(repo, refs.NEWEST)
+        if held is None:
+            refs.create(repo, refs.NEWEST, commit, why="open")
+        else:
+            refs.move(repo, refs.NEWEST, commit, expected=held, why="open")
+    except (StaleRef, RefLocked, OSError) as error:
+        log.warning("number_not_noted", commit=commit, why=str(error))
