@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from autoresearchd import audit
 from autoresearchd.experiment import Concluded, Experiment
@@ -20,8 +19,8 @@ def describe(
     best: Concluded | None,
     baseline: Experiment | Concluded | None,
     busy_seconds: float,
-    idle_seconds: Mapping[str, float] = MappingProxyType({}),
-    concluded: int = 0,
+    idle_seconds: Mapping[str, float],
+    concluded: int,
     audits: tuple[AuditStatus, ...] = (),
     pid: int,
     state: str = "",

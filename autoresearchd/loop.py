@@ -10,18 +10,16 @@ import secrets
 import select
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import assert_never
 
 import structlog
 
-from autoresearchd import controls
+from autoresearchd import announce, controls
 from autoresearchd.blame import disturbed
 from autoresearchd.describe import describe, idle
 from autoresearchd.errors import RefLocked, StaleRef, UnfilablePath
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
-    ON_BEST,
     Concluded,
     Device,
     Environment,
@@ -30,6 +28,7 @@ from autoresearchd.experiment import (
     Outcome,
     Proposal,
     RunSpec,
+    TreeOid,
     Verdict,
 )
 from autoresearchd.judge import composed
@@ -126,21 +125,17 @@ class Loop:
             keeps=self._memory.verdicts[Outcome.KEEP],
             runs={tree: composed(self.ledger.measurements(tree), metric, scale) for tree in trees},
             spread=self._memory.spread(self.ledger, self.environment, metric, scale),
+            largest_gain=self._memory.largest_gain(self.ledger, self.environment, metric.direction),
             live=tuple(self.executor.progress()),
             ready=self.pipeline.ready,
             asked=self.pipeline.asked,
             last_failures=self._memory.last_failures(self.ledger),
             remaining=self._remaining(),
-            paused=self.pause_switch.exists(),
+            paused=self.ledger.pause_switch.exists(),
             closing=self._closing(now),
             skips=controls.skips(self.ledger.path),
             trouble=self._trouble(now),
         )
-
-    @property
-    def pause_switch(self) -> Path:
-        """The file whose presence pauses the daemon."""
-        return self.ledger.path / "autoresearchd" / "pause"
 
     def news(self) -> tuple[Concluded, ...]:
         """What was concluded since the last call, in that order."""
@@ -160,6 +155,11 @@ class Loop:
     def _open(self, experiment: Experiment) -> Open:
         landed = self.ledger.landed(experiment) is not None
         return Open(experiment=experiment, changes=self.ledger.changes(experiment), landed=landed)
+
+    def _number_of(self, tree: TreeOid) -> int | None:
+        """The experiment that a run of this tree is of; None for the imported commit before it has a number."""
+        opened = next((experiment.number for experiment in self.ledger.opened() if experiment.tree == tree), None)
+        return self._memory.known.get(tree) if opened is None else opened
 
     def _baseline(self) -> Experiment | None:
         found = self.ledger.find(BASELINE_NUMBER)
@@ -205,7 +205,7 @@ class Loop:
             try:
                 self._record(self._memory.unfiled[0])
             except (OSError, RefLocked, StaleRef) as error:
-                log.exception("run_not_filed", run=self._memory.unfiled[0].run)
+                announce.run_not_filed(self._memory.unfiled[0], self._number_of(self._memory.unfiled[0].tree))
                 self._memory.stumble(error, until=now + RETRY_SECONDS)
                 return
             self._memory.unfiled.pop(0)
@@ -213,17 +213,7 @@ class Loop:
     def _record(self, measurement: Measurement) -> None:
         self.ledger.record(measurement)
         self._memory.filed(measurement)
-        log.info(
-            "run_finished",
-            run=measurement.run,
-            tree=measurement.tree,
-            device=measurement.device,
-            seed=measurement.seed,
-            ending=measurement.ending.value,
-            why=measurement.why or None,
-            metric=measurement.metrics.get(self.program.metric.name),
-            seconds=round(measurement.wall_seconds, 3),
-        )
+        announce.run_finished(measurement, self._number_of(measurement.tree), self.program.metric.name)
 
     def _try(self, action: Action, now: float) -> bool:
         """Act; False if the world has to be looked at again before anything else, or is not fit for it now."""
@@ -258,8 +248,7 @@ class Loop:
             case Prune(run=run, why=why):
                 self._prune(run, why, now)
             case Stop(run=run):
-                self.executor.kill(run)
-                log.info("run_stopped", run=run, why="its experiment is skipped")
+                self._stop(run)
             case Ask(count=count):
                 for _ in range(count):
                     self.pipeline.ask(self.program, self.ledger.opened())
@@ -277,29 +266,31 @@ class Loop:
             log.warning("proposal_refused", proposer=proposal.proposer, title=proposal.title, why=str(error))
         else:
             self.session.opened += 1
-            log.info(
-                "experiment_opened", experiment=experiment.number, title=experiment.title, proposer=experiment.proposer
-            )
+            announce.experiment_opened(experiment)
         if idea is not None:
             self.ledger.drop_idea(idea)
 
     def _start(self, start: Start) -> None:
         tree, seed, device = start.tree, start.seed, start.device
         name = f"{tree}-{seed}-{secrets.token_hex(4)}"
-        self.executor.start(
-            RunSpec(run=name, tree=tree, seed=seed, device=device, environment=self.environment, audit=start.audit)
-        )
-        log.info("run_started", run=name, tree=tree, seed=seed, device=device.name, audit=start.audit or None)
+        spec = RunSpec(run=name, tree=tree, seed=seed, device=device, environment=self.environment, audit=start.audit)
+        self.executor.start(spec)
+        announce.run_started(spec, self._number_of(tree))
 
     def _replay(self, experiment: Experiment, now: float) -> None:
-        if self.ledger.replay(experiment, now=now) is not None:
-            log.info("experiment_replayed", experiment=experiment.number)
+        if (replayed := self.ledger.replay(experiment, now=now)) is not None:
+            announce.experiment_replayed(replayed)
             return
         verdict = Verdict(outcome=Outcome.STALE, why="its lines conflict with what was kept since")
         self._conclude(experiment, verdict, now)
 
     def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
         self._settled(self.ledger.conclude(experiment, verdict, metric=self.program.metric.compared, now=now))
+
+    def _stop(self, run: str) -> None:
+        live = next(progress for progress in self.executor.progress() if progress.spec.run == run)
+        self.executor.kill(run)
+        announce.run_stopped(live.spec, self._number_of(live.spec.tree), "its experiment is skipped")
 
     def _prune(self, run: str, why: str, now: float) -> None:
         live = next(progress for progress in self.executor.progress() if progress.spec.run == run)
@@ -308,20 +299,9 @@ class Loop:
         self._file_runs(now)
 
     def _settled(self, concluded: Concluded) -> None:
-        experiment, verdict = concluded.experiment, concluded.verdict
         self._memory.concluded(concluded)
-        controls.skipped(self.ledger.path, experiment.number)
-        log.info(
-            "experiment_concluded",
-            experiment=experiment.number,
-            verdict=verdict.outcome.value,
-            metric=verdict.metric,
-            baseline=verdict.baseline,
-            why=verdict.why,
-            title=experiment.title,
-        )
-        if verdict.outcome in ON_BEST:
-            log.info("best_moved", experiment=experiment.number, commit=experiment.commit, metric=verdict.metric)
+        controls.skipped(self.ledger.path, concluded.experiment.number)
+        announce.experiment_concluded(concluded)
 
     def _say_trouble(self, world: World) -> None:
         held = hold(world)
@@ -331,7 +311,7 @@ class Loop:
             self._memory.held = why
         for run in disturbed(world):
             if run.run not in self._memory.disturbed:
-                log.warning("run_disturbed", run=run.run, tree=run.tree, seed=run.seed, device=run.device)
+                announce.run_disturbed(run, self._number_of(run.tree))
                 self._memory.disturbed.add(run.run)
 
     def _describe(self, world: World, state: str, why: str = "") -> Status:

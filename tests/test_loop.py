@@ -212,11 +212,11 @@ def test_a_lock_left_on_best_holds_up_the_keep_but_not_the_daemon(night: Night) 
 
 def test_paused_by_the_switch_nothing_starts_until_it_is_gone(night: Night) -> None:
     night.steps(6)
-    night.loop.pause_switch.touch()
+    night.ledger.pause_switch.touch()
     night.propose(2.0)
     night.steps(3)
     assert night.loop.status.state == "paused"
-    night.loop.pause_switch.unlink()
+    night.ledger.pause_switch.unlink()
     night.steps(5)
     assert night.outcome(1) is Outcome.DISCARD
 

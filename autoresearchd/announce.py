@@ -1,0 +1,78 @@
+"""What the loop logs of runs and experiments: one event a fact, under the same names everywhere.
+
+A run is always named with its experiment, tree, device and seed; an experiment with its tree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from autoresearchd.experiment import ON_BEST, Concluded, Experiment, Measurement, RunSpec
+
+log = structlog.get_logger()
+
+
+def run_started(spec: RunSpec, experiment: int | None) -> None:
+    log.info("run_started", **_run(spec, experiment), audit=spec.audit or None)
+
+
+def run_stopped(spec: RunSpec, experiment: int | None, why: str) -> None:
+    """It was ended by the daemon, and leaves no measurement."""
+    log.info("run_stopped", **_run(spec, experiment), why=why)
+
+
+def run_finished(run: Measurement, experiment: int | None, metric: str) -> None:
+    """It is filed, however it ended."""
+    log.info(
+        "run_finished",
+        **_run(run, experiment),
+        ending=run.ending.value,
+        why=run.why or None,
+        metric=run.metrics.get(metric),
+        seconds=round(run.wall_seconds, 3),
+    )
+
+
+def run_not_filed(run: Measurement, experiment: int | None) -> None:
+    """Called where an exception is handled."""
+    log.exception("run_not_filed", **_run(run, experiment))
+
+
+def run_disturbed(run: Measurement, experiment: int | None) -> None:
+    """Something else on the machine slowed it down."""
+    log.warning("run_disturbed", **_run(run, experiment))
+
+
+def experiment_opened(experiment: Experiment) -> None:
+    log.info("experiment_opened", **_experiment(experiment), title=experiment.title, proposer=experiment.proposer)
+
+
+def experiment_replayed(experiment: Experiment) -> None:
+    log.info("experiment_replayed", **_experiment(experiment))
+
+
+def experiment_concluded(concluded: Concluded) -> None:
+    """It has its verdict, and where that moved best, that too."""
+    experiment, verdict = concluded.experiment, concluded.verdict
+    log.info(
+        "experiment_concluded",
+        **_experiment(experiment),
+        verdict=verdict.outcome.value,
+        metric=verdict.metric,
+        baseline=verdict.baseline,
+        why=verdict.why,
+        title=experiment.title,
+    )
+    if verdict.outcome in ON_BEST:
+        log.info("best_moved", **_experiment(experiment), commit=experiment.commit, metric=verdict.metric)
+
+
+def _run(run: RunSpec | Measurement, experiment: int | None) -> dict[str, Any]:
+    device = run.device if isinstance(run, Measurement) else run.device.name
+    return {"experiment": experiment, "run": run.run, "tree": run.tree, "device": device, "seed": run.seed}
+
+
+def _experiment(experiment: Experiment) -> dict[str, Any]:
+    return {"experiment": experiment.number, "tree": experiment.tree}
