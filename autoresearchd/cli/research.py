@@ -49,14 +49,17 @@ def run(
     """Research until the budget is spent, the target is reached, or a signal comes."""
     from autoresearchd import service
     from autoresearchd.report import live, summary
+    from autoresearchd.report.morning import schedule
 
     settings, path = load(program)
     request = service.Request(
         program=program, experiments=experiments, hours=hours, target=_target(until, settings) if until else None
     )
-    with live.view(path, settings) as view:
-        status = service.run(request, view)
+    with live.view(path, settings) as view, schedule.mornings(view, program) as mornings:
+        status = service.run(request, mornings)
     print(summary.text(ledger_at(path), status))
+    if said := schedule.at_end(program, status):
+        print(said)
     if status.why.endswith("SIGINT"):
         sys.exit(130)
 

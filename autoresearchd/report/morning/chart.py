@@ -1,0 +1,169 @@
+"""Where things are in the report's pictures, in per cent or per mille of the drawing; what they look like is the style
+sheet's. Pure.
+
+Drawn here and not by a plotting library: it has to follow the reader's colours and width, and to stay small with ten
+thousand dots, each of which is one stroke of a path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from autoresearchd.report.facts import Facts
+from autoresearchd.report.rows import Row
+
+SIDE = 1000
+"""Of the square that the reader's window stretches."""
+COMMON = 0.9
+"""The middle share of all tries that is on the scale; the line of best always is."""
+ROOM = 0.5
+"""What lies further from the line of best than so much of its own height is not."""
+PAD = 0.06
+TICKS = 5
+TONES = {"keep": "keep", "baseline": "keep", "inconclusive": "open"}
+"""Looks of a dot by its verdict; all others look alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """A label at a distance, in per cent from the top or from the left."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staircase:
+    """Best over the experiments, with every try; all strings are paths of an SVG of `SIDE` by `SIDE`."""
+
+    best: str
+    dots: Mapping[str, str]
+    """By tone."""
+    bars: str
+    """One standard error to each side of a try."""
+    failed: str
+    """Along the bottom: experiments that gave no number."""
+    rows: tuple[Tick, ...]
+    columns: tuple[Tick, ...]
+    outside: int
+    """Tries beyond the scale, drawn on its edge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A gain with its 95 % confidence interval, in per cent of a scale that all changes share."""
+
+    low: float
+    high: float
+    gain: float
+    zero: float
+
+
+def staircase(facts: Facts) -> Staircase | None:
+    """None before anything was measured."""
+    span = visible(facts)
+    if span is None:
+        return None
+    low, high = span
+    measured = [row for row in facts.rows if row.metric is not None]
+    last = max(row.number for row in facts.rows)
+
+    def x(number: float) -> float:
+        return round(SIDE * (number + 0.5) / (last + 1), 1)
+
+    def y(value: float) -> float:
+        return round(SIDE * min(1.0, max(0.0, (high - value) / (high - low))), 1)
+
+    dots: dict[str, list[str]] = {"other": [], "open": [], "keep": []}
+    for row in measured:
+        assert row.metric is not None
+        dots[TONES.get(row.verdict, "other")].append(f"M{x(row.number):g} {y(row.metric):g}h0")
+    return Staircase(
+        best=_stairs([(x(step.number), y(step.metric)) for step in facts.steps]),
+        dots={tone: "".join(found) for tone, found in dots.items()},
+        bars="".join(
+            f"M{x(row.number):g} {y(row.metric - row.std_error):g}V{y(row.metric + row.std_error):g}"
+            for row in measured
+            if row.metric is not None and row.std_error
+        ),
+        failed="".join(f"M{x(row.number):g} {SIDE}v-14" for row in facts.rows if row.is_failed),
+        rows=tuple(Tick(at=y(value) * 100 / SIDE, text=text) for value, text in _labelled(ticks(low, high))),
+        columns=tuple(
+            Tick(at=x(number) * 100 / SIDE, text=f"{number:g}")
+            for number in ticks(0, last)
+            if number == int(number) and number <= last
+        ),
+        outside=sum(not low <= row.metric <= high for row in measured if row.metric is not None),
+    )
+
+
+def intervals(rows: Sequence[Row]) -> tuple[Interval | None, ...]:
+    """One for each row, on one scale; None where a row has no gain."""
+    found = [(row.interval or (row.gain, row.gain), row.gain) for row in rows if row.gain is not None]
+    edges = [0.0, *(edge for (low, high), _ in found for edge in (low, high))]
+    least, span = min(edges), (max(edges) - min(edges)) or 1.0
+
+    def share(value: float) -> float:
+        return round(100 * (value - least) / span, 2)
+
+    return tuple(
+        None
+        if row.gain is None
+        else Interval(
+            low=share((row.interval or (row.gain, row.gain))[0]),
+            high=share((row.interval or (row.gain, row.gain))[1]),
+            gain=share(row.gain),
+            zero=share(0.0),
+        )
+        for row in rows
+    )
+
+
+def ticks(low: float, high: float) -> tuple[float, ...]:
+    """About `TICKS` round values from `low` to `high`."""
+    if not high > low:
+        return (low,)
+    rough = (high - low) / TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return tuple(round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1))
+
+
+def _labelled(values: Sequence[float]) -> Iterable[tuple[float, str]]:
+    """All with as many decimals as tell them apart."""
+    step = min((b - a for a, b in pairwise(values)), default=1.0)
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [(value, f"{value:.{places}f}" if places < 6 else f"{value:.3g}") for value in values]
+
+
+def visible(facts: Facts) -> tuple[float, float] | None:
+    """The lowest and the highest value shown: some tries are so bad that nothing else could be seen beside them.
+
+    None before anything was measured.
+    """
+    values = sorted(row.metric for row in facts.rows if row.metric is not None)
+    if not values or not facts.steps:
+        return None
+    beyond = int(len(values) * (1 - COMMON) / 2)
+    common, line = values[beyond : len(values) - beyond], list(_with_errors(facts.line))
+    low, high = min(line), max(line)
+    reach = ROOM * (high - low) if len(facts.line) > 1 else math.inf
+    low, high = min(low, max(low - reach, common[0])), max(high, min(high + reach, common[-1]))
+    pad = PAD * (high - low) or abs(low) * PAD or 1.0
+    return low - pad, high + pad
+
+
+def _with_errors(line: Iterable[Row]) -> Iterable[float]:
+    for row in line:
+        if row.metric is not None:
+            yield row.metric - (row.std_error or 0.0)
+            yield row.metric + (row.std_error or 0.0)
+
+
+def _stairs(points: Sequence[tuple[float, float]]) -> str:
+    (x, y), *others = points
+    return f"M{x:g} {y:g}" + "".join(f"H{x:g}V{y:g}" for x, y in others) + f"H{SIDE}"

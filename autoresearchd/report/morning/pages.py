@@ -1,0 +1,99 @@
+"""The report as HTML and as Markdown: one template each, with the same words for figures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from autoresearchd.report.morning import chart
+from autoresearchd.report.morning.document import Document
+from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain
+
+FORMAT = 1
+"""Of the JSON; raised when a field changes its meaning."""
+_MARKUP = re.compile(r"([\\`*_{}\[\]#|~<>&])")
+
+
+def html(document: Document) -> str:
+    """One page that needs no other file and no network, and runs no script."""
+    return _template("report.html.j2").render(
+        **_content(document), staircase=chart.staircase(document.facts), intervals=chart.intervals(document.facts.line)
+    )
+
+
+def markdown(document: Document) -> str:
+    """The same for a pull request, a wiki or a mail."""
+    text = _template("report.md.j2").render(**_content(document))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def as_json(document: Document) -> dict[str, Any]:
+    """The same as plain data; figures that are none are null."""
+    facts = asdict(document.facts)
+    status = document.facts.status
+    facts["status"] = status.to_json() if status else None
+    found = {"format": FORMAT, **facts, **asdict(replace(document, facts=None))}  # type: ignore[arg-type]
+    del found["facts"]
+    plain_data: dict[str, Any] = finite(found)
+    return plain_data
+
+
+def _content(document: Document) -> dict[str, object]:
+    facts = document.facts
+    return {
+        "document": document,
+        "facts": facts,
+        "share": _share(document),
+        "busiest": sorted(facts.devices.idle_seconds.items(), key=lambda each: -each[1]),
+        "span": facts.now - min((row.opened for row in facts.rows), default=facts.now),
+    }
+
+
+def _share(document: Document) -> float | None:
+    """What was gained, as a share of the baseline's value."""
+    first, last = document.facts.baseline, document.facts.best
+    if first is None or last is None or not first.metric or last.metric is None:
+        return None
+    return document.facts.direction.gain(last.metric, first.metric) / abs(first.metric)
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "plain": plain,
+        "figure": figure,
+        "gain": gain_figure,
+        "number": number,
+        "duration": duration,
+        "counted": counted,
+        "moment": _moment,
+        "md": _harmless_markdown,
+        "fence": _fence,
+    }
+    return environment.get_template(name)
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _harmless_markdown(text: str) -> str:
+    """Untrusted words as one line in which no markup works, that of HTML included."""
+    return _MARKUP.sub(r"\\\1", plain(text))
+
+
+def _fence(text: str) -> str:
+    """A fence that no line of the text can close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    return "`" * max(3, longest + 1)

@@ -1,0 +1,146 @@
+"""The report that is written by itself, and who is told."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time as clock
+from collections.abc import Sequence
+from datetime import datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from autoresearchd.errors import ConfigError, UserError
+from autoresearchd.experiment import Concluded
+from autoresearchd.program import load
+from autoresearchd.report.morning import filing, schedule
+from autoresearchd.status import Status
+from tests.report.nouns import status
+
+SEVEN = time(7, 0)
+
+
+def at(text: str) -> float:
+    """A moment by this machine's clock."""
+    return datetime.fromisoformat(text).astimezone().timestamp()
+
+
+def configured(program: Path, text: str) -> Path:
+    """The same program with a [report] of its own."""
+    program.write_text(program.read_text() + "[report]\n" + text)
+    return program
+
+
+def hook(program: Path, code: str, more: str = "") -> Path:
+    """A program whose hook is a piece of Python."""
+    return configured(program, f'hook = """{shlex.join([sys.executable, "-c", code])}"""\n{more}')
+
+
+@pytest.mark.parametrize(
+    ("since", "now", "is_due"),
+    [
+        ("2026-11-20 23:00", "2026-11-21 06:59", False),
+        ("2026-11-21 06:59", "2026-11-21 07:00", True),
+        ("2026-11-21 07:00", "2026-11-21 07:01", False),
+        ("2026-11-20 23:00", "2026-11-21 08:00", True),
+        ("2026-11-20 08:00", "2026-11-21 06:00", False),
+    ],
+)
+def test_a_report_is_due_once_when_its_hour_has_come(since: str, now: str, is_due: bool) -> None:
+    assert schedule.due(at(since), at(now), SEVEN) is is_due
+
+
+def test_an_hour_that_is_none_is_refused_with_an_example(program: Path) -> None:
+    with pytest.raises(ConfigError, match='an hour like "07:00", or "never"'):
+        load(configured(program, 'at = "25:00"\n'))
+
+
+def test_the_report_goes_into_the_lab_and_latest_points_at_it(program: Path) -> None:
+    place = filing.file(program)
+    assert place.parent == program.parent / "experiments.git" / "autoresearchd" / "reports"
+    latest = place.parent / "latest.html"
+    assert latest.read_text() == place.read_text()
+    assert latest.read_text().startswith("<!DOCTYPE html>")
+    filing.file(program)
+    assert sorted(path.name[0] for path in place.parent.iterdir()) == ["2", "l"], "nothing half-written is left"
+
+
+def test_the_hook_gets_the_sentence_and_the_place_of_the_report(program: Path) -> None:
+    code = "import os, sys; open('told', 'w').write(sys.stdin.read() + os.environ['AUTORESEARCH_REPORT'])"
+    place = filing.file(hook(program, code, 'folder = "reports"\n'))
+    assert place.parent == program.parent / "reports"
+    sentence, told = (program.parent / "told").read_text().splitlines()
+    assert sentence.startswith("Of 4 changes tried 1 was kept")
+    assert told == str(place)
+
+
+def test_a_hook_that_fails_is_said_and_the_report_is_there(program: Path) -> None:
+    with pytest.raises(UserError, match="ended with exit code 3: no such mailbox"):
+        filing.file(hook(program, "import sys; print('no such mailbox'); sys.exit(3)"))
+    assert (program.parent / "experiments.git/autoresearchd/reports/latest.html").exists()
+
+
+def test_a_hook_that_hangs_is_killed_with_its_children(program: Path) -> None:
+    script = shlex.join(["sh", "-c", "sleep 600 & echo $! > pid; wait"])
+    with pytest.raises(UserError, match=r"was killed after report\.hook_seconds = 5"):
+        filing.file(configured(program, f'hook = """{script}"""\nhook_seconds = 5.0\n'))
+    child = int((program.parent / "pid").read_text())
+    deadline = clock.monotonic() + 120
+    while _lives(child):
+        assert clock.monotonic() < deadline
+        os.sched_yield()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_hook_that_does_not_exist_is_said(program: Path) -> None:
+    with pytest.raises(UserError, match="'no-such-mailer' cannot be started"):
+        filing.file(configured(program, 'hook = "no-such-mailer"\n'))
+
+
+class Inner:
+    """Counts what it is told."""
+
+    def __init__(self) -> None:
+        self.updates = 0
+
+    def update(self, status: Status, recent: Sequence[Concluded]) -> None:
+        del status, recent
+        self.updates += 1
+
+
+def test_in_the_morning_another_process_writes_the_report(program: Path) -> None:
+    inner = Inner()
+    before = datetime.combine(datetime.now().astimezone().date(), SEVEN).astimezone()
+    with schedule.mornings(inner, program) as view:
+        view.update(status(now=(before - timedelta(minutes=1)).timestamp()), ())
+        view.update(status(now=(before + timedelta(minutes=1)).timestamp()), ())
+    assert inner.updates == 2
+    assert (program.parent / "experiments.git/autoresearchd/reports/latest.html").exists()
+
+
+def test_never_means_never(program: Path) -> None:
+    configured(program, 'at = "never"\n')
+    with schedule.mornings(Inner(), program) as view:
+        view.update(status(now=0.0), ())
+        view.update(status(now=86_400.0), ())
+    assert not (program.parent / "experiments.git/autoresearchd/reports").exists()
+
+
+def test_the_end_of_a_session_leaves_a_report_unless_nothing_was_tried_or_it_is_not_wanted(program: Path) -> None:
+    assert schedule.at_end(program, status(session_opened=0)) == ""
+    assert schedule.at_end(program, status(session_opened=1)).startswith("report: ")
+    assert schedule.at_end(configured(program, "at_end = false\n"), status(session_opened=1)) == ""
+
+
+def test_a_report_that_cannot_be_written_takes_nothing_from_the_session(program: Path) -> None:
+    (program.parent / "taken").write_text("a file")
+    assert schedule.at_end(configured(program, 'folder = "taken"\n'), status(session_opened=1)) == ""

@@ -1,0 +1,153 @@
+"""The report of a morning: what it says, and that nobody's words get to act in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from autoresearchd.errors import UserError
+from autoresearchd.program import load
+from autoresearchd.report.facts import Source, facts
+from autoresearchd.report.morning import pages, plot
+from autoresearchd.report.morning.document import LONGEST_DIFF
+from autoresearchd.report.morning.filing import read
+from tests.report.lab import Lab, git
+
+
+class Seen(HTMLParser):
+    """The tags, the attributes, the ids and the shown words of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_says_what_was_found_what_paid_what_hurt_and_what_to_do_next(program: Path) -> None:
+    said = " ".join(Seen(pages.html(read(program))).words.split())
+    for words in (
+        "Of 4 changes tried 1 was kept, which took val_bpb from 1.50000 to 1.40000 (6.67% better)",
+        "+0.100 ± 0.010",
+        "0.9950",
+        "Failures worth knowing",
+        "Untie the embedding",
+        "-0.500 ± 0.010",
+        "Softcap 15 nearly won",
+        "1 h 30 min of training; $0.50 for the proposals that were tried",
+        "1 crash, 1 discard, 1 inconclusive, 1 keep",
+    ):
+        assert words in said
+
+
+def test_the_page_is_one_file_that_loads_nothing_and_runs_nothing(program: Path) -> None:
+    seen = Seen(pages.html(read(program)))
+    assert not {"script", "link", "img", "iframe", "object", "base"} & set(seen.tags)
+    assert not [name for name, _ in seen.attributes if name.startswith("on") or name in {"src", "href", "action"}]
+    assert "default-src 'none'" in str(seen.attributes)
+
+
+def test_hostile_words_are_shown_as_words(program: Path) -> None:
+    text = pages.html(read(program))
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    seen = Seen(text)
+    assert "<script>alert(1)</script>" in seen.words
+    assert "+# <script>alert(1)</script>" in seen.words, "in the diff"
+
+
+def test_markdown_shows_hostile_words_as_words_too(program: Path) -> None:
+    text = pages.markdown(read(program))
+    outside, fenced = [], False
+    for line in text.split("\n"):
+        fenced ^= line.startswith("````")
+        outside += [] if fenced else [line]
+    assert not re.search(r"(?<!\\)<", "\n".join(outside))
+    assert "\x1b" not in text
+    rows = [line for line in outside if line.startswith("| 0001 |")]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [7], "a pipe in a title makes no column"
+
+
+def test_every_section_table_and_picture_has_a_name(program: Path) -> None:
+    text = pages.html(read(program))
+    seen = Seen(text)
+    ids = {value for name, value in seen.attributes if name == "id"}
+    named = {value for name, value in seen.attributes if name == "aria-labelledby"}
+    assert named <= ids
+    assert seen.tags.count("h1") == 1
+    assert '<html lang="en">' in text
+    assert "prefers-color-scheme: dark" in text
+    for picture in re.findall(r"<[^>]*role=\"img\"[^>]*>", text):
+        assert "aria-label=" in picture
+    assert all("scope=" in head for head in re.findall(r"<th[^>]*>", text.replace("<thead>", "")))
+
+
+def test_the_commands_bring_the_change_home(program: Path, night: Lab) -> None:
+    found = read(program)
+    home = night.path.parent / "project"
+    git(home, *_words(found.fetch))
+    git(home, *_words(found.changes[0].command))
+    assert (home / "train.py").read_text().startswith("RATE = 0.2\n")
+    git(home, "reset", "-q", "--hard", "HEAD~1")
+    git(home, *_words(found.pick_all))
+    assert (home / "train.py").read_text().startswith("RATE = 0.2\n")
+
+
+def _words(command: str) -> list[str]:
+    assert command.startswith("git ")
+    return command.replace("'", "").split()[1:]
+
+
+def test_a_long_diff_is_cut_and_says_where_the_rest_is(program: Path, night: Lab) -> None:
+    from autoresearchd.experiment import Outcome
+
+    opened = night.open("Long", "".join(f"A{n} = {n}\n" for n in range(LONGEST_DIFF * 2)))
+    done = night.conclude(opened, Outcome.KEEP, 1.0, baseline=1.4, std_error=0.01)
+    text = pages.html(read(program))
+    assert f"more lines: git show {done.experiment.commit}" in text
+    assert f"A{LONGEST_DIFF * 2 - 1} =" not in text
+
+
+def test_a_lab_without_a_number_has_a_report(program: Path) -> None:
+    from autoresearchd.report.morning.document import Document
+
+    empty = facts(Source(now=0.0, program=load(program), concluded=[]))
+    document = Document(facts=empty, fetch="git fetch", pick_all="", changes=())
+    assert "Nothing was measured yet" in pages.html(document)
+    assert "Nothing was measured yet" in pages.markdown(document)
+
+
+def test_the_same_is_there_as_json(program: Path) -> None:
+    found = json.loads(json.dumps(pages.as_json(read(program)), allow_nan=False))
+    assert [row["verdict"] for row in found["rows"]] == [
+        "baseline", "keep", "discard", "inconclusive", "crash", "open"
+    ]  # fmt: skip
+    assert found["changes"][0]["row"]["number"] == 1
+
+
+def test_the_plot_is_a_picture_of_every_try(program: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    found = read(program).facts
+    plot.write(found, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    plot.write(found, tmp_path / "p.svg")
+    assert ElementTree.parse(tmp_path / "p.svg").getroot().tag.endswith("svg")
+
+
+def test_a_plot_in_an_unknown_format_is_refused_with_the_known_ones(program: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\.png, \.svg, \.pdf"):
+        plot.write(read(program).facts, tmp_path / "p.gif")
