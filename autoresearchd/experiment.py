@@ -222,6 +222,8 @@ class Verdict:
     environment: Environment = Environment("")
     trust: str = ""
     """`self-reported` where the training said its own number; empty where protected code measured it."""
+    flag: str = ""
+    """What a person should look at before believing it: a gain beyond the sanity bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

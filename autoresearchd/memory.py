@@ -11,6 +11,7 @@ from autoresearchd.experiment import (
     FAILED,
     ON_BEST,
     Concluded,
+    Direction,
     Ending,
     Environment,
     Measurement,
@@ -51,6 +52,7 @@ class Memory:
         self._news: list[Concluded] = []
         self._spread: Spread | None = None
         self._audits: tuple[AuditStatus, ...] | None = None
+        self._gains: tuple[float, ...] | None = None
         self._trouble, self._trouble_until = "", 0.0
         self._idle: tuple[float, int, Idle] | None = None
         for entry in ledger.entries():
@@ -63,7 +65,7 @@ class Memory:
         self.concluded_here += 1
         self._news.append(concluded)
         if concluded.verdict.outcome in ON_BEST:
-            self._audits = None
+            self._audits = self._gains = None
 
     def filed(self, measurement: Measurement) -> None:
         """A run is in the ledger."""
@@ -109,6 +111,14 @@ class Memory:
             pools = ([run for run in runs if run.environment == environment] for runs in ledger.repeated().values())
             self._spread = estimate((composed(pool, metric, scale) for pool in pools), metric=metric.compared)
         return self._spread
+
+    def largest_gain(self, ledger: Ledger, environment: Environment, direction: Direction) -> float | None:
+        """Of the steps that lead to best, as far as they were measured in this environment; None before the first."""
+        if self._gains is None:
+            verdicts = [step.verdict for step in _line_of_best(ledger) if step.verdict.environment == environment]
+            pairs = [(v.metric, v.baseline) for v in verdicts]
+            self._gains = tuple(direction.gain(new, old) for new, old in pairs if new is not None and old is not None)
+        return max(self._gains, default=None)
 
     def audits(self, ledger: Ledger, environment: Environment, metric: str) -> tuple[AuditStatus, ...]:
         """What the audits of the kept line gave in this environment, oldest first."""

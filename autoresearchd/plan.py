@@ -146,7 +146,9 @@ def _refusal(world: World, opened: Open) -> Verdict | None:
 
 
 def _rules(world: World) -> Rules:
-    return replace(Rules.of(world.program), train_seconds=world.program.train.seconds if is_timed(world) else None)
+    train = world.program.train
+    seconds, steps = (train.seconds, None) if is_timed(world) else (None, train.cpu_steps)
+    return replace(Rules.of(world.program), train_seconds=seconds, train_steps=steps)
 
 
 def _decide(world: World, experiment: Experiment) -> Decision:
@@ -162,6 +164,7 @@ def _decide(world: World, experiment: Experiment) -> Decision:
         spread=world.spread,
         lines=experiment.lines,
         category=experiment.category,
+        largest_gain=world.largest_gain,
     )
 
 
@@ -226,7 +229,8 @@ def _needs(world: World) -> Iterator[_Need]:
             if doubtful(world, experiment, decision.verdict):
                 yield from _canary(world)
         elif decision.side is Side.CANDIDATE:
-            yield _Need(tree=experiment.tree, seed=decision.seed)
+            wanted = decision.audit and world.program.accept.audit_every > 0
+            yield _Need(tree=experiment.tree, seed=decision.seed, audit=wanted)
         else:
             yield _Need(tree=experiment.parent_tree, seed=decision.seed)
 

@@ -115,6 +115,7 @@ def _verdict_trailers(verdict: Verdict, metric: str) -> Iterator[tuple[str, str]
     yield "Throughput", _optional(verdict.throughput)
     yield from _other_metrics(verdict.metrics)
     yield "Trust", _value(verdict.trust)
+    yield "Flag", _value(verdict.flag)
     yield "Environment", _value(verdict.environment)
 
 
@@ -164,6 +165,7 @@ def _verdict(fields: Mapping[str, str]) -> Verdict:
         metrics={name: value for name, value in others if value is not None},
         environment=Environment(fields.get("Environment", "")),
         trust=fields.get("Trust", ""),
+        flag=fields.get("Flag", ""),
     )
 
 

@@ -68,6 +68,8 @@ class World:
     runs: Mapping[TreeOid, Sequence[Measurement]] = field(default_factory=dict)
     """Filed runs of every tree that matters now, in any environment."""
     spread: Spread
+    largest_gain: float | None = None
+    """Of all that was kept in this environment, in the metric's unit."""
     live: tuple[Progress, ...] = ()
     ready: tuple[Proposal, ...] = ()
     asked: int = 0

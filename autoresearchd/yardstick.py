@@ -138,6 +138,9 @@ class Accept(_Section):
     """Most runs of one experiment; 8 find two thirds of the improvements of 2 σ, 12 three quarters (BENCHMARKS.md)."""
     baseline_runs: Annotated[int, Field(ge=1, le=64)] = 3
     """Runs of the baseline before anything is compared with it."""
+    sane_gain: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    """A gain of more standard deviations of one run than this, and of more than twice the largest one verified so far,
+    is trained once more, audited, and flagged; the largest honest ones on record had 26 and 24 (BENCHMARKS.md)."""
     audit_every: Annotated[int, Field(ge=0)] = 1
     """Best is audited after every so many keeps, where `metric.audit` is set; 0 is never."""
 

@@ -22,7 +22,7 @@ def every(keeps: int) -> Program:
 
 def night(program: Program, *, audit: float | None = 10.0, devices: int = 1, wins: int = 1) -> LabModel:
     """A baseline and so many clear wins, one after the other; every run ends well, every audit gives `audit`."""
-    lab = LabModel(devices=CPU[:devices], effects=dict.fromkeys(range(5), 1.0), program=program, remaining=wins)
+    lab = LabModel(devices=CPU[:devices], effects=dict.fromkeys(range(5), 20 * SIGMA), program=program, remaining=wins)
     for round in range(80):
         lab.now += 10
         if not lab.opened and lab.concluded and not lab.ready and lab.remaining:

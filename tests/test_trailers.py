@@ -56,6 +56,7 @@ VERDICTS = st.builds(
     throughput=st.none() | NUMBERS,
     metrics=st.dictionaries(WORDS | st.text("ab_-=", max_size=3), NUMBERS, max_size=5),
     environment=WORDS.map(Environment),
+    flag=WORDS,
 )
 RECORDS = st.builds(
     Record,

@@ -17,7 +17,7 @@ from autoresearchd.judge.constraints import broken, unchecked
 from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Side
 from autoresearchd.judge.evidence import Numbers, gather, noise_of, weigh, weigh_unselected
 from autoresearchd.judge.metric import by_seed, mean
-from autoresearchd.judge.plausible import implausible
+from autoresearchd.judge.plausible import implausible, sane_gain
 from autoresearchd.judge.seeds import SELECTING_SEED, next_seed
 from autoresearchd.judge.spread import Spread, estimate
 from autoresearchd.judge.verdicts import failure, verdict
@@ -36,6 +36,8 @@ NEAR_MISS = 0.1
 FRESH_RUNS = 2
 """A keep rests on so many runs of best that are as new as the candidate's own (or as many as it has repeats): what
 drifts in a night moves both."""
+AGAIN = 0.5
+"""A gain beyond the sanity bound counts as confirmed by a run that shows this share of it or more."""
 RESERVED_RUNS = 1
 """Runs of a winner that are made after it has won and decide nothing: its reported value is their mean, and they are
 the first that the next candidates are compared with and that best was not selected by."""
@@ -71,10 +73,12 @@ def decide(
     spread: Spread,
     lines: Lines,
     category: str,
+    largest_gain: float | None = None,
 ) -> Decision:
     """What to do about one experiment, from the runs of its parent and of itself in one environment.
 
-    Both hold failed runs as well: a seed with which best failed is not asked for again. `spread` is the night's. The
+    Both hold failed runs as well: a seed with which best failed is not asked for again. `spread` is the night's,
+    `largest_gain` the largest that was verified so far, in the metric's unit; None before the first keep. The
     candidate's first run has seed 0; its repeats take the smallest seeds that neither tree has had, and best is
     measured on the same ones.
     """
@@ -95,8 +99,10 @@ def decide(
     if not noise.degrees and len(numbers.best) < rules.baseline_runs:
         return Measure(Side.BEST, _unused(best_runs))
     tried = frozenset(run.seed for run in (*best_runs, *numbers.judged(candidate_runs)))
-    case = _Case(numbers=numbers, noise=noise, rules=rules, lines=lines, tried=tried, candidate=candidate_runs)
-    return _look(case)
+    sane = sane_gain(std_dev=noise.std_dev, spreads=rules.sane_gain, largest=largest_gain)
+    return _look(
+        _Case(numbers=numbers, noise=noise, rules=rules, lines=lines, tried=tried, candidate=candidate_runs, sane=sane)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +116,8 @@ class _Case:
     tried: frozenset[int]
     """Seeds that either tree has had, the reserved ones aside."""
     candidate: Sequence[Measurement]
+    sane: float
+    """A larger gain is believed only once it is confirmed."""
 
     @property
     def simplifies(self) -> bool:
@@ -181,12 +189,25 @@ def _nearly_kept(case: _Case) -> Decision:
     repeats = weigh_unselected(replace(numbers, reserved={}), direction=case.rules.direction, noise=case.noise)
     if repeats.gain < case.worth:
         return _conclude(case, Outcome.DISCARD, f"less than the {case.worth:.3g} it has to gain")
-    if len(numbers.reserved) < case.reserve:
-        return Measure(Side.CANDIDATE, next_seed({run.seed for run in case.candidate}, block=numbers.block + 1))
+    beyond = repeats.gain > case.sane
+    if len(numbers.reserved) < max(case.reserve, beyond):
+        seed = next_seed({run.seed for run in case.candidate}, block=numbers.block + 1)
+        return Measure(Side.CANDIDATE, seed, audit=beyond)
+    if beyond:
+        return _flagged(case, repeats.gain)
     if case.simplifies and repeats.gain <= 0:
         lost = f"not worse by more than {case.rules.min_delta:.3g}"
         return _conclude(case, Outcome.KEEP, f"{lost} and {-case.lines.net} lines smaller")
     return _conclude(case, Outcome.KEEP, "better")
+
+
+def _flagged(case: _Case, gain: float) -> Conclude:
+    """A gain that is hard to believe is kept if the run that decides nothing else shows it too; and said either way."""
+    again = weigh_unselected(case.numbers, direction=case.rules.direction, noise=case.noise).gain
+    flag = f"a gain of {gain:.3g}, beyond the {case.sane:.3g} that is believed at once; its re-run gained {again:.3g}"
+    confirmed = again >= AGAIN * gain
+    outcome, words = (Outcome.KEEP, "better") if confirmed else (Outcome.INCONCLUSIVE, "too good and not again")
+    return Conclude(replace(_conclude(case, outcome, words).verdict, flag=flag))
 
 
 def _seed_for_best(case: _Case) -> int:
@@ -205,7 +226,9 @@ def _refused(runs: Sequence[Measurement], baseline_runs: Sequence[Measurement], 
         return failed
     why = broken(rules.constraints, runs=runs, baseline_runs=baseline_runs)
     for run in runs:
-        why = why or implausible(run, baseline_runs=baseline_runs, train_seconds=rules.train_seconds)
+        why = why or implausible(
+            run, baseline_runs=baseline_runs, train_seconds=rules.train_seconds, train_steps=rules.train_steps
+        )
     return verdict(Outcome.REJECTED, why, runs=runs, rules=rules) if why else None
 
 

@@ -34,6 +34,10 @@ class Rules:
     """What every verdict says about who measured."""
     train_seconds: float | None = None
     """The budget of a training; None where it is counted in steps, or unknown."""
+    train_steps: int | None = None
+    """The same where it is counted in steps."""
+    sane_gain: float = 30.0
+    """A gain of more standard deviations of one run is not believed at once."""
 
     @classmethod
     def of(cls, program: Program) -> Rules:
@@ -48,6 +52,8 @@ class Rules:
             constraints=program.constraint,
             trust=_trust(program.metric),
             train_seconds=None if program.train.cpu_steps else program.train.seconds,
+            train_steps=program.train.cpu_steps,
+            sane_gain=program.accept.sane_gain,
         )
 
 
@@ -70,6 +76,8 @@ class Measure:
 
     side: Side
     seed: int
+    audit: bool = False
+    """On the audit data too: its number decides nothing, and is said beside a gain that is hard to believe."""
 
 
 Decision = Conclude | Measure
