@@ -12,7 +12,15 @@ from autoresearchd.experiment import CommitOid
 from autoresearchd.ledger import marks, refs
 from autoresearchd.ledger.repository import GitFailed, git, git_in, open_repository, sync
 
+_LINE = "%C(auto)%h  " + "".join(
+    f"%<({width},trunc)%(trailers:key={key},valueonly,separator=%x2C) "
+    for key, width in (("Experiment", 5), ("Verdict", 13), ("Metric", 20), ("Proposer", 10))
+)
 CONFIG = (
+    # For people: `git --git-dir=experiments.git lab` lists every experiment, `kept` the line of best, in any lab.
+    ("pretty.experiment", f"tformat:{_LINE}%s"),
+    ("alias.lab", "log --no-walk=sorted --glob=refs/heads/exp/* --pretty=experiment"),
+    ("alias.kept", "log --first-parent --author=autoresearchd@localhost --pretty=experiment best"),
     ("core.logAllRefUpdates", "true"),  # of branches; the line of runs is its own log
     ("core.protectHFS", "true"),
     ("core.protectNTFS", "true"),

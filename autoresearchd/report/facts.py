@@ -177,4 +177,8 @@ def _steps(line: Sequence[Row]) -> Iterable[Step]:
 def _device_time(status: Status | None) -> DeviceTime:
     if status is None:
         return DeviceTime()
-    return DeviceTime(busy_share=status.busy_share, session_seconds=status.now - status.session_started)
+    return DeviceTime(
+        busy_share=status.busy_share,
+        session_seconds=status.now - status.session_started,
+        idle_seconds=status.idle_seconds,
+    )
