@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Annotated
 
 import typer
@@ -32,15 +33,24 @@ def log(
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Newest experiments to show.")] = 20,
     verdict: Annotated[str | None, typer.Option(help="Only this verdict.")] = None,
     proposer: Annotated[str | None, typer.Option(help="Only this proposer.")] = None,
+    category: Annotated[str | None, typer.Option(help="Only this category.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only what was opened since: 12h, 2d, 2026-11-20.")] = None,
     grep: Annotated[str | None, typer.Option(help="Only titles with this text.")] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="What grew on what: best as a trunk.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """The experiments as a table, newest last."""
     from autoresearchd.report import log as report
 
     settings, path = load(program)
-    rows = report.select(ledger_at(path), newest=number, verdict=verdict, proposer=proposer, grep=grep)
-    if as_json:
+    ledger, from_then = ledger_at(path), report.moment(since, now=time.time()) if since else None
+    wanted = {"verdict": verdict, "proposer": proposer, "category": category, "grep": grep}
+    rows = report.select(ledger, newest=number, since=from_then, **wanted)
+    if graph and not as_json:
+        from autoresearchd.report import graph as drawing
+
+        drawing.table(ledger, rows, settings.metric)
+    elif as_json:
         print(json.dumps(report.as_json(rows, settings.metric)))
     else:
         report.table(rows, settings.metric)

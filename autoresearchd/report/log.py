@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -23,21 +25,31 @@ from autoresearchd.report.screen import (
     verdict_word,
     words,
 )
-from autoresearchd.report.words import figure, finite, gain_figure, gain_of, number
+from autoresearchd.report.words import DAY, HOUR, MINUTE, figure, finite, gain_figure, gain_of, number
 from autoresearchd.yardstick import Metric
 
 Row = Experiment | Concluded
 PROPOSER = 6
 """The column that gives way on a narrow terminal; `show` has it."""
 NARROWEST_TITLE = 24
+UNITS = {"min": MINUTE, "h": HOUR, "d": DAY}
 
 
 def select(
-    ledger: Ledger, *, newest: int, verdict: str | None = None, proposer: str | None = None, grep: str | None = None
+    ledger: Ledger,
+    *,
+    newest: int,
+    verdict: str | None = None,
+    proposer: str | None = None,
+    category: str | None = None,
+    since: float | None = None,
+    grep: str | None = None,
 ) -> tuple[Row, ...]:
     """The newest experiments that match everything asked, open ones among them, in the order of their numbers.
 
-    `grep` finds text in titles, whatever its case. Raises: UserError for a word that is no verdict.
+    `since` is the Unix time from which on they were opened; `grep` finds text in titles, whatever its case.
+
+    Raises: UserError for a word that is no verdict.
     """
     if verdict is not None and verdict not in {OPEN, *Outcome}:
         raise UserError(f"there is no verdict {verdict!r}; known are {', '.join([OPEN, *Outcome])}")
@@ -48,6 +60,8 @@ def select(
         return (
             (verdict is None or verdict_word(row) == verdict)
             and (proposer is None or experiment.proposer == proposer)
+            and (category is None or experiment.category == category)
+            and (since is None or experiment.opened >= since)
             and (wanted is None or wanted in experiment.title.casefold())
         )
 
@@ -62,6 +76,22 @@ def _newest(ledger: Ledger, count: int, matches: Callable[[Row], bool]) -> tuple
         reverse=True,
     )
     return tuple(islice(filter(matches, rows), count))[::-1]
+
+
+def moment(text: str, *, now: float) -> float:
+    """The Unix time of `90min`, `12h` or `2d` ago, or of a date, or date and time, by the machine's clock.
+
+    Raises: UserError when it is none of these.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(min|h|d)", text.strip())
+    if found:
+        return now - float(found[1]) * UNITS[found[2]]
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError) as error:
+        raise UserError(
+            f"--since {text!r} is not understood: write 12h, 2d, 2026-11-20 or '2026-11-20 22:00'"
+        ) from error
 
 
 def experiment_of(row: Row) -> Experiment:

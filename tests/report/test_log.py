@@ -11,9 +11,9 @@ from rich.console import Console
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Direction, Outcome
-from autoresearchd.report.log import Row, as_json, experiment_of, select, table
+from autoresearchd.report.log import Row, as_json, experiment_of, moment, select, table
 from autoresearchd.yardstick import Metric
-from tests.report.lab import Lab
+from tests.report.lab import NOW, Lab
 from tests.report.nouns import EVIL, METRIC, concluded, experiment
 
 
@@ -107,3 +107,23 @@ def test_on_a_narrow_terminal_no_figure_is_cut(monkeypatch: pytest.MonkeyPatch) 
     assert "0012  out-of-memory  1.12340  +0.0766 ± 0.0021     4  +3 -12  Use" in said
     assert all(word in said for word in title.split())
     assert "…" not in said
+
+
+def test_only_a_category_or_what_is_new_can_be_asked_for(lab: Lab) -> None:
+    lab.baseline(1.5)
+    lab.open("One", "RATE = 0.2\n", category="rate")
+    lab.open("Two", "RATE = 0.3\n", category="depth")
+    assert [experiment_of(row).title for row in select(lab.ledger, newest=9, category="depth")] == ["Two"]
+    assert select(lab.ledger, newest=9, since=NOW + 1) == ()
+    assert len(select(lab.ledger, newest=9, since=NOW)) == 3
+
+
+@pytest.mark.parametrize(("text", "back"), [("90min", 5400), ("12h", 43_200), ("2d", 172_800), ("1.5 h", 5400)])
+def test_a_while_ago_is_understood(text: str, back: int) -> None:
+    assert moment(text, now=1e9) == 1e9 - back
+
+
+def test_a_date_is_understood_by_the_machines_clock_and_nonsense_is_refused() -> None:
+    assert moment("2026-11-20 22:00", now=0.0) - moment("2026-11-20", now=0.0) == 22 * 3600
+    with pytest.raises(UserError, match="write 12h, 2d, 2026-11-20"):
+        moment("yesterday", now=0.0)
