@@ -22,7 +22,7 @@ def held(lab: Path) -> Iterator[None]:
 
     Raises: AlreadyRunning with the pid of the process that has it.
     """
-    path = _path(lab)
+    path = file_of(lab)
     path.parent.mkdir(exist_ok=True)
     # Not inherited by children: a training that outlives a killed daemon must not hold its lock.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -65,7 +65,7 @@ def holder(lab: Path) -> int | None:
     Only asks, and never has the lock itself: nobody who looks can keep a daemon out.
     """
     try:
-        descriptor = os.open(_path(lab), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file_of(lab), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
@@ -83,7 +83,8 @@ def _request() -> bytes:
     return struct.pack("hhlli", kind, whence, start, length, pid)
 
 
-def _path(lab: Path) -> Path:
+def file_of(lab: Path) -> Path:
+    """The lock's file, which its holder keeps open."""
     return lab / "autoresearchd" / "lock"
 
 

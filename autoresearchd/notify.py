@@ -84,6 +84,8 @@ def line(status: Status) -> str:
     doing = _doing(busy[0]) if busy else status.state
     if len(busy) > 1:
         doing += f" · {len(busy) - 1} more training"
+    if status.state == "ending":
+        doing = f"ending · {doing}"
     if status.why and not busy:
         doing += f": {status.why}"
     counts = f"{status.tried} tried, {status.kept} kept"

@@ -27,7 +27,7 @@ from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
 from autoresearchd.reload import differences, refuse_fixed
-from autoresearchd.run import LocalExecutor, discover, environment, reap_leftovers
+from autoresearchd.run import LocalExecutor, discover, environment, modules_ahead, reap_leftovers
 from autoresearchd.run.workbench import LocalWorkbench
 from autoresearchd.status import LiveRun, Status
 from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
@@ -74,8 +74,8 @@ def run(request: Request, view: View) -> Status:
         stack.enter_context(ledger.hold())
         work = ledger.path / "autoresearchd" / "runs"
         reap_leftovers(work)
-        devices, lab_environment = fleet(program, folder, ledger)
-        executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout)
+        devices, lab_environment, ahead = fleet(program, folder, ledger)
+        executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout, ahead=ahead)
         stack.callback(executor.close)
         wake = stack.enter_context(Wake())
         llm, command = thinkers(program, folder, ledger, take_key())
@@ -114,19 +114,21 @@ def thinkers(program: Program, folder: Path, ledger: Ledger, key: Key) -> tuple[
     return Llm(program, key=key, workbench=bench, spend=place / "spend.jsonl"), Command(bench)
 
 
-def fleet(program: Program, folder: Path, ledger: Ledger) -> tuple[tuple[Device, ...], Environment]:
-    """The devices that share the leading device's environment, and that environment.
+def fleet(program: Program, folder: Path, ledger: Ledger) -> tuple[tuple[Device, ...], Environment, tuple[str, ...]]:
+    """The devices that share the leading device's environment, that environment, and what runs there import ahead.
 
     Raises: UserError when program.toml asks for devices that are not there.
     """
     devices = discover(program.devices)
-    protected = ledger.files(ledger.best().tree, program.is_protected)
-    labels = [environment(program, device, folder=folder, protected=protected) for device in devices]
+    best = ledger.best().tree
+    protected, editable = ledger.files(best, program.is_protected), ledger.files(best, program.may_edit)
+    ahead = modules_ahead(program, devices[0], editable.values())
+    labels = [environment(program, device, folder=folder, protected=protected, ahead=ahead) for device in devices]
     leading = tuple(device for device, label in zip(devices, labels, strict=True) if label == labels[0])
     if len(leading) < len(devices):
         others = [device.name for device in devices if device not in leading]
         log.warning("devices_left_out", devices=others, why="another environment than the first device's")
-    return leading, labels[0]
+    return leading, labels[0], ahead
 
 
 @dataclass(slots=True, kw_only=True)
@@ -196,11 +198,11 @@ class _Daemon:
         why = stopping or (finish.why if finish else "")
         self.manager.stopping(why)
         status = replace(self._status(), state="stopped" if stopping else "finished", why=why)
-        controls.stop_switch(self.loop.ledger.path).unlink(missing_ok=True)
         log.info("daemon_stopped", why=why)
         self._write(status, ())
         self.view.update(status, ())
         _pack(self.loop.ledger)
+        controls.stop_switch(self.loop.ledger.path).unlink(missing_ok=True)
         return status
 
     def _reload(self) -> None:

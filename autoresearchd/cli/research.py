@@ -103,10 +103,25 @@ def pause(program: ProgramFile = DEFAULT_PROGRAM) -> None:
 
 @commands.command()
 def resume(program: ProgramFile = DEFAULT_PROGRAM) -> None:
-    """Go on after `pause`."""
+    """Go on after `pause`; take back `stop --after-run`."""
+    from autoresearchd import controls
+
     _, path = load(program)
     ledger_at(path).pause_switch.unlink(missing_ok=True)
+    controls.stop_switch(path).unlink(missing_ok=True)
     print("resumed")
+
+
+@commands.command()
+def stop(
+    program: ProgramFile = DEFAULT_PROGRAM,
+    after_run: Annotated[bool, typer.Option("--after-run", help="Let what trains now be judged first.")] = False,
+) -> None:
+    """End the daemon: what trains now is ended with it and its experiment left open for the next start."""
+    from autoresearchd import stopping
+
+    _, path = load(program)
+    stopping.stop(path, print, after_run=after_run)
 
 
 @commands.command()

@@ -29,7 +29,7 @@ REDRAW_SECONDS = 0.2
 REMEMBERED = 50
 WIDE = 110
 """Columns of a terminal from which on there is room for a long progress bar."""
-STATE_STYLES = {"training": "green", "held": "bold yellow", "paused": "yellow", "stopped": "yellow"}
+STATE_STYLES = {"training": "green", "held": "bold yellow", "paused": "yellow", "ending": "yellow", "stopped": "yellow"}
 
 
 class View(Protocol):
