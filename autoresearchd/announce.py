@@ -63,6 +63,7 @@ def experiment_concluded(concluded: Concluded) -> None:
         metric=verdict.metric,
         baseline=verdict.baseline,
         why=verdict.why,
+        flag=verdict.flag or None,
         title=experiment.title,
     )
     if verdict.outcome in ON_BEST:

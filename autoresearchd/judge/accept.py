@@ -99,10 +99,17 @@ def decide(
     if not noise.degrees and len(numbers.best) < rules.baseline_runs:
         return Measure(Side.BEST, _unused(best_runs))
     tried = frozenset(run.seed for run in (*best_runs, *numbers.judged(candidate_runs)))
-    sane = sane_gain(std_dev=noise.std_dev, spreads=rules.sane_gain, largest=largest_gain)
+    usual = _usual(best_runs, baseline_runs, metric=rules.metric)
+    sane = sane_gain(std_dev=usual.std_dev, spreads=rules.sane_gain, largest=largest_gain)
     return _look(
         _Case(numbers=numbers, noise=noise, rules=rules, lines=lines, tried=tried, candidate=candidate_runs, sane=sane)
     )
+
+
+def _usual(*pools: Sequence[Measurement], metric: str) -> Spread:
+    """The noise of what is known; not the night's, of which a candidate that is wild by itself is a part."""
+    trees = {run.tree: pool for pool in pools for run in pool}
+    return estimate(trees.values(), metric=metric)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +213,7 @@ def _flagged(case: _Case, gain: float) -> Conclude:
     again = weigh_unselected(case.numbers, direction=case.rules.direction, noise=case.noise).gain
     flag = f"a gain of {gain:.3g}, beyond the {case.sane:.3g} that is believed at once; its re-run gained {again:.3g}"
     confirmed = again >= AGAIN * gain
-    outcome, words = (Outcome.KEEP, "better") if confirmed else (Outcome.INCONCLUSIVE, "too good and not again")
+    outcome, words = (Outcome.KEEP, "better") if confirmed else (Outcome.INCONCLUSIVE, "too good, and not again")
     return Conclude(replace(_conclude(case, outcome, words).verdict, flag=flag))
 
 

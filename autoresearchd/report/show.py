@@ -86,6 +86,7 @@ def _facts(found: Row, metric: Metric) -> Iterator[tuple[str, str]]:
     if isinstance(found, Concluded):
         verdict = found.verdict
         yield "why", verdict.why
+        yield "flag", verdict.flag
         if verdict.metric is not None:
             parent = f" (parent {figure(verdict.baseline)})" if verdict.baseline is not None else ""
             yield metric.compared, figure(verdict.metric) + parent

@@ -89,7 +89,7 @@ def test_a_large_gain_is_kept_and_reported_from_runs_that_decided_nothing() -> N
     assert found.confidence >= RULES.confidence
     reserved = [r for r in candidate if r.seed >= 20_000]
     assert reserved
-    lucky = [replace(r, metrics={"val_bpb": 0.8}) if r.seed < 20_000 else r for r in candidate]
+    lucky = [replace(r, metrics={"val_bpb": 0.9}) if r.seed < 20_000 else r for r in candidate]
     fresh_best = [*BASELINE, run("base", 10_000, 1.0), run("base", 10_001, 1.0)]
     again = verdict(judged(lucky, fresh_best))
     assert again.outcome is Outcome.KEEP

@@ -24,6 +24,7 @@ def test_a_kept_experiment_shows_why_it_was_kept(lab: Lab, capsys: pytest.Captur
         "runs": 2,
         "seeds": (0, 1),
         "why": "clearly better",
+        "flag": "a gain of 0.1, its re-run gained 0.09",
     }
     found = lab.conclude(opened, Outcome.KEEP, 1.4, **fields)
     page(lab.ledger, found, METRIC)
@@ -31,6 +32,7 @@ def test_a_kept_experiment_shows_why_it_was_kept(lab: Lab, capsys: pytest.Captur
     assert said.startswith("0001  keep  Raise the rate\n\nIt may help.\n")
     for words in (
         "clearly better",
+        "a gain of 0.1, its re-run gained 0.09",
         "1.40000 (parent 1.50000)",
         "+0.100 ± 0.010",
         "0.9950 that it is an improvement",
