@@ -53,6 +53,11 @@ def experiment_replayed(experiment: Experiment) -> None:
     log.info("experiment_replayed", **_experiment(experiment))
 
 
+def experiment_fixed(experiment: Experiment, crash: str) -> None:
+    """It goes on with corrected code after a crash."""
+    log.info("experiment_fixed", **_experiment(experiment), attempt=experiment.fix_attempts, crash=crash)
+
+
 def experiment_concluded(concluded: Concluded) -> None:
     """It has its verdict, and where that moved best, that too."""
     experiment, verdict = concluded.experiment, concluded.verdict

@@ -20,6 +20,8 @@ Environment = NewType("Environment", str)
 BASELINE_NUMBER = 0
 PERSON = "person"
 """The proposer of what comes through the inbox."""
+LLM = "llm"
+"""The proposer whose crashed experiments are given back to it, to be mended."""
 NULL = "null"
 """The category of experiments that change nothing that runs: tests of the judge, never kept."""
 FALSE_KEEP = "false keep"
@@ -156,6 +158,9 @@ class Experiment:
     """Unix time at which the commit was first made."""
     reason: str = ""
     cost_usd: float | None = None
+    """Of the proposal and of its corrections."""
+    fix_attempts: int = 0
+    """So often its code was corrected after a crash."""
 
     @property
     def is_baseline(self) -> bool:

@@ -41,10 +41,13 @@ from autoresearchd.run._protocol import Executor
 from autoresearchd.status import LiveRun, Status, live_runs
 from autoresearchd.world import (
     Action,
+    ApplyFix,
     Ask,
+    AskFix,
     ConcludeExperiment,
     Drop,
     Finish,
+    LedgerMove,
     Open,
     OpenBaseline,
     OpenExperiment,
@@ -129,6 +132,8 @@ class Loop:
             live=tuple(self.executor.progress()),
             ready=self.pipeline.ready,
             asked=self.pipeline.asked,
+            fixes_asked=self.pipeline.fixes_asked,
+            fixes=self.pipeline.fixes,
             last_failures=self._memory.last_failures(self.ledger),
             remaining=self._remaining(),
             paused=self.ledger.pause_switch.exists(),
@@ -166,20 +171,13 @@ class Loop:
         return found.experiment if isinstance(found, Concluded) else found
 
     def _remaining(self) -> int | None:
-        total, session = self.program.budget.experiments, self.session
         tried = sum(self._memory.verdicts.values()) + len(self.ledger.opened()) - 1
-        limits = [
-            limit - used for limit, used in ((total, tried), (session.experiments, session.opened)) if limit is not None
-        ]
-        return max(0, min(limits)) if limits else None
+        return self.session.remaining(tried, self.program.budget.experiments)
 
     def _closing(self, now: float) -> str:
-        if self.session.stopping:
-            return self.session.stopping
         if controls.stop_switch(self.ledger.path).exists():
             return "stopped by `autoresearchd stop --after-run`"
-        deadline = self.session.deadline
-        return "the hours of this session are over" if deadline is not None and now >= deadline else ""
+        return self.session.over(now)
 
     def _trouble(self, now: float) -> str:
         if (free := self._free_bytes()) < FREE_FLOOR_BYTES:
@@ -230,19 +228,12 @@ class Loop:
 
     def _act(self, action: Action, now: float) -> None:
         match action:
-            case OpenBaseline():
-                self.ledger.open_baseline(now=now)
-            case OpenExperiment(proposal=proposal):
-                self._open_experiment(proposal, now)
             case Drop(proposal=proposal):
                 self.pipeline.take(proposal)
                 log.info("proposal_outdated", proposer=proposal.proposer, title=proposal.title)
-            case Settle(experiment=experiment):
-                self._settled(self.ledger.settle(experiment))
-            case Replay(experiment=experiment):
-                self._replay(experiment, now)
-            case ConcludeExperiment(experiment=experiment, verdict=verdict):
-                self._conclude(experiment, verdict, now)
+            case AskFix(experiment=experiment, verdict=verdict):
+                crash = Concluded(experiment=experiment, verdict=verdict)
+                self.pipeline.ask_fix(self.program, crash, self.ledger.opened())
             case Start():
                 self._start(action)
             case Prune(run=run, why=why):
@@ -255,7 +246,24 @@ class Loop:
             case Finish():
                 pass  # the caller's: a loop does not end itself
             case _:
-                assert_never(action)
+                self._move(action, now)
+
+    def _move(self, move: LedgerMove, now: float) -> None:
+        match move:
+            case OpenBaseline():
+                self.ledger.open_baseline(now=now)
+            case OpenExperiment(proposal=proposal):
+                self._open_experiment(proposal, now)
+            case Settle(experiment=experiment):
+                self._settled(self.ledger.settle(experiment))
+            case Replay(experiment=experiment):
+                self._replay(experiment, now)
+            case ApplyFix():
+                self._apply_fix(move, now)
+            case ConcludeExperiment(experiment=experiment, verdict=verdict):
+                self._conclude(experiment, verdict, now)
+            case _:
+                assert_never(move)
 
     def _open_experiment(self, proposal: Proposal, now: float) -> None:
         self.pipeline.take(proposal)
@@ -283,6 +291,16 @@ class Loop:
             return
         verdict = Verdict(outcome=Outcome.STALE, why="its lines conflict with what was kept since")
         self._conclude(experiment, verdict, now)
+
+    def _apply_fix(self, fix: ApplyFix, now: float) -> None:
+        try:
+            fixed = self.ledger.fix(fix.experiment, fix.correction, now=now)
+        except UnfilablePath as error:
+            log.warning("proposal_refused", experiment=fix.experiment.number, why=str(error))
+            self._conclude(fix.experiment, fix.verdict, now)
+        else:
+            announce.experiment_fixed(fixed, fix.verdict.why)
+        self.pipeline.take_fix(fix.experiment.commit)
 
     def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
         self._settled(self.ledger.conclude(experiment, verdict, metric=self.program.metric.compared, now=now))

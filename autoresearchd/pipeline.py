@@ -16,10 +16,10 @@ from pathlib import Path
 
 import structlog
 
-from autoresearchd.experiment import Concluded, Edit, Experiment, Measurement, Proposal, TreeOid
+from autoresearchd.experiment import CommitOid, Concluded, Edit, Experiment, Measurement, Proposal, TreeOid
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
-from autoresearchd.propose._protocol import Closing, Context, Proposer
+from autoresearchd.propose._protocol import Closing, Context, Fixing, Proposer
 
 log = structlog.get_logger()
 PATIENCE_SECONDS = 5.0
@@ -81,6 +81,7 @@ class Pipeline:
         self._proposer, self._path, self._wake, self._memory_mib = proposer, ledger, wake, memory_mib
         self._ready: deque[Proposal] = deque()
         self._thinking: set[Future[None]] = set()
+        self._fixes: dict[CommitOid, Future[Proposal | None]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proposers", daemon=True)
         self._thread.start()
@@ -97,11 +98,31 @@ class Pipeline:
         """Proposals being thought of, pauses after an empty answer included."""
         return len(self._thinking)
 
+    @property
+    def fixes_asked(self) -> frozenset[CommitOid]:
+        """Commits of the crashed experiments whose correction was asked for."""
+        return frozenset(self._fixes)
+
+    @property
+    def fixes(self) -> Mapping[CommitOid, Proposal | None]:
+        """The answers so far; None where there is no correction."""
+        return {commit: future.result() for commit, future in self._fixes.items() if future.done()}
+
     def ask(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
         """Have one proposal thought of."""
         future = asyncio.run_coroutine_threadsafe(self._think(program, pending), self._loop)
         self._thinking.add(future)
         future.add_done_callback(self._thought)
+
+    def ask_fix(self, program: Program, crash: Concluded, pending: tuple[Proposal | Experiment, ...]) -> None:
+        """Have a crash mended by who proposed the experiment."""
+        future = asyncio.run_coroutine_threadsafe(self._fix(program, crash, pending), self._loop)
+        self._fixes[crash.experiment.commit] = future
+        future.add_done_callback(lambda _: self._wake())
+
+    def take_fix(self, commit: CommitOid) -> None:
+        """Forget an answer that was acted on."""
+        self._fixes.pop(commit, None)
 
     def take(self, proposal: Proposal) -> None:
         """Remove a proposal that was opened, or cannot be."""
@@ -113,8 +134,10 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop thinking; what was not answered is dropped."""
-        for future in tuple(self._thinking):
-            future.cancel()
+        for thought in tuple(self._thinking):
+            thought.cancel()
+        for fix in self._fixes.values():
+            fix.cancel()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop)
         self._thread.join(timeout=PATIENCE_SECONDS)
         if self._thread.is_alive():
@@ -149,6 +172,17 @@ class Pipeline:
         log.info("no_proposal", proposer=self._proposer.name, pause_seconds=pause)
         self._wake()
         await asyncio.sleep(pause)
+
+    async def _fix(
+        self, program: Program, crash: Concluded, pending: tuple[Proposal | Experiment, ...]
+    ) -> Proposal | None:
+        if not isinstance(self._proposer, Fixing):
+            return None
+        try:
+            return await self._proposer.fix(self._context(program, pending), crash)
+        except Exception:  # without an answer the experiment is concluded as what it is
+            log.exception("proposer_failed", proposer=self._proposer.name)
+            return None
 
     def _context(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> Context:
         if self._reader is None:

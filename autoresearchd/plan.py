@@ -34,6 +34,7 @@ from autoresearchd.judge import (
     missing_baseline_seeds,
     value,
 )
+from autoresearchd.mending import concluded_or_mended
 from autoresearchd.world import (
     Action,
     Ask,
@@ -115,7 +116,8 @@ def _ledger_move(world: World, opened: Open) -> Action | None:
             return Replay(experiment=experiment)
         if doubtful(world, experiment, verdict):
             return None
-        return ConcludeExperiment(experiment=experiment, verdict=verdict)
+        idle = hold(world) is not None or bool(_closing(world))
+        return concluded_or_mended(world, experiment, verdict, idle=idle)
     # A stale experiment gets no more device time on its old parent: a keep has to be measured on the new best anyway.
     return None if fresh else Replay(experiment=experiment)
 

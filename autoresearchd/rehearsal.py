@@ -9,12 +9,13 @@ import asyncio
 import json
 import random
 
+from autoresearchd.experiment import LLM
 from autoresearchd.ledger import Ledger
 from autoresearchd.pipeline import context_of
 from autoresearchd.program import Program
 from autoresearchd.propose.llm import Key, prompt, take_key
 from autoresearchd.propose.llm.api import Api, CallFailed, Request
-from autoresearchd.propose.llm.modes import NAME, choose
+from autoresearchd.propose.llm.modes import choose
 from autoresearchd.propose.llm.prices import MILLION, estimate_tokens, is_known, rates
 from autoresearchd.thinkers import Llm
 
@@ -35,7 +36,7 @@ def text(program: Program, ledger: Ledger) -> str:
     paid = [
         line.experiment.cost_usd
         for line in context.history.concluded()
-        if line.experiment.proposer == NAME and line.experiment.cost_usd is not None
+        if line.experiment.proposer == LLM and line.experiment.cost_usd is not None
     ]
     return "\n".join([*_shown(request), "", f"{tokens} tokens ({how})", *_prices(program.propose.llm, tokens, paid)])
 

@@ -38,6 +38,7 @@ class Record:
     lines: Lines
     reason: str = ""
     cost_usd: float | None = None
+    fix_attempts: int = 0
     verdict: Verdict | None = None
     metric: str = ""
     """Name of the number that `verdict.metric` and `verdict.baseline` are."""
@@ -96,6 +97,7 @@ def _trailers(record: Record) -> Iterator[tuple[str, str]]:
     yield "Reason", _value(record.reason)
     yield "Lines", f"+{record.lines.added} -{record.lines.removed}"
     yield "Cost-USD", _optional(record.cost_usd)
+    yield "Fix-Attempts", str(record.fix_attempts or "")
     if record.verdict is not None:
         yield from _verdict_trailers(record.verdict, record.metric)
 
@@ -142,6 +144,7 @@ def _record(subject: str, rationale: str, fields: Mapping[str, str]) -> Record:
         lines=_lines(fields["Lines"]),
         reason=fields.get("Reason", ""),
         cost_usd=_number(fields, "Cost-USD"),
+        fix_attempts=int(fields.get("Fix-Attempts", "0")),
         verdict=verdict,
         metric=_metric(fields, "Metric")[0] or _metric(fields, "Baseline")[0],
     )

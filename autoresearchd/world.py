@@ -37,6 +37,18 @@ class Session:
     sandbox: str = ""
     """What the runs are kept in."""
 
+    def over(self, now: float) -> str:
+        """Why nothing new may begin any more; empty while something may."""
+        if self.stopping:
+            return self.stopping
+        return "the hours of this session are over" if self.deadline is not None and now >= self.deadline else ""
+
+    def remaining(self, tried: int, total: int | None) -> int | None:
+        """How many more experiments may be opened of `total` in the whole lab; None is no limit."""
+        limits = ((total, tried), (self.experiments, self.opened))
+        left = [limit - used for limit, used in limits if limit is not None]
+        return max(0, min(left)) if left else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
@@ -74,6 +86,10 @@ class World:
     ready: tuple[Proposal, ...] = ()
     asked: int = 0
     """Proposals being thought of."""
+    fixes_asked: frozenset[CommitOid] = frozenset()
+    """Commits of the crashed experiments whose correction was asked for."""
+    fixes: Mapping[CommitOid, Proposal | None] = field(default_factory=dict)
+    """The answers so far; None where there is no correction."""
     last_failures: tuple[tuple[Outcome, str], ...] = ()
     """Outcome and reason of the newest concluded experiments as long as they failed, newest first."""
     remaining: int | None = None
@@ -126,6 +142,23 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskFix:
+    """Have a crash mended by who proposed the experiment; `verdict` is what it gets otherwise."""
+
+    experiment: Experiment
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplyFix:
+    """Let an open experiment go on with corrected code; one that git cannot hold leaves it `verdict`."""
+
+    experiment: Experiment
+    verdict: Verdict
+    correction: Proposal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConcludeExperiment:
     """Write the verdict; for KEEP and BASELINE this moves `best`."""
 
@@ -173,6 +206,5 @@ class Finish:
     why: str
 
 
-Action = (
-    OpenBaseline | OpenExperiment | Drop | Settle | Replay | ConcludeExperiment | Start | Prune | Stop | Ask | Finish
-)
+LedgerMove = OpenBaseline | OpenExperiment | Settle | Replay | ApplyFix | ConcludeExperiment
+Action = LedgerMove | Drop | AskFix | Start | Prune | Stop | Ask | Finish

@@ -68,6 +68,7 @@ RECORDS = st.builds(
     lines=st.builds(Lines, added=st.integers(0, 10**5), removed=st.integers(0, 10**5)),
     reason=WORDS,
     cost_usd=st.none() | NUMBERS,
+    fix_attempts=st.integers(0, 10),
     verdict=st.none() | VERDICTS,
     metric=WORDS,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoresearchd import controls, lock
@@ -209,9 +209,28 @@ class Ledger:
         message = render(_record(experiment, lines=lines))
         commit = self._commit(message, tree, best.commit, experiment.opened, now)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="replay on the new best")
-        noted = self._history.note(experiment.number, experiment.ref, commit)
-        assert isinstance(noted, Experiment)
-        return noted
+        return self._reopened(experiment, commit)
+
+    @writing()
+    def fix(self, experiment: Experiment, correction: Proposal, *, now: float) -> Experiment:
+        """Give an open experiment the correction's code instead of its own; number, title and hypothesis stay.
+
+        The branch still holds one commit, on the best that the correction was made from. What was measured before
+        stays filed under the tree that failed.
+
+        Raises: UnfilablePath when git cannot hold what it wants.
+        """
+        parent_tree = self._history.tree_of(correction.parent)
+        tree = trees.file_edits(self._repo, parent_tree, correction.edits)
+        record = replace(
+            _record(experiment, lines=trees.lines(self._repo, parent_tree, tree)),
+            rationale=f"{experiment.rationale}\n\n{correction.rationale}",
+            cost_usd=(experiment.cost_usd or 0.0) + (correction.cost_usd or 0.0),
+            fix_attempts=experiment.fix_attempts + 1,
+        )
+        commit = self._commit(render(record), tree, correction.parent, experiment.opened, now)
+        refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="fix a crash")
+        return self._reopened(experiment, commit)
 
     def changes(self, experiment: Experiment) -> tuple[Change, ...]:
         """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""
@@ -305,6 +324,11 @@ class Ledger:
         made = self._repo.create_commit(None, signature(opened), signature(now), message, tree, [parent])
         return CommitOid(str(made))
 
+    def _reopened(self, experiment: Experiment, commit: CommitOid) -> Experiment:
+        noted = self._history.note(experiment.number, experiment.ref, commit)
+        assert isinstance(noted, Experiment)
+        return noted
+
     def _noted(self, experiment: Experiment, commit: CommitOid) -> Concluded:
         noted = self._history.note(experiment.number, experiment.ref, commit)
         assert isinstance(noted, Concluded)
@@ -323,6 +347,7 @@ def _record(
         lines=lines or experiment.lines,
         reason=experiment.reason,
         cost_usd=experiment.cost_usd,
+        fix_attempts=experiment.fix_attempts,
         verdict=verdict,
         metric=metric,
     )

@@ -18,7 +18,7 @@ class Background:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Proposal | None]] = set()
         self.ready: deque[Proposal] = deque()
         """Finished, oldest first."""
 
@@ -29,9 +29,11 @@ class Background:
 
     def start(self, work: Callable[[], Awaitable[Proposal | None]]) -> None:
         """Let it think; what it returns waits in `ready`."""
-        task = asyncio.get_running_loop().create_task(self._run(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(work).add_done_callback(self._keep)
+
+    async def run(self, work: Callable[[], Awaitable[Proposal | None]]) -> Proposal | None:
+        """Think while the caller waits; counted among the tasks like any other."""
+        return await self._begin(work)
 
     async def wait(self) -> None:
         """Until one task has ended; at once where there is none."""
@@ -44,11 +46,19 @@ class Background:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, work: Callable[[], Awaitable[Proposal | None]]) -> None:
+    def _begin(self, work: Callable[[], Awaitable[Proposal | None]]) -> asyncio.Task[Proposal | None]:
+        task = asyncio.get_running_loop().create_task(self._run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _run(self, work: Callable[[], Awaitable[Proposal | None]]) -> Proposal | None:
         try:
-            proposal = await work()
+            return await work()
         except Exception:  # whatever a source of ideas does wrong, the others go on
             log.exception("proposer_failed", proposer=self._name)
-            return
-        if proposal is not None:
+            return None
+
+    def _keep(self, task: asyncio.Task[Proposal | None]) -> None:
+        if not task.cancelled() and (proposal := task.result()) is not None:
             self.ready.append(proposal)

@@ -104,6 +104,15 @@ class Ahead(Proposer, Closing, Protocol):
 
 
 @runtime_checkable
+class Fixing(Proposer, Protocol):
+    """A proposer to whom a crash of its own is given back."""
+
+    async def fix(self, context: Context, crash: Concluded) -> Proposal | None:
+        """Code for the same experiment, mended; None where there is none. `crash` has no verdict in git yet."""
+        ...
+
+
+@runtime_checkable
 class Steering(Ahead, Protocol):
     """One that may override what another would try next."""
 

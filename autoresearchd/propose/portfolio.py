@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from autoresearchd.experiment import NULL, Outcome, Proposal
+from autoresearchd.experiment import NULL, Concluded, Outcome, Proposal
 from autoresearchd.program import Program
 from autoresearchd.propose._misses import gain
 from autoresearchd.propose._novelty import Novelty
-from autoresearchd.propose._protocol import Ahead, Context, Proposer, Steering
+from autoresearchd.propose._protocol import Ahead, Context, Fixing, Proposer, Steering
 
 log = structlog.get_logger()
 MEMORY = 400
@@ -80,6 +80,14 @@ class Portfolio:
             silent.append(proposer.name)
         await self._patience(context)
         return self._finished(context, credits)
+
+    async def fix(self, context: Context, crash: Concluded) -> Proposal | None:
+        """What the one whose experiment crashed has to say to it."""
+        own = [each for each in self.proposers if each.name == crash.experiment.proposer]
+        for each in own:
+            if isinstance(each, Fixing) and is_enabled(context.program, each):
+                return await each.fix(context, crash)
+        return None
 
     async def close(self) -> None:
         """Stop those who think while the devices train."""

@@ -144,6 +144,31 @@ def u_cost(usage: Json) -> float:
     return (2 * usage["input_tokens"] + 10 * usage["output_tokens"] + 0.1 * read + 2.5 * minutes + 4 * hour) / 1_000_000
 
 
+def test_a_crash_is_given_back_and_the_corrected_code_is_kept_as_the_same_experiment(tmp_path: Path) -> None:
+    broken = 'return "cosine" + e'
+    wrong = Say(tools=(edit(LINEAR, broken), submit("Decay as a cosine", "schedule")))
+    mended = Say(tools=(edit(broken, COSINE), submit("Drop the stray name")))
+
+    def answer(body: Json) -> Say:
+        return mended if "FIX: " in json.dumps(body["messages"][0]) else wrong
+
+    with MessagesServer(answer) as server:
+        project = lab(tmp_path, server)
+        with running(project):
+            until(project, lambda status: status["verdicts"].get("keep", 0) >= 1)
+        told = [
+            body["messages"][0]["content"] for body in server.requests if "FIX: " in json.dumps(body["messages"][0])
+        ]
+    kept = [line for line in Ledger(project / "experiments.git").concluded() if line.verdict.outcome is Outcome.KEEP]
+    own = kept[0].experiment
+    assert (own.title, own.proposer, own.fix_attempts) == ("Decay as a cosine", "llm", 1)
+    assert "Mended after it crashed (NameError: name 'e' is not defined" in own.rationale
+    assert "NameError: name 'e' is not defined" in json.dumps(told[0])
+    assert 'File \\"' in json.dumps(told[0])
+    assert rebuilt(project) == pytest.approx(sum(u_cost(u) for u in server.usages), abs=ONE_CALL)
+    assert Ledger(project / "experiments.git").verify() == ()
+
+
 OUTAGES: dict[str, tuple[Script, str, str]] = {
     "the key is wrong": (
         [Say(status=401, error=("authentication_error", "invalid x-api-key"))],

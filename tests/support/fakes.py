@@ -6,7 +6,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from autoresearchd.experiment import CommitOid, Edit, Ending, Experiment, Measurement, Progress, Proposal, RunSpec
+from autoresearchd.experiment import (
+    CommitOid,
+    Concluded,
+    Edit,
+    Ending,
+    Experiment,
+    Measurement,
+    Progress,
+    Proposal,
+    RunSpec,
+)
 from autoresearchd.program import Program
 
 Outcome = Callable[[RunSpec], Measurement]
@@ -79,6 +89,8 @@ class FakePipeline:
         self._answer = answer
         self._ready: list[Proposal] = []
         self.asked = 0
+        self.fixes_asked: frozenset[CommitOid] = frozenset()
+        self.fixes: dict[CommitOid, Proposal | None] = {}
 
     @property
     def ready(self) -> tuple[Proposal, ...]:
@@ -91,6 +103,13 @@ class FakePipeline:
             self.asked += 1
         else:
             self._ready.append(proposal)
+
+    def ask_fix(self, program: Program, crash: Concluded, pending: tuple[Proposal | Experiment, ...]) -> None:
+        del program, pending
+        self.fixes_asked |= {crash.experiment.commit}
+
+    def take_fix(self, commit: CommitOid) -> None:
+        del self.fixes[commit]
 
     def take(self, proposal: Proposal) -> None:
         self._ready.remove(proposal)

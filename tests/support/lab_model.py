@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from autoresearchd.experiment import (
+    LLM,
     ON_BEST,
     Change,
     CommitOid,
@@ -32,10 +33,13 @@ from autoresearchd.plan import plan
 from autoresearchd.program import Program, parse
 from autoresearchd.world import (
     Action,
+    ApplyFix,
     Ask,
+    AskFix,
     ConcludeExperiment,
     Drop,
     Finish,
+    LedgerMove,
     Open,
     OpenBaseline,
     OpenExperiment,
@@ -43,6 +47,7 @@ from autoresearchd.world import (
     Replay,
     Settle,
     Start,
+    Stop,
     World,
 )
 
@@ -87,6 +92,8 @@ class LabModel:
     live: dict[str, RunSpec] = field(default_factory=dict)
     ready: list[Proposal] = field(default_factory=list)
     asked: int = 0
+    fixes_asked: set[CommitOid] = field(default_factory=set)
+    fixes: dict[CommitOid, Proposal | None] = field(default_factory=dict)
     paused: bool = False
     closing: str = ""
     remaining: int | None = None
@@ -118,6 +125,8 @@ class LabModel:
             live=tuple(Progress(spec=spec, started=self.now) for spec in self.live.values()),
             ready=tuple(self.ready),
             asked=self.asked,
+            fixes_asked=frozenset(self.fixes_asked),
+            fixes=dict(self.fixes),
             last_failures=self._last_failures(),
             remaining=self.remaining,
             paused=self.paused,
@@ -140,6 +149,31 @@ class LabModel:
 
     def act(self, action: Action) -> None:
         match action:
+            case Drop(proposal=proposal):
+                assert proposal.parent != self.line[-1], "a proposal for the present best was thrown away"
+                self.ready.remove(proposal)
+            case AskFix(experiment=experiment):
+                assert not self.paused, "a correction was asked for while paused"
+                assert not self.closing, "a correction was asked for while closing"
+                assert experiment.commit not in self.fixes_asked, "asked twice for the same correction"
+                self.fixes_asked.add(experiment.commit)
+            case Start():
+                self._start(action)
+            case Prune(run=run, why=why):
+                self._end(self.live.pop(run), Ending.PRUNED, None, why)
+            case Stop(run=run):
+                del self.live[run]
+            case Ask(count=count):
+                assert count > 0
+                self.asked += count
+            case Finish():
+                assert not self.live, "finished while something trains"
+                self.finished = True
+            case _:
+                self._move(action)
+
+    def _move(self, move: LedgerMove) -> None:
+        match move:
             case OpenBaseline():
                 assert 0 not in self.opened
                 assert 0 not in self.concluded
@@ -147,31 +181,21 @@ class LabModel:
             case OpenExperiment(proposal=proposal):
                 self.ready.remove(proposal)
                 changes = self.holds[proposal.parent] | {int(proposal.title)}
-                self._file(1 + max([*self.opened, *self.concluded]), proposal.parent, changes, proposal.category)
+                number = 1 + max([*self.opened, *self.concluded])
+                self._file(number, proposal.parent, changes, proposal.category, proposal.proposer)
                 self.remaining = None if self.remaining is None else self.remaining - 1
                 assert self.remaining is None or self.remaining >= 0, "more was opened than was asked for"
-            case Drop(proposal=proposal):
-                assert proposal.parent != self.line[-1], "a proposal for the present best was thrown away"
-                self.ready.remove(proposal)
             case Settle(experiment=experiment):
                 assert experiment.number in self.landed
                 self._conclude(experiment, Verdict(outcome=Outcome.KEEP))
             case Replay(experiment=experiment):
                 self._replay(experiment)
+            case ApplyFix(experiment=experiment, correction=correction):
+                self._fix(experiment, correction)
             case ConcludeExperiment(experiment=experiment, verdict=verdict):
                 if verdict.outcome in ON_BEST:
                     self._move_best(experiment)
                 self._conclude(experiment, verdict)
-            case Start():
-                self._start(action)
-            case Prune(run=run, why=why):
-                self._end(self.live.pop(run), Ending.PRUNED, None, why)
-            case Ask(count=count):
-                assert count > 0
-                self.asked += count
-            case Finish():
-                assert not self.live, "finished while something trains"
-                self.finished = True
 
     def end_run(self, run: str, ending: Ending, noise: float, why: str = "", *, audit: float | None = None) -> None:
         """A live run ends; what finishes gives the true value of its tree plus `noise`."""
@@ -184,17 +208,19 @@ class LabModel:
         """The daemon dies and starts again: live runs, proposals and questions are gone, git is what it was."""
         self.live.clear()
         self.ready.clear()
+        self.fixes_asked.clear()
+        self.fixes.clear()
         self.asked = 0
         self.finished = False
 
-    def propose(self, change: int) -> None:
+    def answer_fix(self, commit: CommitOid, change: int | None) -> None:
+        """Who was asked to mend a crash says what has to be changed instead; None is no correction."""
+        self.fixes[commit] = None if change is None else self._proposal(change, LLM)
+
+    def propose(self, change: int, proposer: str = "model") -> None:
         """A proposer answers with one change to the present best."""
         self.asked = max(0, self.asked - 1)
-        self.ready.append(
-            Proposal(
-                parent=self.line[-1], edits=(), title=str(change), rationale="", category="model", proposer="model"
-            )
-        )
+        self.ready.append(self._proposal(change, proposer))
 
     def die_after_best_moved(self) -> bool:
         """Carry out one keep only as far as a crash between the two refs would; False if none is due now."""
@@ -206,22 +232,36 @@ class LabModel:
                 return True
         return False
 
-    def _file(self, number: int, parent: CommitOid, changes: Changes, category: str = "model") -> None:
+    def _proposal(self, change: int, proposer: str) -> Proposal:
+        return Proposal(
+            parent=self.line[-1], edits=(), title=str(change), rationale="", category="model", proposer=proposer
+        )
+
+    def _file(
+        self,
+        number: int,
+        parent: CommitOid,
+        changes: Changes,
+        category: str = "model",
+        proposer: str = "model",
+        attempts: int = 0,
+    ) -> None:
         self.contents[number] = changes
         self.opened[number] = Experiment(
             number=number,
             slug="x",
             ref=RefName(f"refs/heads/exp/{number:04d}-x"),
-            commit=CommitOid(f"open-{number}-on-{parent}"),
+            commit=CommitOid(f"open-{number}-{attempts}-on-{parent}"),
             tree=tree_of(changes),
             parent=parent,
             parent_tree=tree_of(self.holds[parent]),
             title=str(number),
             rationale="",
             category=category,
-            proposer="model",
+            proposer=proposer,
             lines=Lines(added=1, removed=1),
             opened=self.now,
+            fix_attempts=attempts,
         )
 
     def _open(self, experiment: Experiment) -> Open:
@@ -275,11 +315,24 @@ class LabModel:
         if own & self.conflicts:
             self._conclude(experiment, Verdict(outcome=Outcome.STALE))
             return
+        self._refile(experiment, self.line[-1], self.holds[self.line[-1]] | own, experiment.fix_attempts)
+
+    def _fix(self, experiment: Experiment, correction: Proposal) -> None:
+        ended = [run.ending for run in self.runs[experiment.tree]]
+        assert {Ending.CRASH, Ending.OUT_OF_MEMORY} & set(ended), "something was mended that never crashed"
+        del self.fixes[experiment.commit]
+        self.fixes_asked.remove(experiment.commit)
+        changes = self.holds[correction.parent] | {int(correction.title)}
+        self._refile(experiment, correction.parent, changes, experiment.fix_attempts + 1)
+
+    def _refile(self, experiment: Experiment, parent: CommitOid, changes: Changes, attempts: int) -> None:
         del self.opened[experiment.number]
-        self._file(experiment.number, self.line[-1], self.holds[self.line[-1]] | own)
+        self._file(experiment.number, parent, changes, experiment.category, experiment.proposer, attempts)
 
     def _conclude(self, experiment: Experiment, verdict: Verdict) -> None:
         assert experiment.number in self.opened, "concluded twice"
+        awaited = experiment.commit in self.fixes_asked and experiment.commit not in self.fixes
+        assert not awaited or verdict.outcome is not Outcome.CRASH, "a crash was concluded while it is being mended"
         del self.opened[experiment.number]
         self.landed.discard(experiment.number)
         self.concluded[experiment.number] = (replace(experiment), verdict)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from autoresearchd.experiment import FAILED, CurvePoint, Edit, Experiment, Outcome, Proposal
+from autoresearchd.experiment import FAILED, LLM, CurvePoint, Edit, Outcome, Proposal
 from autoresearchd.propose._misses import with_edits
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._protocol import Context, Workbench
 from autoresearchd.propose.llm import digest
 from autoresearchd.propose.llm.fence import clean, fence, line
-from autoresearchd.propose.llm.modes import NAME, Mode, Task, origin
+from autoresearchd.propose.llm.modes import Task
 from autoresearchd.propose.llm.tools import (
     MOST_FILE,
     TOOLS,
@@ -216,23 +216,26 @@ class Desk:
         return await self._workbench.check(tree, edits, command=command, seconds=settings.check_seconds)
 
     def _submit(self, call: Submit) -> str:
-        title = line(call.title, most=100)
-        if self._task.mode is Mode.FIX and self._task.crash is not None:
-            title = f"Fix {origin(self._task.crash.experiment)[0]:04d}: {title}"
-        rationale = f"{clean(call.hypothesis, most=4000)}\n\nExpected effect: {line(call.expected_effect, most=400)}"
         proposal = Proposal(
             parent=self._context.best,
             edits=self._edits(),
-            title=self._scrub(title),
-            rationale=self._scrub(rationale),
+            title=self._scrub(line(call.title, most=100)),
+            rationale=self._scrub(self._rationale(call)),
             category=self._scrub(line(call.category, most=40)),
-            proposer=NAME,
+            proposer=LLM,
             reason=f"Asked for: {self._task.mode.value}.",
+            cost_usd=0.0,  # how much is known when the conversation is over; that it is paid for counts already now
         )
         if why := self._novelty.objection(self._latest(), proposal):
             raise ToolError(f"not accepted: {why}. Change your draft")
         self.submitted = proposal
         return "submitted"
+
+    def _rationale(self, call: Submit) -> str:
+        crash = self._task.crash
+        if crash is not None:  # the experiment has its hypothesis
+            return f"Mended after it crashed ({line(crash.verdict.why, most=200)}): {line(call.title, most=100)}."
+        return f"{clean(call.hypothesis, most=4000)}\n\nExpected effect: {line(call.expected_effect, most=400)}"
 
     def _edits(self) -> tuple[Edit, ...]:
         before, after = self._context.files, self.draft.files
@@ -254,7 +257,7 @@ def _start(context: Context, task: Task) -> dict[str, bytes]:
     if task.suggestion is not None:
         return with_edits(context.files, task.suggestion.edits)
     if task.crash is not None:
-        own: Experiment = task.crash.experiment
+        own = task.crash.experiment
         edits = context.history.merge(own.parent_tree, context.best_tree, own.tree)
         return with_edits(context.files, edits or ())
     return dict(context.files)

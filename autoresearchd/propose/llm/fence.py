@@ -11,6 +11,7 @@ _INVISIBLE = re.compile(
 )
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _FENCE = re.compile(r"</?\s*untrusted", re.IGNORECASE)
+_QUOTING = re.compile(r'[<>"]')
 _EXTRA_TAGS = re.compile(r"[\U000e0000-\U000e007f]")
 
 
@@ -34,4 +35,4 @@ def line(text: str, *, most: int = 120) -> str:
 def fence(text: str, what: str, *, most: int) -> str:
     """Untrusted text between marks that it cannot contain; the rules of the prompt say what they mean."""
     body = _FENCE.sub("<un-trusted", clean(text, most=most))
-    return f'<untrusted what="{what}">\n{body}\n</untrusted>'
+    return f'<untrusted what="{_QUOTING.sub("_", line(what))}">\n{body}\n</untrusted>'

@@ -37,8 +37,9 @@ WORDS = {
     Mode.EXPLOIT: "EXPLOIT: go on near what has worked here: the same part of the code, the next step on that way.",
     Mode.SIMPLIFY: "SIMPLIFY: delete or shorten code so that the metric stays equal (or gets better).",
     Mode.COMBINE: "COMBINE: take near-misses whose effects should add up, and make them one change of best.",
-    Mode.FIX: "FIX: your experiment below failed. Your draft already holds its change; mend it so that its idea is "
-    "tested. Submit the mended draft, with the same hypothesis.",
+    Mode.FIX: "FIX: the experiment below crashed. Your draft already holds its change; mend it so that its idea is "
+    "tested. It stays the same experiment, with its title and its hypothesis: submit the mended draft, and say in the "
+    "title what you corrected.",
     Mode.STEER: "STEER: the numeric sampler would try the point below next; your draft already holds it. Keep it, or "
     "override it where you know better: other values, other constants, one to three of them. Change no other code.",
 }
@@ -114,10 +115,10 @@ def _files(context: Context) -> str:
     for path in sorted(context.files):
         text = context.files[path].decode("utf-8", "replace")
         if len(text) > left:
-            parts.append(f"## {path}\n({len(text)} characters: too long to be shown here, use read_file)")
+            parts.append(f"## {line(path)}\n({len(text)} characters: too long to be shown here, use read_file)")
             continue
         left -= len(text)
-        parts.append(f"## {path}\n{fence(text, path, most=MOST_FILES)}")
+        parts.append(f"## {line(path)}\n{fence(text, path, most=MOST_FILES)}")
     return "\n\n".join(parts)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,16 @@ class Talk:
     usd: float = 0.0
     proposed: bool = False
     """It became a proposal: as an experiment, git holds its price."""
+    mends: tuple[int, int] | None = None
+    """Number of the experiment that its proposal corrects, and which attempt it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Filed:
+    opened: float
+    usd: float
+    """Of the proposal and of its corrections together."""
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +60,8 @@ class Purse:
     path: Path | None = None
     _talks: dict[str, Talk] = field(default_factory=dict)
     _reserved: dict[str, float] = field(default_factory=dict)
-    _filed: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """By experiment: when it was opened, and its price; what git holds never changes."""
+    _filed: dict[int, _Filed] = field(default_factory=dict)
+    """By experiment, as git last had it."""
     _read: int = 0
 
     def __post_init__(self) -> None:
@@ -63,10 +73,11 @@ class Purse:
         """One call of a conversation was paid for."""
         self._write({"talk": talk, "at": round(now, 3), "usd": round(usd, 9)})
 
-    def end(self, talk: str, outcome: str, now: float, *, proposed: bool) -> None:
+    def end(self, talk: str, outcome: str, now: float, *, proposed: bool, mends: tuple[int, int] | None = None) -> None:
         """A conversation is over; `outcome` is for people who read the file."""
         self._reserved.pop(talk, None)
-        self._write({"talk": talk, "at": round(now, 3), "outcome": outcome, "proposed": proposed})
+        entry = {"talk": talk, "at": round(now, 3), "outcome": outcome, "proposed": proposed}
+        self._write(entry if mends is None else entry | {"mends": mends})
 
     def cost(self, talk: str) -> float:
         """USD of one conversation so far."""
@@ -91,11 +102,12 @@ class Purse:
 
     def spent(self, now: float) -> Spent:
         """What git holds, and conversations that it does not: abandoned ones, and proposals not opened yet."""
-        moments = list(self._filed.values())
+        mended = self._mended()
+        moments = [(filed.opened, filed.usd - mended[number]) for number, filed in self._filed.items()]
         known = Counter(round(usd, ROUND) for _, usd in moments)
         by_price: dict[float, list[Talk]] = defaultdict(list)
         for talk in self._talks.values():
-            if talk.proposed:
+            if talk.proposed and talk.mends is None:
                 by_price[round(talk.usd, ROUND)].append(talk)
             else:
                 moments.append((talk.began, talk.usd))
@@ -115,14 +127,19 @@ class Purse:
             return f"${spent.today:.2f} of ${settings.usd_per_day:.2f} are spent today", now - now % DAY + DAY
         return "", None
 
-    def mean_cost(self) -> float | None:
-        """USD of a proposal that became an experiment; None before the first."""
-        prices = [usd for _, usd in self._filed.values()]
-        return sum(prices) / len(prices) if prices else None
-
     def _note(self, experiment: Experiment) -> None:
         if experiment.cost_usd is not None:
-            self._filed[experiment.number] = (experiment.opened, experiment.cost_usd)
+            self._filed[experiment.number] = _Filed(experiment.opened, experiment.cost_usd, experiment.fix_attempts)
+
+    def _mended(self) -> Mapping[int, float]:
+        """USD of corrections by experiment, as far as both git and the file hold them: they are counted by the file."""
+        # Of two for the same attempt the first was lost with the daemon that had asked for it.
+        last = {talk.mends: talk for talk in self._talks.values() if talk.proposed and talk.mends is not None}
+        found: dict[int, float] = defaultdict(float)
+        for (number, attempt), talk in last.items():
+            if number in self._filed and attempt <= self._filed[number].attempts:
+                found[number] += round(talk.usd, ROUND)
+        return found
 
     def _take(self, entry: dict[str, object]) -> None:
         name, at, usd = entry.get("talk"), entry.get("at"), entry.get("usd", 0.0)
@@ -132,6 +149,9 @@ class Purse:
         talk = self._talks.setdefault(name, Talk(began=float(at)))
         talk.usd += float(usd)
         talk.proposed = talk.proposed or entry.get("proposed") is True
+        match entry.get("mends"):
+            case [int(number), int(attempt)]:
+                talk.mends = number, attempt
 
     def _write(self, entry: dict[str, object]) -> None:
         self._take(entry)

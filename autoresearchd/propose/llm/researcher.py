@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from autoresearchd.experiment import Proposal
+from autoresearchd.experiment import LLM, Concluded, Proposal
 from autoresearchd.program import Program
 from autoresearchd.propose._background import Background
 from autoresearchd.propose._novelty import Novelty
@@ -27,7 +27,7 @@ from autoresearchd.propose.llm.conversation import Abandoned, Conversation, Endi
 from autoresearchd.propose.llm.desk import Desk
 from autoresearchd.propose.llm.fence import fence
 from autoresearchd.propose.llm.key import NO_KEY, Key
-from autoresearchd.propose.llm.modes import NAME, Mode, Task, choose
+from autoresearchd.propose.llm.modes import Mode, Task, choose
 from autoresearchd.propose.llm.prices import Usage, rates
 from autoresearchd.propose.llm.purse import Purse
 from autoresearchd.status import LlmStatus
@@ -41,9 +41,9 @@ Clock = Callable[[], float]
 
 
 class Llm:
-    """Satisfies `Ahead`. One event loop owns it; `status` may be read from anywhere."""
+    """Satisfies `Steering` and `Fixing`. One event loop owns it; `status` may be read from anywhere."""
 
-    name = NAME
+    name = LLM
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Llm:
         """`spend` is the file of what conversations cost; None forgets it."""
         self._program, self._key, self._workbench, self._clock = program, key, workbench, clock
         self._purse, self._breaker, self._novelty = Purse(spend), Breaker(), Novelty()
-        self._background = Background(NAME)
+        self._background = Background(LLM)
         self._api: Api | None = None
         self._whom = (self.settings.base_url, self.settings.model)
         self._former: list[Api] = []
@@ -98,7 +98,7 @@ class Llm:
             why = self._novelty.objection(context, proposal)
             if not why:
                 return proposal
-            log.info("proposal_refused", proposer=NAME, title=proposal.title, why=why, cost_usd=proposal.cost_usd)
+            log.info("proposal_refused", proposer=LLM, title=proposal.title, why=why, cost_usd=proposal.cost_usd)
         return None
 
     def begin(self, context: Context, suggestion: Proposal | None = None) -> bool:
@@ -108,14 +108,27 @@ class Llm:
         now = self._clock()
         if busy >= self.settings.in_flight or self._why_not(now)[0] or not self._breaker.admit(now):
             return False
-        self._serial += 1
         if suggestion is not None:
             task = Task(mode=Mode.STEER, suggestion=suggestion)
         else:
             rng = random.Random(f"{context.rng.random()}/{self._serial}")
             task = choose(context, rng, without=frozenset(other.mode for other, _ in self._desks.values()))
-        self._background.start(partial(self._converse, context, task, f"{now:.6f}-{self._serial}"))
+        self._background.start(partial(self._converse, context, task, self._name(now)))
         return True
+
+    async def fix(self, context: Context, crash: Concluded) -> Proposal | None:
+        """Talk about a crash, as soon as there is room; None where there is no money, no API, or no outcome."""
+        self._see(context)
+        own = crash.experiment
+        if context.history.merge(own.parent_tree, context.best_tree, own.tree) is None:
+            return None  # best has moved, and its change has no place there
+        while self._background.thinking >= self.settings.in_flight:
+            await self._background.wait()
+        now = self._clock()
+        if self._why_not(now)[0] or not self._breaker.admit(now):
+            return None
+        task = Task(mode=Mode.FIX, crash=crash)
+        return await self._background.run(partial(self._converse, context, task, self._name(now)))
 
     @property
     def is_thinking(self) -> bool:
@@ -134,9 +147,14 @@ class Llm:
                 await api.close()
         self._former, self._api = [], None
 
+    def _name(self, now: float) -> str:
+        """Of a conversation, in the ledger of money."""
+        self._serial += 1
+        return f"{now:.6f}-{self._serial}"
+
     async def _converse(self, context: Context, task: Task, talk: str) -> Proposal | None:
         """One conversation, paid for and accounted for however it ends."""
-        settings = self.settings
+        settings = _bounded(self.settings, task)
         meter = self._meter(talk, settings)
         ending, proposal = Ending.CANCELLED, None
         log.info("conversation_began", mode=task.mode.value, model=settings.model)
@@ -152,13 +170,13 @@ class Llm:
         except Exception:
             ending = Ending.FAILED
             self._breaker.failed(Failure(why="it failed in this program itself; the log says how"), self._clock())
-            log.exception("proposer_failed", proposer=NAME)
+            log.exception("proposer_failed", proposer=LLM)
         finally:
             if ending is not Ending.FAILED:
                 self._breaker.dropped()
             self._desks.pop(talk, None)
             self._endings[ending.value] += 1
-            self._purse.end(talk, ending.value, self._clock(), proposed=proposal is not None)
+            self._purse.end(talk, ending.value, self._clock(), proposed=proposal is not None, mends=_mended(task))
             self.status = self._describe(self._clock())
             cost = self._purse.cost(talk)
             log.info("conversation_ended", mode=task.mode.value, ending=ending.value, calls=meter.calls, cost_usd=cost)
@@ -175,9 +193,8 @@ class Llm:
             scrub=self._key.scrub,
             latest=lambda: self._told(self._latest or context),
         )
-        opening = [
-            {**block, "text": self._key.scrub(block["text"])} for block in prompt.opening(self._told(context), task)
-        ]
+        told = _without_crash(self._told(context), task)
+        opening = [{**block, "text": self._key.scrub(block["text"])} for block in prompt.opening(told, task)]
         if others := self._others():
             opening.append({"type": "text", "text": self._key.scrub(others)})
         self._desks[talk] = task, desk
@@ -258,3 +275,23 @@ class Llm:
             output_tokens=self._used.output,
             endings=dict(self._endings),
         )
+
+
+def _bounded(settings: Settings, task: Task) -> Settings:
+    """The settings of one conversation: what an experiment has cost already is not there for its correction."""
+    if task.crash is None:
+        return settings
+    left = settings.usd_per_experiment - (task.crash.experiment.cost_usd or 0.0)
+    return settings.model_copy(update={"usd_per_experiment": max(0.0, left)})
+
+
+def _mended(task: Task) -> tuple[int, int] | None:
+    """Number of the experiment that is mended, and which attempt it is."""
+    return None if task.crash is None else (task.crash.experiment.number, task.crash.experiment.fix_attempts + 1)
+
+
+def _without_crash(context: Context, task: Task) -> Context:
+    """What waits, without the experiment that is mended: who mends it is not to propose something else."""
+    if task.crash is None:
+        return context
+    return replace(context, pending=tuple(each for each in context.pending if each != task.crash.experiment))

@@ -17,10 +17,11 @@ from tests.propose.fakes import FakeLab
 NOW = 20_000 * DAY + 3600.0
 
 
-def experiment(number: int, usd: float | None, *, opened: float = NOW) -> Concluded:
+def experiment(number: int, usd: float | None, *, opened: float = NOW, attempts: int = 0) -> Concluded:
     the_lab = FakeLab({"a.py": "1"})
     line = the_lab.try_files({"a.py": f"{number + 2}"}, Outcome.DISCARD, 1.0, proposer="llm")
-    return replace(line, experiment=replace(line.experiment, number=number, cost_usd=usd, opened=opened))
+    own = replace(line.experiment, number=number, cost_usd=usd, opened=opened, fix_attempts=attempts)
+    return replace(line, experiment=own)
 
 
 def test_a_proposal_that_became_an_experiment_is_counted_once(tmp_path: Path) -> None:
@@ -41,6 +42,17 @@ def test_what_never_became_an_experiment_is_counted_too(tmp_path: Path) -> None:
     again = Purse(tmp_path / "spend.jsonl")
     again.look([experiment(1, 0.25)], ())
     assert again.spent(NOW).total == 0.75
+
+
+def test_a_correction_is_counted_once_on_the_day_it_was_thought_of(tmp_path: Path) -> None:
+    purse = Purse(tmp_path / "spend.jsonl")
+    for talk, usd, mends in (("a", 0.25, None), ("b", 0.5, (1, 1)), ("c", 0.125, (1, 1))):
+        purse.pay(talk, usd, NOW if mends is None else NOW + DAY)
+        purse.end(talk, "proposed", NOW, proposed=True, mends=mends)  # b was lost with the daemon that asked for it
+    for known in ([], [experiment(1, 0.25)], [experiment(1, 0.375, attempts=1)]):
+        again = Purse(tmp_path / "spend.jsonl")
+        again.look(known, ())
+        assert (again.spent(NOW + DAY).today, again.spent(NOW).total) == (0.625, 0.875)
 
 
 def test_the_file_may_be_lost_and_git_still_knows(tmp_path: Path) -> None:
