@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from autoresearchd import __version__
-from autoresearchd.cli import care, morning, programs, research, views
+from autoresearchd.cli import care, morning, page, programs, research, views
 from autoresearchd.errors import UserError
 from autoresearchd.report.lines import default_logging
 from autoresearchd.report.words import plain
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for room in (research, views, morning, programs, care):
+for room in (research, views, morning, page, programs, care):
     app.add_typer(room.commands)
 
 

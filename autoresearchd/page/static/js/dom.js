@@ -1,0 +1,51 @@
+// Elements and figures. Words only ever become text nodes: nothing here parses markup.
+
+/** An element with properties (`class`, `data-…`, `aria-…` and handlers among them) and children, words or elements. */
+export function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") made.addEventListener(name, value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+export const number4 = (number) => (number === null ? "–" : String(number).padStart(4, "0"));
+
+/** Six significant digits, as the terminal shows them. */
+export function figure(value) {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  if (size === 0 || size < 1e-3 || size >= 1e6) return Number(value.toPrecision(6)).toString();
+  return value.toFixed(Math.min(10, Math.max(0, 5 - Math.floor(Math.log10(size)))));
+}
+
+/** An improvement with its sign, to two digits of its standard error. */
+export function gain(value, error) {
+  if (value === null || value === undefined) return "–";
+  const sign = value < 0 ? "−" : "+";
+  const places = (of, digits) => Math.min(10, Math.max(0, digits - 1 - Math.floor(Math.log10(of))));
+  if (!error) return sign + Math.abs(value).toFixed(value ? places(Math.abs(value), 3) : 3);
+  return `${sign}${Math.abs(value).toFixed(places(error, 2))} ± ${error.toFixed(places(error, 2))}`;
+}
+
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** The colour that a name stands for now, light or dark. */
+export function colour(name) {
+  const probe = el("span");
+  probe.style.color = `var(--${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}

@@ -1,0 +1,34 @@
+// What the two charts share: axes in the page's colours, and a size that follows the page.
+import { colour } from "./dom.js";
+
+export const axis = (words = "") => ({
+  stroke: () => colour("dim"),
+  label: words || undefined,
+  labelSize: words ? 22 : undefined,
+  labelFont: "13px system-ui, sans-serif",
+  font: "12px system-ui, sans-serif",
+  grid: { stroke: () => colour("line"), width: 1 },
+  ticks: { stroke: () => colour("line"), width: 1 },
+});
+
+/** A chart in a box, as wide as the box; `options` as uPlot wants them, without a size. */
+export function draw(box, options, data) {
+  box.replaceChildren();
+  const size = () => ({ width: box.clientWidth, height: Math.max(200, Math.min(380, box.clientWidth * 0.5)) });
+  const chart = new uPlot({ ...size(), legend: { show: false }, ...options }, data, box);
+  const resized = new ResizeObserver(() => {
+    if (chart.width !== box.clientWidth) chart.setSize(size());
+  });
+  resized.observe(box);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const repaint = () => chart.redraw(false);
+  dark.addEventListener("change", repaint);
+  return {
+    chart,
+    destroy: () => {
+      resized.disconnect();
+      dark.removeEventListener("change", repaint);
+      chart.destroy();
+    },
+  };
+}
