@@ -24,6 +24,32 @@ def load(program: Path) -> tuple[Program, Path]:
     return settings, program.resolve().parent / settings.program.experiments
 
 
+def place_of(program: Path) -> Path:
+    """Where the lab is, also while program.toml has a mistake: looking and stopping must not depend on that."""
+    from autoresearchd.errors import UserError
+
+    try:
+        return load(program)[1]
+    except UserError:
+        lab = program.resolve().parent / _named(program)
+        if not lab.is_dir():
+            raise
+        return lab
+
+
+def _named(program: Path) -> str:
+    """The experiments.git that a program file names, as far as it can be read."""
+    import tomli
+
+    from autoresearchd.program import Subject
+
+    try:
+        found = tomli.loads(program.read_text("utf-8"))["program"]["experiments"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None  # the caller says what is wrong with it, or finds the lab where it is by default
+    return found if isinstance(found, str) else str(Subject.model_fields["experiments"].default)
+
+
 def ledger_at(path: Path) -> Ledger:
     """The lab in `path`, opened; pygit2 is only imported by commands that read it."""
     from autoresearchd.ledger import Ledger

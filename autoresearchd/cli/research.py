@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoresearchd.cli.lab import DEFAULT_PROGRAM, ProgramFile, ledger_at, load
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, ProgramFile, ledger_at, load, place_of
 from autoresearchd.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def propose(
 @commands.command()
 def pause(program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """Start nothing new until `resume`; what trains now goes on."""
-    _, path = load(program)
+    path = place_of(program)
     ledger_at(path).pause_switch.touch()
     print("paused; `autoresearchd resume` goes on")
 
@@ -106,7 +106,7 @@ def resume(program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """Go on after `pause`; take back `stop --after-run`."""
     from autoresearchd import controls
 
-    _, path = load(program)
+    path = place_of(program)
     ledger_at(path).pause_switch.unlink(missing_ok=True)
     controls.stop_switch(path).unlink(missing_ok=True)
     print("resumed")
@@ -120,14 +120,14 @@ def stop(
     """End the daemon: what trains now is ended with it and its experiment left open for the next start."""
     from autoresearchd import stopping
 
-    _, path = load(program)
+    path = place_of(program)
     stopping.stop(path, print, after_run=after_run)
 
 
 @commands.command()
 def skip(number: int, program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """End an open experiment: its training is stopped, its verdict is `skipped`."""
-    _, path = load(program)
+    path = place_of(program)
     ledger_at(path).skip(number)
     print(f"{number:04d} is skipped as soon as the daemon looks")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_at, load
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_at, load, place_of
 from autoresearchd.errors import UserError
 
 commands = typer.Typer()
@@ -20,7 +20,7 @@ def status(program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> N
     from autoresearchd import lock
     from autoresearchd.report import status as report
 
-    _, path = load(program)
+    path = place_of(program)
     if not path.is_dir():
         raise UserError(f"{path} does not exist; `autoresearchd init` makes it")
     data, holder = report.read(path), lock.holder(path)

@@ -98,7 +98,10 @@ def _present(status: Status) -> str:
     line += f"for {duration(status.now - status.session_started)}"
     left = eta.seconds_left(status)
     line += "" if left is None else f", ETA {duration(left)}"
-    return line + (", WITHOUT A SANDBOX)" if status.sandbox == "none" else ")")
+    line += ", WITHOUT A SANDBOX)" if status.sandbox == "none" else ")"
+    if status.program_refused:
+        line += f"\nprogram.toml refused: {plain(status.program_refused)}; the one before it is in force"
+    return line
 
 
 def _results(status: Status, direction: Direction) -> list[str]:
@@ -120,8 +123,15 @@ def _results(status: Status, direction: Direction) -> list[str]:
     if status.llm is not None:
         found.append(_model(status.llm, status.now))
     if status.busy_share is not None:
-        found.append(f"devices busy {status.busy_share:.0%} of the session")
+        found.append(f"devices busy {status.busy_share:.0%} of the session{_idle(status)}")
     return found
+
+
+def _idle(status: Status) -> str:
+    """For how long they did nothing, and why: what adds up to a second."""
+    long = {reason: seconds for reason, seconds in sorted(status.idle_seconds.items()) if seconds >= 1}
+    parts = [f"{duration(seconds)} {plain(reason.replace('_', ' '))}" for reason, seconds in long.items()]
+    return f"; idle {', '.join(parts)}" if parts else ""
 
 
 def _audits(status: Status, direction: Direction) -> str:

@@ -128,14 +128,29 @@ def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     assert "Traceback" not in second.stderr
 
 
-def test_a_program_saved_with_a_mistake_leaves_the_old_one_in_force(tmp_path: Path) -> None:
+def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tmp_path: Path) -> None:
     folder = tmp_path / "project"
     daemon = asleep(folder)
-    program = folder / "program.toml"
-    good = program.read_text()
+    program, good = folder / "program.toml", (folder / "program.toml").read_text()
+
+    program.write_text(good + "[accept]\nconf")  # saved half-way
+    assert "is not valid TOML" in wait_for(folder, "program_refused")[0]["why"]
     program.write_text(good + "[accept]\nconfidence = 7\n")
-    refused = wait_for(folder, "program_refused")
-    assert "accept.confidence = 7" in refused[0]["why"]
-    program.write_text(good + "[accept]\nconfidence = 0.95\n")
-    assert wait_for(folder, "program_reloaded")[0]["changed"] == ["accept.confidence"]
-    stop(daemon)
+    assert "accept.confidence = 7" in wait_for(folder, "program_refused", count=2)[1]["why"]
+    said = command(folder, "status").stdout
+    assert "program.toml refused: program.toml: accept.confidence = 7 is not allowed" in said
+    program.write_text(good + "[accept]\nconfidence = 7\n")
+
+    program.write_text(good + "[accept]\nconfidence = 0.95\n[budget]\nhours = 3\n")
+    assert wait_for(folder, "program_reloaded")[0]["changed"] == ["accept.confidence", "budget.hours"]
+    settings = wait_for(folder, "setting_changed", count=2)
+    assert [(s["key"], s["old"], s["new"]) for s in settings] == [
+        ("accept.confidence", 0.99, 0.95), ("budget.hours", "not set", 3.0),
+    ]  # fmt: skip
+    assert len([event for event in events(folder) if event["event"] == "program_refused"]) == 2
+
+    program.write_text(good.replace('name = "val_bpb"', 'name = "loss"'))
+    assert "metric.name cannot change in a lab" in wait_for(folder, "program_refused", count=3)[2]["why"]
+    program.unlink()
+    assert "does not exist" in wait_for(folder, "program_refused", count=4)[3]["why"]
+    assert stop(daemon) == 0

@@ -1,0 +1,50 @@
+"""What of a saved program.toml comes into force while the daemon runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from autoresearchd.errors import UserError
+from autoresearchd.program import parse
+from autoresearchd.reload import Difference, differences, refuse_fixed
+from tests.support.projects import PROGRAM
+
+OLD = parse(PROGRAM)
+
+
+def changed(text: str) -> tuple[Difference, ...]:
+    return differences(OLD, parse(text))
+
+
+def test_a_program_that_says_the_same_in_other_words_differs_in_nothing() -> None:
+    assert changed(f"# a remark\n{PROGRAM}\n[accept]\nmax_repeats = {OLD.accept.max_repeats}\n") == ()
+
+
+def test_each_setting_is_named_with_its_old_and_its_new_value() -> None:
+    text = PROGRAM + "[accept]\nmax_repeats = 5\n[propose.space.constants.RATE]\nlow = 0.1\n[budget]\nhours = 8\n"
+    found = changed(text)
+    assert Difference(key="accept.max_repeats", old=OLD.accept.max_repeats, new=5) in found
+    assert Difference(key="budget.hours", old=None, new=8.0) in found
+    assert Difference(key="propose.space.constants.RATE.low", old=None, new=0.1) in found
+    refuse_fixed(found)
+
+
+def test_what_a_metric_should_reach_may_change_and_what_it_is_may_not() -> None:
+    refuse_fixed(changed(PROGRAM.replace("[metric]", "[metric]\ntarget = 0.1")))
+    with pytest.raises(UserError, match=r"^metric.name cannot change in a lab: .* a new experiments.git"):
+        refuse_fixed(changed(PROGRAM.replace('name = "loss"', 'name = "speed"')))
+
+
+@pytest.mark.parametrize("table", ["[sandbox]\ncpus = 1\n", "[devices]\ncpu_slots = 7\n"])
+def test_what_was_set_up_at_the_start_changes_with_the_next_one(table: str) -> None:
+    with pytest.raises(UserError, match=r"^(sandbox.cpus|devices.cpu_slots) changes at a new start of the daemon$"):
+        refuse_fixed(changed(PROGRAM + table))
+
+
+def test_one_fixed_setting_keeps_all_the_others_out() -> None:
+    text = PROGRAM.replace("[train]", "[train]\nseconds = 7.0") + "[accept]\nmax_repeats = 5\n[sandbox]\ncpus = 1\n"
+    with pytest.raises(UserError) as raised:
+        refuse_fixed(changed(text))
+    said = str(raised.value)
+    assert said.index("train.seconds cannot change in a lab") < said.index("; sandbox.cpus changes at a new start")
+    assert "accept" not in said
