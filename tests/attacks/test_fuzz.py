@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pygit2
 import pytest
@@ -21,19 +21,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoresearchd.errors import CorruptRecord, RefLocked, UnfilablePath
-from autoresearchd.experiment import Change, FileMode
-from autoresearchd.judge import improper
+from autoresearchd.errors import RefLocked, UnfilablePath
 from autoresearchd.ledger import Ledger
-from autoresearchd.program import parse
-from autoresearchd.run import curve, log, target
-from autoresearchd.trailers import parse as parse_message
-from nanogpt import answer
-from nanogpt.contract import Dishonest
+from tests.attacks import readers
 from tests.support.projects import fsck, lab
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
 EXAMPLES = 1000 if MINUTES else 60
+SHARES = 13
+"""Seven properties that Hypothesis looks into, six readers that atheris does, and so many equal parts of the time."""
+ROOT = Path(__file__).parents[2]
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 HONEST_RESULT = json.dumps({"run": "r", "metrics": {"loss": 1.5, "steps": 10}}).encode()
@@ -46,11 +43,21 @@ JSON = st.recursive(
 )
 
 
-def checkpoint() -> bytes:
+def honest_checkpoint() -> bytes:
     content = io.BytesIO()
     config = {"vocab_size": 256, "sequence_length": 8, "depth": 1, "dim": 32, "head_dim": 32}
     torch.save({"config": config, "weights": {"x": torch.zeros(4)}}, content)
     return content.getvalue()
+
+
+HONEST = {
+    "checkpoint": honest_checkpoint(),
+    "message": HONEST_MESSAGE,
+    "metrics": HONEST_CURVE,
+    "output": b"loss: 1.5\nTraceback\nValueError: no\n",
+    "path": b"src/model.py",
+    "result": HONEST_RESULT,
+}
 
 
 @st.composite
@@ -67,7 +74,7 @@ def broken(draw: Callable[..., object], honest: bytes) -> bytes:
 
 def until_enough(test: Callable[[], None]) -> None:
     """Run a property for its share of the minutes, with new examples each time; without any, once."""
-    end = time.monotonic() + 60 * MINUTES / 7
+    end = time.monotonic() + 60 * MINUTES / SHARES
     test()
     while time.monotonic() < end:
         test()
@@ -77,12 +84,7 @@ def test_no_result_is_more_than_finite_numbers_under_plain_names() -> None:
     @fuzz
     @given(broken(HONEST_RESULT) | st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
     def check(content: bytes) -> None:
-        with TemporaryDirectory() as folder:
-            Path(folder, "result.json").write_bytes(content)
-            found, why = target.read_result(Path(folder), "r")
-        assert bool(found) <= (why == "")
-        assert "\n" not in why
-        assert all(math.isfinite(value) for value in target.tidy(found, ("loss",)).values())
+        readers.result(content)
 
     until_enough(check)
 
@@ -91,13 +93,7 @@ def test_no_curve_goes_backwards_or_grows_without_bound() -> None:
     @fuzz
     @given(st.lists(broken(HONEST_CURVE * 3) | st.binary() | JSON.map(lambda v: json.dumps(v).encode() + b"\n")))
     def check(chunks: list[bytes]) -> None:
-        found = curve.Curve(Path("absent"))
-        for chunk in chunks:
-            found.feed(chunk)
-        points = found.points()
-        assert len(points) <= curve.MOST_POINTS
-        assert [point.step for point in points] == sorted({point.step for point in points})
-        assert all(math.isfinite(point.train_loss) for point in points)
+        readers.metrics(chunks)
 
     until_enough(check)
 
@@ -106,27 +102,16 @@ def test_no_output_breaks_its_line_or_its_bound() -> None:
     @fuzz
     @given(st.lists(st.binary(max_size=3000)))
     def check(chunks: list[bytes]) -> None:
-        found = log.Log(r"^loss: (\S+)$")
-        for chunk in chunks:
-            found.feed(chunk)
-        found.end()
-        assert len(found.tail()) <= log.TAIL_CHARACTERS
-        assert "\n" not in found.last_error()
-        assert "\x1b" not in found.tail() + found.last_error()
+        readers.output(chunks)
 
     until_enough(check)
 
 
-def test_no_checkpoint_does_more_than_be_refused(tmp_path: Path) -> None:
-    honest, path = checkpoint(), tmp_path / "model.pt"
-
+def test_no_checkpoint_does_more_than_be_refused() -> None:
     @fuzz
-    @given(broken(honest))
+    @given(broken(honest_checkpoint()))
     def check(content: bytes) -> None:
-        path.write_bytes(content)
-        with contextlib.suppress(Dishonest):
-            answer.load_model(path, torch.device("cpu"), vocab_size=256)
-        assert list(tmp_path.iterdir()) == [path]
+        readers.checkpoint(content)
 
     until_enough(check)
 
@@ -134,29 +119,35 @@ def test_no_checkpoint_does_more_than_be_refused(tmp_path: Path) -> None:
 def test_no_commit_message_is_more_than_a_record_or_corrupt() -> None:
     @fuzz
     @given(broken(HONEST_MESSAGE).map(lambda content: content.decode("utf-8", "replace")) | st.text())
-    def check(message: str) -> None:
-        try:
-            record = parse_message(message)
-        except CorruptRecord:
-            return
-        assert record.number >= 0 or record.number < 0
+    def check(text: str) -> None:
+        readers.message(text)
 
     until_enough(check)
 
 
 def test_no_path_is_allowed_that_would_leave_the_editable_ones() -> None:
-    program = parse('[program]\nname = "x"\neditable = ["src/**"]\n[train]\ncommand = "t"\n[metric]\nname = "m"\n')
-
     @fuzz
     @given(st.text() | st.from_regex(r"(src/|\.\./|/|\./|[a-z.]{1,6}){1,6}", fullmatch=True))
-    def check(path: str) -> None:
-        why = improper([Change(path=path, before=None, after=FileMode.REGULAR)], program)
-        assert "\n" not in why
-        if not why:
-            assert os.path.normpath(path) == path
-            assert path.startswith("src/")
+    def check(text: str) -> None:
+        readers.path(text)
 
     until_enough(check)
+
+
+GUIDED = ("checkpoint", "message", "metrics", "output", "path", "result")
+
+
+@pytest.mark.skipif(not MINUTES, reason="looks for minutes: make fuzz")
+@pytest.mark.parametrize("reader", GUIDED)
+def test_nothing_is_found_by_following_the_branches_of_the_code(tmp_path: Path, reader: str) -> None:
+    pytest.importorskip("atheris", reason="atheris is not here: pip install 'autoresearchd[fuzz]'")
+    (tmp_path / "honest").write_bytes(HONEST.get(reader, b""))
+    seconds = max(1, round(60 * MINUTES / SHARES))
+    command = [sys.executable, "-m", "tests.attacks.guided", reader, f"-max_total_time={seconds}", "-timeout=60"]
+    done = subprocess.run(
+        [*command, f"-artifact_prefix={tmp_path}/", str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
