@@ -96,6 +96,11 @@ class Devices(_Section):
     cpu_slots: Annotated[int, Field(ge=1, le=256)] = 1
     cpu_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of one CPU slot; default: the machine's cores shared evenly between the slots."""
+    warm: bool = True
+    """Have the next run wait, in its sandbox and with torch imported where the editable files do so, while one trains.
+
+    For commands like `python -m train` and `python train.py`; others start plainly, as they do with false.
+    """
 
     @field_validator("use", mode="before")
     @classmethod
@@ -185,6 +190,13 @@ class Nulls(_Section):
     """One in so many experiments; 0 is none. With 1 there is nothing else."""
 
 
+class Service(_Section):
+    """[service]: the daemon, as other programs of this machine see it."""
+
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Where set, Prometheus is answered at http://127.0.0.1:PORT/metrics; 0 takes a free port and logs it."""
+
+
 class Propose(_Section):
     """[propose]: who has ideas; one table per proposer."""
 
@@ -210,6 +222,7 @@ class Program(_Section):
     budget: Budget = Budget()
     devices: Devices = Devices()
     sandbox: Sandbox = Sandbox()
+    service: Service = Service()
     propose: Propose = Propose()
     report: Report = Report()
     export: Export = Export()

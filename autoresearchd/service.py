@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from autoresearchd import controls, notify
+from autoresearchd import controls, metrics, notify
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Device, Environment, TreeOid
@@ -57,6 +57,8 @@ class Request:
     """In place of `metric.target`."""
     lab: Path | None = None
     """In place of `program.experiments`."""
+    metrics_port: int | None = None
+    """In place of `service.metrics_port`."""
     only_nulls: bool = False
     """Propose nothing but changes of nothing that runs: a test of the judge."""
 
@@ -94,6 +96,8 @@ def run(request: Request, view: View) -> Status:
             session=session,
         )
         daemon = _Daemon(loop=loop, request=request, view=view, manager=manager, llm=llm, wake=wake, saved=saved)
+        if program.service.metrics_port is not None:
+            stack.enter_context(metrics.served(program.service.metrics_port, lambda: daemon.status))
         stack.enter_context(ending(daemon.end))
         if manager.listens:
             stack.enter_context(hangup(daemon.look_at_program))
@@ -170,7 +174,7 @@ class _Daemon:
         self.wake()
 
     def _tell(self, news: Sequence[Concluded]) -> None:
-        status, now = self._status(), time.time()
+        status, now = self.status, time.time()
         if news or now - self.written >= TICK_SECONDS:
             self._write(status, self.loop.live())
             self.written = now
@@ -181,7 +185,9 @@ class _Daemon:
             _pack(self.loop.ledger)
             self.unpacked = 0
 
-    def _status(self) -> Status:
+    @property
+    def status(self) -> Status:
+        """What everybody is told; also asked by other threads."""
         model = self.llm.status if is_enabled(self.loop.program, self.llm) else None
         return replace(self.loop.status, llm=model, program_refused=self.refused)
 
@@ -197,7 +203,7 @@ class _Daemon:
         stopping = self.loop.session.stopping
         why = stopping or (finish.why if finish else "")
         self.manager.stopping(why)
-        status = replace(self._status(), state="stopped" if stopping else "finished", why=why)
+        status = replace(self.status, state="stopped" if stopping else "finished", why=why)
         log.info("daemon_stopped", why=why)
         self._write(status, ())
         self.view.update(status, ())
@@ -241,6 +247,8 @@ def _requested(program: Program, request: Request) -> Program:
         program = _updated(program, "metric", target=request.target)
     if request.lab is not None:
         program = _updated(program, "program", experiments=str(request.lab.resolve()))
+    if request.metrics_port is not None:
+        program = _updated(program, "service", metrics_port=request.metrics_port)
     if request.only_nulls:
         program = _updated(program, "propose", null=Nulls(every=1))
     return program

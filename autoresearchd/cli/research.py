@@ -45,6 +45,9 @@ def run(
     experiments: Annotated[int | None, typer.Option(min=0, help="Stop after this many more experiments.")] = None,
     hours: Annotated[float | None, typer.Option(min=0.0, help="Begin nothing new after this many hours.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop at a metric, as in 'val_bpb<1.2'.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Answer Prometheus at this port of 127.0.0.1.")
+    ] = None,
 ) -> None:
     """Research until the budget is spent, the target is reached, or a signal comes."""
     from autoresearchd import service
@@ -53,7 +56,11 @@ def run(
 
     settings, path = load(program)
     request = service.Request(
-        program=program, experiments=experiments, hours=hours, target=_target(until, settings) if until else None
+        program=program,
+        experiments=experiments,
+        hours=hours,
+        target=_target(until, settings) if until else None,
+        metrics_port=metrics_port,
     )
     with live.view(path, settings) as view, schedule.mornings(view, program) as mornings:
         status = service.run(request, mornings)
