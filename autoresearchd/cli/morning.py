@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_at, load
 from autoresearchd.errors import UserError
 
 commands = typer.Typer()
@@ -47,3 +47,12 @@ def report(
         return
     filing.replace(output, text)
     print(output)
+
+
+@commands.command()
+def top(program: ProgramFile = DEFAULT_PROGRAM) -> None:
+    """The lab on the whole terminal, live: devices, curves against best's, queue, verdicts; keys to pause and skip."""
+    from autoresearchd.report.top import watch
+
+    settings, path = load(program)
+    watch(ledger_at(path), settings.metric)

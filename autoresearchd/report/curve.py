@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from autoresearchd.experiment import CurvePoint
@@ -11,6 +11,8 @@ from autoresearchd.experiment import CurvePoint
 BLOCKS = "▁▂▃▄▅▆▇█"
 LETTERS = "_.-=+*#@"
 """The same heights where the terminal has no blocks."""
+STEEP = 0.1
+"""Share of the time in which a loss falls so fast that the rest would look flat beside it."""
 
 
 def sparkline(curve: Sequence[CurvePoint], *, width: int = 60, heights: str = BLOCKS) -> str:
@@ -23,11 +25,41 @@ def sparkline(curve: Sequence[CurvePoint], *, width: int = 60, heights: str = BL
     count = min(width, len(curve))
     edges = [round(index * len(curve) / count) for index in range(count + 1)]
     means = [_mean([point.train_loss for point in curve[a:b]]) for a, b in pairwise(edges)]
-    finite = [mean for mean in means if mean is not None]
-    if not finite:
-        return "x" * count
-    low, high = min(finite), max(finite)
+    low, high = _range(means)
     return "".join("x" if mean is None else _height(mean, low, high, heights) for mean in means)
+
+
+def against(
+    own: Sequence[CurvePoint], best: Sequence[CurvePoint], *, width: int = 60, heights: str = BLOCKS
+) -> tuple[str, str]:
+    """Two curves under each other: equal training time in equal columns, on one scale; the later end fills `width`.
+
+    The scale is that of the time after the steep beginning. A column in which nothing was said is blank.
+    """
+    end = max(point.seconds for point in (*own, *best)) or 1.0
+    columns = [_columns(curve, end, width) for curve in (own, best)]
+    settled = [mean for curve in columns for at, mean in curve.items() if at >= STEEP * width]
+    low, high = _range(settled or [mean for curve in columns for mean in curve.values()])
+    upper, lower = (
+        "".join(
+            " " if at not in curve else "x" if (mean := curve[at]) is None else _height(mean, low, high, heights)
+            for at in range(width)
+        ).rstrip()
+        for curve in columns
+    )
+    return upper, lower
+
+
+def _columns(curve: Sequence[CurvePoint], end: float, width: int) -> dict[int, float | None]:
+    found: dict[int, list[float]] = {}
+    for point in curve:
+        found.setdefault(min(width - 1, int(point.seconds / end * width)), []).append(point.train_loss)
+    return {at: _mean(losses) for at, losses in found.items()}
+
+
+def _range(means: Iterable[float | None]) -> tuple[float, float]:
+    finite = [mean for mean in means if mean is not None]
+    return min(finite, default=0.0), max(finite, default=0.0)
 
 
 def _mean(losses: Sequence[float]) -> float | None:

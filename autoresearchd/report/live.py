@@ -110,13 +110,14 @@ def frame(
 ) -> RenderableType:
     """One picture of the lab: what it is, what is best, what each device does, what came out last."""
     bar_width = 24 if width >= WIDE else 10
-    parts: list[RenderableType] = [_heading(status, seconds_left), _best(status), _devices(status, bar_width)]
+    parts: list[RenderableType] = [heading(status, seconds_left), best(status), devices(status, bar_width)]
     if recent:
-        parts += [Text(""), _conclusions(recent, Direction(status.direction))]
+        parts += [Text(""), conclusions(recent, Direction(status.direction))]
     return Group(*parts)
 
 
-def _heading(status: Status, seconds_left: float | None) -> Text:
+def heading(status: Status, seconds_left: float | None) -> Text:
+    """What it is and what it does, in one line."""
     line = Text.assemble(
         words(status.program, "bold"), "  ", (status.state, STATE_STYLES.get(status.state, "cyan")), no_wrap=True
     )
@@ -131,7 +132,8 @@ def _heading(status: Status, seconds_left: float | None) -> Text:
     return line
 
 
-def _best(status: Status) -> Text:
+def best(status: Status) -> Text:
+    """What was reached, in one line."""
     line = Text("best ", no_wrap=True, overflow="ellipsis")
     line.append(f"{number(status.best_number)} {status.metric} ", style="cyan")
     line.append(figure(status.best), style="bold green")
@@ -148,7 +150,8 @@ def _best(status: Status) -> Text:
     return line
 
 
-def _devices(status: Status, bar_width: int) -> Table:
+def devices(status: Status, bar_width: int) -> Table:
+    """A row a device."""
     return aligned([_device(device, status.now, bar_width) for device in status.devices])
 
 
@@ -168,7 +171,8 @@ def _device(device: DeviceStatus, now: float, bar_width: int) -> tuple[Renderabl
     return name, run, bar, Text(percent), Text(loss), words(device.title)
 
 
-def _conclusions(recent: Sequence[Concluded], direction: Direction) -> Table:
+def conclusions(recent: Sequence[Concluded], direction: Direction) -> Table:
+    """A row a verdict."""
     return aligned([_conclusion(row, direction) for row in recent], right={2, 3})
 
 

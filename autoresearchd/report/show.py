@@ -53,9 +53,9 @@ def _run_as_json(run: Measurement) -> dict[str, Any]:
     return {key: finite(value) for key, value in found.items()}
 
 
-def page(ledger: Ledger, found: Row, metric: Metric) -> None:
-    """Print the experiment for a person."""
-    console, experiment = output(), experiment_of(found)
+def page(ledger: Ledger, found: Row, metric: Metric, console: Console | None = None) -> None:
+    """Print the experiment for a person, on the standard output or on another console."""
+    console, experiment = console or output(), experiment_of(found)
     runs = ledger.measurements(experiment.tree)
     for part in _parts(console, found, runs, metric):
         print_uncut(console, part)
