@@ -104,6 +104,7 @@ def _facts(found: Row, metric: Metric) -> Iterator[tuple[str, str]]:
     yield "proposer", f"{experiment.proposer} ({experiment.category})"
     yield "asked because", experiment.reason
     yield "cost", f"{experiment.cost_usd:.4f} USD" if experiment.cost_usd is not None else ""
+    yield "corrected", f"{experiment.fix_attempts} × after a crash" if experiment.fix_attempts else ""
     yield "lines", f"+{experiment.lines.added} -{experiment.lines.removed}"
     yield "commit", f"{experiment.commit} on {experiment.ref}"
     yield "parent", experiment.parent

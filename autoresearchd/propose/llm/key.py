@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -29,6 +30,11 @@ class Key:
     def reveal(self) -> str:
         """The key itself, for the HTTP client only."""
         return self._value
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one key from another, and nothing about either: it may be written down."""
+        return hashlib.sha256(self._value.encode()).hexdigest()[:12] if self._value else ""
 
     def scrub(self, text: str) -> str:
         """The text without the key, should somebody have put it there."""

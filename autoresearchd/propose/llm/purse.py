@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,20 +102,15 @@ class Purse:
 
     def spent(self, now: float) -> Spent:
         """What git holds, and conversations that it does not: abandoned ones, and proposals not opened yet."""
-        mended = self._mended()
-        moments = [(filed.opened, filed.usd - mended[number]) for number, filed in self._filed.items()]
-        known = Counter(round(usd, ROUND) for _, usd in moments)
-        by_price: dict[float, list[Talk]] = defaultdict(list)
-        for talk in self._talks.values():
-            if talk.proposed and talk.mends is None:
-                by_price[round(talk.usd, ROUND)].append(talk)
-            else:
-                moments.append((talk.began, talk.usd))
-        for price, talks in by_price.items():
-            unfiled = sorted(talks, key=lambda talk: talk.began)[known[price] :]
-            moments.extend((talk.began, talk.usd) for talk in unfiled)
+        moments = [*self._in_git()]
+        moments += [(talk.began, talk.usd) for talk in self._talks.values() if not talk.proposed or talk.mends]
+        moments += [(talk.began, talk.usd) for talk in self._unopened().values()]
         midnight = now - now % DAY
         return Spent(today=sum(usd for at, usd in moments if at >= midnight), total=sum(usd for _, usd in moments))
+
+    def unopened(self) -> Collection[str]:
+        """The conversations that led to a proposal which git does not hold, nor ever may."""
+        return self._unopened().keys()
 
     def objection(self, settings: Llm, total_limit: float | None, usd: float, now: float) -> tuple[str, float | None]:
         """Why so much may not be spent now, and from when on it may (None: not by itself); '' if it may."""
@@ -130,6 +125,24 @@ class Purse:
     def _note(self, experiment: Experiment) -> None:
         if experiment.cost_usd is not None:
             self._filed[experiment.number] = _Filed(experiment.opened, experiment.cost_usd, experiment.fix_attempts)
+
+    def _in_git(self) -> list[tuple[float, float]]:
+        """When each experiment was opened, and what its proposal cost."""
+        mended = self._mended()
+        return [(filed.opened, filed.usd - mended[number]) for number, filed in self._filed.items()]
+
+    def _unopened(self) -> Mapping[str, Talk]:
+        """Of conversations with the same price the oldest are those that git holds."""
+        known, found = Counter(round(usd, ROUND) for _, usd in self._in_git()), dict[str, Talk]()
+        for name, talk in sorted(self._talks.items(), key=lambda item: item[1].began):
+            if not talk.proposed or talk.mends is not None:
+                continue
+            price = round(talk.usd, ROUND)
+            if known[price] > 0:
+                known[price] -= 1
+            else:
+                found[name] = talk
+        return found
 
     def _mended(self) -> Mapping[int, float]:
         """USD of corrections by experiment, as far as both git and the file hold them: they are counted by the file."""

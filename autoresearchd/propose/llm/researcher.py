@@ -18,6 +18,7 @@ import structlog
 from autoresearchd.experiment import LLM, Concluded, Proposal
 from autoresearchd.program import Program
 from autoresearchd.propose._background import Background
+from autoresearchd.propose._misses import line_of_best
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._protocol import Context, Workbench
 from autoresearchd.propose.llm import prompt
@@ -30,6 +31,7 @@ from autoresearchd.propose.llm.key import NO_KEY, Key
 from autoresearchd.propose.llm.modes import Mode, Task, choose
 from autoresearchd.propose.llm.prices import Usage, rates
 from autoresearchd.propose.llm.purse import Purse
+from autoresearchd.propose.llm.shelf import Shelf
 from autoresearchd.status import LlmStatus
 from autoresearchd.thinkers import Llm as Settings
 
@@ -54,12 +56,18 @@ class Llm:
         spend: Path | None = None,
         clock: Clock = time.time,
     ) -> None:
-        """`spend` is the file of what conversations cost; None forgets it."""
+        """`spend` is the file of what conversations cost; what else a stop must not lose lies beside it.
+
+        None forgets both.
+        """
         self._program, self._key, self._workbench, self._clock = program, key, workbench, clock
-        self._purse, self._breaker, self._novelty = Purse(spend), Breaker(), Novelty()
+        self._purse, self._novelty = Purse(spend), Novelty()
+        self._shelf = Shelf(None if spend is None else spend.with_name("proposals"))
+        self._failures = None if spend is None else spend.with_name("api.json")
+        self._whom = self._asked()
+        self._breaker = Breaker(self._failures, whom=self._whom)
         self._background = Background(LLM)
         self._api: Api | None = None
-        self._whom = (self.settings.base_url, self.settings.model)
         self._former: list[Api] = []
         """Those of earlier settings; a conversation may still be held with them."""
         self._endings: Counter[str] = Counter()
@@ -70,6 +78,7 @@ class Llm:
         self._desks: dict[str, tuple[Task, Desk]] = {}
         """Of the conversations that are being held."""
         self._latest: Context | None = None
+        """The lab as it was last seen."""
         self.status = self._describe(clock())
         """What it does, what it cost, and why it pauses; replaced as a whole, so that any thread may read it."""
 
@@ -98,6 +107,7 @@ class Llm:
             why = self._novelty.objection(context, proposal)
             if not why:
                 return proposal
+            self._shelf.drop(proposal)
             log.info("proposal_refused", proposer=LLM, title=proposal.title, why=why, cost_usd=proposal.cost_usd)
         return None
 
@@ -180,7 +190,12 @@ class Llm:
             self.status = self._describe(self._clock())
             cost = self._purse.cost(talk)
             log.info("conversation_ended", mode=task.mode.value, ending=ending.value, calls=meter.calls, cost_usd=cost)
-        return None if proposal is None else replace(proposal, cost_usd=cost)
+        if proposal is None:
+            return None
+        paid = replace(proposal, cost_usd=cost)
+        if task.crash is None:
+            self._shelf.put(talk, paid)
+        return paid
 
     async def _talk(self, context: Context, task: Task, talk: str, settings: Settings, meter: Meter) -> Proposal:
         if self._api is None:
@@ -235,13 +250,21 @@ class Llm:
         )
 
     def _see(self, context: Context) -> None:
-        self._program, self._latest = context.program, context
+        first, self._program, self._latest = self._latest is None, context.program, context
         self._purse.look(context.history.concluded(), context.pending)
-        if (whom := (self.settings.base_url, self.settings.model)) != self._whom:
+        if self._shelf.proposals:
+            self._shelf.clear(but=self._purse.unopened())
+        if first:
+            self._background.ready.extend(each for each in self._shelf.proposals if _has_place(each, context))
+        if (whom := self._asked()) != self._whom:
             # Who is asked has changed: what the old one refused says nothing.
             self._former += [] if self._api is None else [self._api]
-            self._whom, self._api, self._breaker = whom, None, Breaker()
+            self._whom, self._api, self._breaker = whom, None, Breaker(self._failures, whom=whom)
         self.status = self._describe(self._clock())
+
+    def _asked(self) -> str:
+        """Who is asked, with which key."""
+        return f"{self.settings.base_url or ''} {self.settings.model} {self._key.fingerprint}"
 
     def _why_not(self, now: float) -> tuple[str, float | None]:
         """Why no conversation may begin, and until when."""
@@ -275,6 +298,12 @@ class Llm:
             output_tokens=self._used.output,
             endings=dict(self._endings),
         )
+
+
+def _has_place(proposal: Proposal, context: Context) -> bool:
+    """Whether this lab knows the best that a kept proposal was made from."""
+    steps = [line.experiment for line in line_of_best(context)]
+    return proposal.parent in {context.best, *(step.commit for step in steps), *(step.parent for step in steps)}
 
 
 def _bounded(settings: Settings, task: Task) -> Settings:
