@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test fuzz lint bench bench-judge clean setup
+.PHONY: demo test fuzz lint man bench bench-judge clean setup
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -46,6 +46,10 @@ bench: $(READY)
 	$(BIN)/python -m bench.sandbox
 	$(BIN)/python -m bench.search
 	$(BIN)/python -m bench.llm
+	$(BIN)/python -m bench.report
+
+man: $(READY)
+	$(BIN)/python -m autoresearchd.cli.manual > docs/autoresearchd.1
 
 bench-judge: $(READY)
 	$(BIN)/python -m bench.judge
