@@ -20,6 +20,7 @@ from pathlib import Path
 from bench.synthetic import make
 
 CHROMIUM = "/usr/bin/chromium"
+HEAD = f"{'':<22} {'median s':>9} {'range':>15} {'CPU s':>6} {'peak MiB':>9} {'file kB':>9}"
 VIEWS = {
     "report (HTML)": ("report", "-o", "report.html"),
     "report --md": ("report", "--md", "-o", "report.md"),
@@ -51,9 +52,7 @@ def main() -> None:
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(prefix="bench-report-") as folder:
             home = make(Path(folder), size).parent
-            print(
-                f"\n{size:,} experiments\n{'':<22} {'median s':>9} {'range':>15} {'CPU s':>6} {'peak MiB':>9} {'file kB':>9}"
-            )
+            print(f"\n{size:,} experiments\n{HEAD}")
             costs: dict[str, list[Cost]] = {name: [] for name in VIEWS}
             for _ in range(arguments.repeats):  # in turns, so that a busy machine is equally unkind to all
                 for name, command in VIEWS.items():
