@@ -68,9 +68,9 @@ def reproduce(program: Program, folder: Path, ledger: Ledger, number: int, say: 
     if not isinstance(found, Concluded) or found.verdict.metric is None:
         raise UserError(f"experiment {number:04d} has no measured verdict; `autoresearchd log` lists those that have")
     with ledger.hold(), tempfile.TemporaryDirectory(prefix="autoresearchd-reproduce-") as work:
-        devices, environment = fleet(program, folder, ledger)
+        devices, environment, ahead = fleet(program, folder, ledger)
         on_record = _on_record(ledger, found, environment)
-        executor = LocalExecutor(program, folder=folder, work=Path(work), checkout=ledger.checkout)
+        executor = LocalExecutor(program, folder=folder, work=Path(work), checkout=ledger.checkout, ahead=ahead)
         try:
             runs = _train(executor, found, sorted(on_record), devices, environment, say)
         finally:

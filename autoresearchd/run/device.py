@@ -60,10 +60,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def environment(program: Program, device: Device, *, folder: Path, protected: Mapping[str, bytes]) -> Environment:
+def environment(
+    program: Program,
+    device: Device,
+    *,
+    folder: Path,
+    protected: Mapping[str, bytes],
+    ahead: Sequence[str] = (),
+) -> Environment:
     """A label and a hash, such as `h200/torch2.13.0/300s/9f3a2c1b`: one line, no spaces.
 
-    In the hash: the files that measure, the commands, the metric's definition, the identity of the data, and Python.
+    In the hash: the files that measure, the commands, the metric's definition, the identity of the data, Python, and
+    what is imported ahead: a script that counts its own imports as training trains longer without them.
     """
     train, metric = program.train, program.metric
     budget = f"{train.seconds:g}s"
@@ -77,6 +85,7 @@ def environment(program: Program, device: Device, *, folder: Path, protected: Ma
         + [also.model_dump(mode="json") for also in metric.also],
         "data": [_identity(folder, train.data), _identity(folder, metric.data)],
         "python": platform.python_version(),
+        **({"ahead": list(ahead)} if ahead else {}),
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
     return Environment(f"{slug(device.model)}/torch{_torch()}/{budget}/{digest}")

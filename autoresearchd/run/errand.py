@@ -24,7 +24,8 @@ from autoresearchd.run import proc
 from autoresearchd.run.folders import open_untrusted, remove
 from autoresearchd.run.process import Ward
 from autoresearchd.run.sandbox import choose
-from autoresearchd.run.trial import Bench, Trial
+from autoresearchd.run.site import Bench, Site
+from autoresearchd.run.trial import Trial
 from autoresearchd.yardstick import Metric
 
 DONE = "autoresearch-errand"
@@ -87,15 +88,15 @@ def run(order: Order) -> dict[str, Any]:
         sandbox=choose(program.sandbox.mode),
     )
     spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="cpu:0"), environment=Environment(""))
-    trial = Trial(bench, spec)
+    site = Site(bench, spec)
     try:
-        measurement = _ended(trial, epoll)
+        measurement = _ended(Trial(bench, spec, site), epoll)
         if measurement.ending is not Ending.FINISHED:
             return {"why": f"{measurement.why}\n{measurement.log_tail[-4000:]}", "files": {}}
         out = order.work / spec.run / "train" / "out" / "work"
         return {"why": "", "files": dict(_changed(order, out)) if order.edits else {}}
     finally:
-        for path in trial.release():
+        for path in site.release():
             remove(path)
 
 

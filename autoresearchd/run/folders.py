@@ -48,7 +48,12 @@ def warm_cache(caches: Path, tree: str, kind: str, home: Path) -> Path:
     if note.read_text("ascii") == tree:
         kept.mkdir(exist_ok=True)
         return kept
-    own = home / "cache"
+    return own_cache(caches, kind, home)
+
+
+def own_cache(caches: Path, kind: str, home: Path) -> Path:
+    """A copy of the kept kernels in `home`."""
+    kept, own = caches / kind, home / "cache"
     if kept.is_dir() and not own.exists():
         shutil.copytree(kept, own, symlinks=True)
     own.mkdir(parents=True, exist_ok=True)

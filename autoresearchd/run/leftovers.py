@@ -15,8 +15,8 @@ import structlog
 
 from autoresearchd.run import proc
 from autoresearchd.run.folders import remove
+from autoresearchd.run.site import TEMPORARY_PREFIX
 from autoresearchd.run.target import WORK_VARIABLE
-from autoresearchd.run.trial import TEMPORARY_PREFIX
 
 logger = structlog.get_logger()
 ROUNDS = 5
@@ -66,7 +66,7 @@ def _marked(work: Path) -> Iterator[tuple[int, int]]:
 
 def _noted(work: Path) -> Iterator[tuple[int, int]]:
     """What runs noted of their processes in this boot: number and start."""
-    for note in work.glob("*/pid"):
+    for note in work.glob("*/pid-*"):
         words = note.read_text("utf-8", "replace").split() if note.is_file() and not note.is_symlink() else []
         if len(words) == 3 and words[2] == proc.boot() and words[0].isdigit() and words[1].isdigit():
             yield int(words[0]), int(words[1])

@@ -18,10 +18,12 @@ from autoresearchd.experiment import Measurement, Progress, RunSpec
 from autoresearchd.program import Program
 from autoresearchd.run import proc
 from autoresearchd.run._protocol import Checkout
-from autoresearchd.run.folders import Disposal
+from autoresearchd.run.folders import Disposal, remove
+from autoresearchd.run.phase import Phase
 from autoresearchd.run.process import GRACE_SECONDS, Ward
 from autoresearchd.run.sandbox import broken, choose
-from autoresearchd.run.trial import Bench, Trial
+from autoresearchd.run.site import Bench, Site
+from autoresearchd.run.trial import Trial
 
 logger = structlog.get_logger()
 KILL_SECONDS = 2.0
@@ -40,11 +42,12 @@ class LocalExecutor:
         checkout: Checkout,
         most_bytes: int | None = None,
         grace: float = GRACE_SECONDS,
+        ahead: tuple[str, ...] = (),
     ) -> None:
         """`folder` is where program.toml lies, `work` holds checkouts and outputs of live runs.
 
         `most_bytes` bounds what one run writes (default: sandbox.output_mib), `grace` is the seconds between SIGTERM
-        and SIGKILL.
+        and SIGKILL, `ahead` what the next run's interpreter imports while it waits.
         Raises: OSError when the folders cannot be made, UserError when the sandbox that is asked for does not work.
         """
         sandbox = choose(program.sandbox.mode)
@@ -69,9 +72,14 @@ class LocalExecutor:
             checkout=checkout,
             ward=Ward(epoll=self._epoll, file_bytes=proc.file_bound(most_bytes), grace=grace),
             sandbox=sandbox,
+            ahead=ahead if program.devices.warm else None,
         )
         self._live: dict[str, Trial] = {}
-        self._dying: list[Trial] = []
+        self._next: dict[str, Site] = {}
+        """By device: where its next run will be, with an interpreter that waits for it."""
+        self._prepared: set[str] = set()
+        """Live runs beside which all was made ready that can be."""
+        self._dying: list[Site] = []
         self._disposal = Disposal()
 
     def start(self, spec: RunSpec) -> None:
@@ -81,7 +89,12 @@ class LocalExecutor:
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", spec.run):
             raise ValueError(f"{spec.run!r} is no name for a run")
-        trial = Trial(self._bench, spec)
+        site = self._next.pop(spec.device.name, None) or Site(self._bench, spec)
+        try:
+            trial = Trial(self._bench, spec, site)
+        except BaseException:
+            self._clear_away(site, time.time())
+            raise
         self._live[spec.run] = trial
         if trial.is_settled:
             os.eventfd_write(self._bell, 1)
@@ -102,9 +115,10 @@ class LocalExecutor:
                 self._drop(run, now)
                 continue
             if measurement is not None:
-                del self._live[run]
-                self._disposal.put(*trial.release())
+                self._drop(run, now)
                 ended.append(measurement)
+            elif run not in self._prepared and trial.is_under_way(now):
+                self._prepare(trial, now)
         return ended
 
     def progress(self) -> Sequence[Progress]:
@@ -130,26 +144,59 @@ class LocalExecutor:
         """Kill what is live and free everything; waits CLOSE_SECONDS at the most for processes and files each."""
         for run in tuple(self._live):
             self._drop(run, time.time())
+        for device in tuple(self._next):
+            self._discard(self._next.pop(device), time.time())
         self._wait(CLOSE_SECONDS)
-        for trial in self._dying:
-            logger.error("run_stuck", run=trial.spec.run)
-            self._disposal.put(*trial.release())
+        for site in self._dying:
+            logger.error("run_stuck", run=site.name)
+            self._disposal.put(*site.release())
         self._dying.clear()
         if not self._epoll.closed:
             self._disposal.close(CLOSE_SECONDS)
             self._epoll.close()
             os.close(self._bell)
 
+    def _prepare(self, trial: Trial, now: float) -> None:
+        """While a training goes on: have its evaluation and the next run of its device wait in interpreters."""
+        self._prepared.add(trial.spec.run)
+        device = trial.spec.device
+        try:
+            trial.prepare_evaluation()
+            if device.name not in self._next and trial.site.is_warm(Phase.TRAIN):
+                site = self._next[device.name] = Site.ahead(self._bench, device)
+                site.prepare(Phase.TRAIN)
+        except OSError as error:
+            logger.warning("nothing_prepared", device=device.name, why=str(error), then="it is started plainly")
+            if device.name in self._next:
+                self._discard(self._next.pop(device.name), now)
+
     def _drop(self, run: str, now: float) -> None:
-        trial = self._live.pop(run)
-        trial.kill(now)
-        self._dying.append(trial)
+        self._prepared.discard(run)
+        self._discard(self._live.pop(run).site, now)
+
+    def _discard(self, site: Site, now: float) -> None:
+        """Kill what is there, and delete the files once it has ended."""
+        site.kill(now)
+        self._dying.append(site)
+        self._bury(now)
+
+    def _clear_away(self, site: Site, now: float) -> None:
+        """The same, at once where nothing lives there."""
+        if site.is_empty:
+            for path in site.release():
+                remove(path)
+        else:
+            self._discard(site, now)
 
     def _bury(self, now: float) -> None:
-        for trial in tuple(self._dying):
-            if trial.is_dead(now):
-                self._dying.remove(trial)
-                self._disposal.put(*trial.release())
+        for site in tuple(self._dying):
+            if site.is_dead(now):
+                self._dying.remove(site)
+                self._disposal.put(*site.release())
+        for device, site in tuple(self._next.items()):
+            site.step(now)
+            if site.is_empty:  # it died while it waited; the next run starts without it
+                self._disposal.put(*self._next.pop(device).release())
 
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds

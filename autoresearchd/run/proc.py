@@ -146,4 +146,4 @@ def note(pid: int, folder: Path) -> None:
     """For the next start, should this daemon be killed: which process, of which boot."""
     found = stat(pid)
     if found is not None:
-        (folder / "pid").write_text(f"{pid} {found.started} {boot()}", "ascii")
+        (folder / f"pid-{pid}").write_text(f"{pid} {found.started} {boot()}", "ascii")

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import functools
 import os
 import select
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,10 +22,10 @@ from autoresearchd.run import proc
 from autoresearchd.run.bounds import Bounds
 from autoresearchd.run.log import Log
 from autoresearchd.run.sandbox import Command
+from autoresearchd.run.spawn import PIPE_BYTES, open_gate, start
 from autoresearchd.run.target import RUN_VARIABLE, Exit
 
 logger = structlog.get_logger()
-PIPE_BYTES = 2**20
 DRAIN_BYTES = 2**20
 """Read in one step: a flood is held back by its own pipe, so that the loop stays awake."""
 GRACE_SECONDS = 5.0
@@ -48,8 +45,8 @@ class Ward:
     file_bytes: int
     """What one run may write; less where the disk has less than twice that free."""
     grace: float = GRACE_SECONDS
-    live: dict[int, str] = field(default_factory=dict)
-    """Leaders' process ids, which are their sessions', and the runs they work for."""
+    live: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Leaders' process ids, which are their sessions', and the names that mark whom they work for."""
 
 
 class Process:
@@ -69,15 +66,16 @@ class Process:
     ) -> None:
         """Start it; `folder` is the run's own, where all that it writes should be.
 
+        Where a word of the command is ORDER, it waits for `go`.
         Raises: OSError when it cannot be started.
         """
         self._ward, self._run, self._folder, self.log = ward, run, folder, log
         self._oom_kills = proc.oom_kills()
         self._most_bytes = min(ward.file_bytes, shutil.disk_usage(folder).free // 2)
         self._bounds, self._sandboxed = bounds, command.mode == "bubblewrap"
-        self._popen, self._pipe = _start(command, env, cwd)
+        self._popen, self._pipe, self._order = start(command, env, cwd)
         self.pid = self._popen.pid
-        ward.live[self.pid] = run
+        ward.live[self.pid] = (run,)
         self._watched: dict[int, int] = {}
         self._terminated: float | None = None
         self._killed: float | None = None
@@ -86,7 +84,7 @@ class Process:
         try:
             bounds.put_on(self.pid, self._most_bytes)
             self._watch(self.pid)
-            _open_gate(self._popen)
+            open_gate(self._popen)
         except OSError:  # what cannot be bounded or watched must not run
             self._signal(signal.SIGKILL)
             self._popen.wait()
@@ -106,6 +104,19 @@ class Process:
         if remaining and not self._overdue(now):
             return None
         return self._end(remaining)
+
+    def go(self, run: str, order: bytes) -> bool:
+        """Let it begin what it waits for, in the name of `run` from now on; False where nobody reads the order."""
+        self._oom_kills, self._next_look = proc.oom_kills(), time.time() + LOOK_SECONDS
+        self._ward.live[self.pid] = (*self._ward.live[self.pid], run)
+        self._run = run
+        try:
+            os.write(self._order, order)
+        except BrokenPipeError:
+            return False
+        finally:
+            self._close_order()
+        return True
 
     def time_out(self, now: float) -> None:
         """Its time is over: SIGTERM, and after a grace SIGKILL."""
@@ -167,8 +178,10 @@ class Process:
         found, live = proc.stat(pid), self._ward.live
         if found is None or found.session == self.pid:
             return True
+        if found.session in live:
+            return False
         marked = proc.variable(pid, RUN_VARIABLE)
-        return marked == self._run or (found.session not in live and marked not in live.values())
+        return marked in live[self.pid] or not any(marked in marks for marks in live.values())
 
     def _end(self, remaining: set[int]) -> Exit:
         if remaining or self._popen.returncode is None:
@@ -193,12 +206,18 @@ class Process:
         for pid in tuple(self._watched):
             self._unwatch(pid)
         self._bounds.close()
+        self._close_order()
         if self._popen.stdin is not None:
             self._popen.stdin.close()
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
         self._ward.live.pop(self.pid, None)
+
+    def _close_order(self) -> None:
+        if self._order >= 0:
+            os.close(self._order)
+            self._order = -1
 
     def _drain(self, most: int) -> None:
         while most > 0 and self._pipe >= 0:
@@ -234,61 +253,8 @@ class Process:
             os.close(descriptor)
 
 
-def _start(command: Command, env: Mapping[str, str], cwd: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """The child in a session of its own, before its gate, and our end of the pipe that it speaks into."""
-    reader, writer = os.pipe()
-    try:
-        os.set_blocking(reader, False)
-        with contextlib.suppress(PermissionError):  # a user with many pipes gets small ones: slower, not wrong
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        with command.opened() as (words, descriptors):
-            popen = subprocess.Popen(
-                (*_dies_with_us(), *words),
-                cwd=cwd,
-                env=dict(env),
-                bufsize=0,
-                stdin=subprocess.DEVNULL if command.mode == "none" else subprocess.PIPE,
-                stdout=writer,
-                stderr=writer,
-                start_new_session=True,
-                pass_fds=descriptors,
-            )
-    except BaseException:
-        os.close(reader)
-        raise
-    finally:
-        os.close(writer)
-    return popen, reader
-
-
-def _open_gate(popen: subprocess.Popen[bytes]) -> None:
-    """Let a child go on that waits until it is bounded."""
-    if popen.stdin is None:
-        return
-    with contextlib.suppress(BrokenPipeError):  # it ended before; its exit says why
-        popen.stdin.write(b"\n")
-    popen.stdin.close()
-
-
 def _reap(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
         return True  # somebody else did
-
-
-@functools.cache
-def _dies_with_us() -> tuple[str, ...]:
-    """The words before a command that let the kernel end it when the daemon is killed; none where util-linux is old.
-
-    What they do not reach - children of the command - `reap_leftovers` finds at the next start.
-    """
-    words = (shutil.which("setpriv") or "", "--pdeathsig", "KILL", "--")
-    if not words[0]:
-        return ()
-    try:
-        subprocess.run((*words, "true"), check=True, capture_output=True, timeout=5, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.SubprocessError) as error:
-        logger.info("setpriv_unusable", why=str(error))
-        return ()
-    return words

@@ -8,61 +8,33 @@ from __future__ import annotations
 import errno
 import math
 import os
-import secrets
-import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from autoresearchd.experiment import Ending, Measurement, Progress, RunSpec
-from autoresearchd.limits import Mode
-from autoresearchd.program import Program
-from autoresearchd.run import nodes, proc, target
-from autoresearchd.run._protocol import Checkout
-from autoresearchd.run.bounds import Bounds
+from autoresearchd.run import target
 from autoresearchd.run.curve import Curve
-from autoresearchd.run.device import threads
-from autoresearchd.run.folders import fresh, remove, warm_cache
 from autoresearchd.run.log import Log, one_line
 from autoresearchd.run.phase import Phase, order
-from autoresearchd.run.process import Process, Ward
-from autoresearchd.run.sandbox import Box, wrap
+from autoresearchd.run.site import Bench, Site
 
-TEMPORARY_PREFIX = "autoresearch-"
+QUIET_SECONDS = 10.0
+"""A training that says nothing is under way after so long."""
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 """Errors that say nothing about the tree; all others are what the target made of its folder, or no program."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What every run of one executor works with. Paths are absolute."""
-
-    program: Program
-    folder: Path
-    """Where program.toml lies."""
-    work: Path
-    cache: Path
-    checkout: Checkout
-    ward: Ward
-    sandbox: Mode = "none"
-    """As `sandbox.choose` found it."""
 
 
 class Trial:
     """A live run."""
 
-    def __init__(self, bench: Bench, spec: RunSpec) -> None:
-        """Check the tree out and start its first command.
+    def __init__(self, bench: Bench, spec: RunSpec, site: Site) -> None:
+        """Check the tree out and start its first command; the site is the caller's to clear away in any case.
 
-        Raises: OSError when this machine cannot; nothing is left behind then.
+        Raises: OSError when this machine cannot.
         """
-        self.spec, self._bench = spec, bench
+        self.spec, self._bench, self.site = spec, bench, site
         self.started, self._begun = time.time(), time.monotonic()
-        self._folder = bench.work / spec.run
-        self._secret = secrets.token_hex(6)  # in names that the training could not have taken
-        self._links: list[Path] = []
-        self._process: Process | None = None
+        site.take(spec)
         self._failed: tuple[Ending, str] | None = None
         self._metrics: Mapping[str, float] = {}
         self._audit: float | None = None
@@ -70,15 +42,9 @@ class Trial:
         self._log = Log()
         self._train_log: Log | None = None
         self._train_begun, self._train_wall = self._begun, 0.0
-        self._curve = Curve(self._out(Phase.TRAIN) / target.CURVE_FILE)
-        self._folder.mkdir(parents=True)
-        try:
-            bench.checkout(spec.tree, fresh(self._code(Phase.TRAIN)))
-            self._begin(Phase.CHECK if bench.program.train.check else Phase.TRAIN)
-        except BaseException:
-            for path in self.release():
-                remove(path)
-            raise
+        self._curve = Curve(self.site.out(Phase.TRAIN) / target.CURVE_FILE)
+        site.checkout(Phase.TRAIN)
+        self._begin(Phase.CHECK if bench.program.train.check else Phase.TRAIN)
 
     @property
     def is_settled(self) -> bool:
@@ -99,10 +65,9 @@ class Trial:
 
     def _step(self, now: float) -> Measurement | None:
         while self._failed is None:
-            assert self._process is not None
             if now >= self._deadline:
-                self._process.time_out(now)
-            exit = self._process.step(now)
+                self.site.time_out(now)
+            exit = self.site.step(now)
             if exit is None:
                 return None
             if (done := self._ended(exit)) is not None:
@@ -137,94 +102,31 @@ class Trial:
         """The end of what its present command has said."""
         return self._log.tail()
 
-    def kill(self, now: float) -> None:
-        """SIGKILL for all of it; `is_dead` tells when it has worked."""
-        if self._process is not None:
-            self._process.kill(now)
+    def is_under_way(self, now: float) -> bool:
+        """Whether its training has begun in earnest, so that the next one may be made ready beside it."""
+        said = self._curve.last is not None or not self._log.silent
+        return self._phase is Phase.TRAIN and (said or now >= self.started + QUIET_SECONDS)
 
-    def is_dead(self, now: float) -> bool:
-        """After `kill`: whether nothing of it is left, or it is stuck for good."""
-        return self._process is None or self._process.step(now) is not None
-
-    def release(self) -> tuple[Path, ...]:
-        """Free what it holds; the paths that are to be deleted then."""
-        if self._process is not None:
-            self._process.close()
-        return (*self._links, self._folder)
+    def prepare_evaluation(self) -> None:
+        """Have the evaluation's interpreter wait for the end of the training. Raises: OSError."""
+        if self._bench.program.metric.evaluate is not None and self.site.is_warm(Phase.EVALUATE):
+            self.site.prepare(Phase.EVALUATE)
 
     def _begin(self, phase: Phase) -> None:
         self._phase, wanted = phase, order(self._bench.program, phase)
-        pattern = self._bench.program.metric.pattern if phase is Phase.TRAIN else None
-        self._log = Log(pattern, private=f"{self._folder}{os.sep}")
         if phase is Phase.TRAIN:
             self._train_begun = time.monotonic()
         self._deadline, self._seconds = time.time() + wanted.seconds, wanted.seconds
         try:
-            self._process = self._spawn(wanted.words, self._place(phase, wanted.data))
+            self._log = self.site.start(phase).log
         except OSError as error:
             if error.errno in _MACHINE:
                 raise
             why = f"{wanted.words[0]} cannot be started: {os.strerror(error.errno or 0)}"
-            self._failed = self._blame, self._say(why)
-            return
-        proc.note(self._process.pid, self._folder)
-
-    def _spawn(self, words: tuple[str, ...], place: target.Place) -> Process:
-        bench, spec = self._bench, self.spec
-        environment = target.variables(
-            bench.program,
-            spec,
-            place,
-            work=bench.work,
-            threads=threads(bench.program.devices, spec.device),
-            inherited=os.environ,
-        )
-        if bench.sandbox != "none":
-            environment = dict(nodes.by_name(spec.device, environment))
-        return Process(
-            bench.ward,
-            spec.run,
-            wrap(bench.sandbox, target.argv(words), self._box(place, environment)),
-            environment,
-            bounds=Bounds(bench.program.sandbox, cuda=spec.device.is_cuda),
-            folder=self._folder,
-            cwd=place.code,
-            log=self._log,
-        )
-
-    def _box(self, place: target.Place, environment: Mapping[str, str]) -> Box:
-        """Code, data and weights to read, the output and the cache to write."""
-        bench = self._bench
-        more = (bench.folder / Path(text).expanduser() for text in bench.program.sandbox.readable)
-        there = (place.code, place.data, place.model, *more)
-        return Box(
-            cwd=place.code,
-            readable=tuple(path for path in there if path is not None),
-            writable=(place.out, place.cache),
-            links={place.temporary: place.temporary.readlink()},
-            hidden=(bench.folder, (bench.folder / bench.program.program.project).resolve(), bench.work.parent),
-            nodes=nodes.nodes(environment["CUDA_VISIBLE_DEVICES"]) if self.spec.device.is_cuda else (),
-        )
-
-    def _place(self, phase: Phase, data: str | None) -> target.Place:
-        out, kind = self._out(phase), "evaluate" if phase.measures else "train"
-        cache = warm_cache(self._bench.cache, self.spec.tree, kind, self._home(phase))
-        # Sockets in TMPDIR (workers of a data loader) bear 107 characters of path: a short link leads to ours.
-        link = Path(tempfile.gettempdir()) / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}"
-        link.symlink_to(fresh(out / "tmp"))
-        self._links.append(link)
-        return target.Place(
-            code=self._code(phase if phase.measures else Phase.TRAIN),
-            out=out,
-            temporary=link,
-            cache=cache,
-            data=None if data is None else (self._bench.folder / data).resolve(),
-            model=self._out(Phase.TRAIN) if phase.measures else None,
-        )
+            self._log, self._failed = Log(), (self._blame, self._say(why))
 
     def _ended(self, exit: target.Exit) -> Measurement | None:
         """A command is over: the next one, or the Measurement."""
-        self._process = None
         if self._phase is Phase.TRAIN:
             self._train_wall = time.monotonic() - self._train_begun
             self._train_log = self._log
@@ -253,7 +155,7 @@ class Trial:
 
     def _evaluate(self, phase: Phase) -> None:
         self._phase = phase
-        self._bench.checkout(self.spec.tree, fresh(self._code(phase)))
+        self.site.checkout(phase)
         self._begin(phase)
 
     def _worded(self, exit: target.Exit, ending: Ending, why: str) -> tuple[Ending, str]:
@@ -273,7 +175,7 @@ class Trial:
     def _trained(self) -> str:
         """Take the numbers that the training reported; why it may have none."""
         metric = self._bench.program.metric
-        reported, why = target.read_result(self._out(Phase.TRAIN), self.spec.run)
+        reported, why = target.read_result(self.site.out(Phase.TRAIN), self.spec.run)
         metrics = {**self._log.summary, **reported}
         if metric.pattern is not None:
             metrics.pop(metric.name, None)
@@ -286,14 +188,14 @@ class Trial:
         return why
 
     def _evaluated(self) -> Measurement:
-        reported, why = target.read_result(self._out(Phase.EVALUATE), self.spec.run)
+        reported, why = target.read_result(self.site.out(Phase.EVALUATE), self.spec.run)
         self._metrics = {**self._metrics, **reported}
         return self._numbered(why)
 
     def _audited(self) -> Measurement:
         """The number is kept beside what was measured; without it the run is as good as before."""
         name = self._bench.program.metric.name
-        reported, why = target.read_result(self._out(Phase.AUDIT), self.spec.run)
+        reported, why = target.read_result(self.site.out(Phase.AUDIT), self.spec.run)
         self._audit = reported.get(name)
         if self._audit is None or not math.isfinite(self._audit):
             self._audit, why = None, self._say(why or f"it reported no finite number {name}")
@@ -341,12 +243,3 @@ class Trial:
             why=why,
             audited=spec.audit and program.metric.audit is not None,
         )
-
-    def _code(self, phase: Phase) -> Path:
-        return self._home(phase) / "code"
-
-    def _out(self, phase: Phase) -> Path:
-        return self._home(phase) / "out"
-
-    def _home(self, phase: Phase) -> Path:
-        return self._folder / (f"{phase.value}-{self._secret}" if phase.measures else phase.value)

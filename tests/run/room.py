@@ -80,10 +80,16 @@ class Room:
 
     @contextlib.contextmanager
     def executor(
-        self, wanted: Program, *, grace: float = 0.1, most_bytes: int | None = 2**30
+        self, wanted: Program, *, grace: float = 0.1, most_bytes: int | None = 2**30, ahead: tuple[str, ...] = ()
     ) -> Iterator[LocalExecutor]:
         executor = LocalExecutor(
-            wanted, folder=self.folder, work=self.work, checkout=self.checkout, grace=grace, most_bytes=most_bytes
+            wanted,
+            folder=self.folder,
+            work=self.work,
+            checkout=self.checkout,
+            grace=grace,
+            most_bytes=most_bytes,
+            ahead=ahead,
         )
         with contextlib.closing(executor):
             yield executor

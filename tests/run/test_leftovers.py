@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from autoresearchd.run import reap_leftovers
-from autoresearchd.run.trial import TEMPORARY_PREFIX
+from autoresearchd.run.site import TEMPORARY_PREFIX
 from tests.run.room import ESCAPE, HANG, Room, alive, gone, out_of, pid_in
 
 DAEMON = """
@@ -60,7 +60,7 @@ def test_the_next_start_ends_what_is_left_and_removes_its_files(room: Room) -> N
 
 def test_a_process_of_another_lab_is_left_alone(room: Room) -> None:
     (room.work / "run-1").mkdir(parents=True)
-    (room.work / "run-1" / "pid").write_text(f"{os.getpid()} 1 another-boot")
+    (room.work / "run-1" / f"pid-{os.getpid()}").write_text(f"{os.getpid()} 1 another-boot")
     env = {"AUTORESEARCH_WORK": str(room.work) + "-of-another", "AUTORESEARCH_RUN": "run-1"}
     with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, env=env) as other:
         reap_leftovers(room.work)
@@ -74,7 +74,7 @@ def test_a_process_that_a_run_noted_is_ended_even_without_its_mark(room: Room) -
     with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, env={}) as noted:
         started = Path(f"/proc/{noted.pid}/stat").read_text().rpartition(")")[2].split()[19]
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        (room.work / "run-1" / "pid").write_text(f"{noted.pid} {started} {boot}")
+        (room.work / "run-1" / f"pid-{noted.pid}").write_text(f"{noted.pid} {started} {boot}")
         reap_leftovers(room.work)
     assert noted.returncode == -signal.SIGKILL
 

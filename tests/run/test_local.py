@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autoresearchd.experiment import Ending, Measurement, TreeOid
-from autoresearchd.run import LocalExecutor, proc, process
+from autoresearchd.run import LocalExecutor, proc, spawn
 from autoresearchd.run._protocol import Executor
 from tests.run.room import ESCAPE, HANG, IGNORE_SIGTERM, Room, alive, finish, out_of, pid_in, program, spec, until
 
@@ -49,7 +49,7 @@ def test_a_command_that_is_not_there_is_a_crash_that_wakes_the_owner(
 ) -> None:
     if not util_linux:
         monkeypatch.setenv("PATH", str(room.folder))
-        monkeypatch.setattr(process, "_dies_with_us", process._dies_with_us.__wrapped__)
+        monkeypatch.setattr(spawn, "_dies_with_us", spawn._dies_with_us.__wrapped__)
     for command in ("no-such-program --fast", "./train.py"):
         with room.executor(program(command=command)) as executor:
             executor.start(spec(room.tree("")))

@@ -1,0 +1,231 @@
+"""Where one run works: its folders, what its processes may see, and the processes themselves. Decides nothing.
+
+A site may be made ahead, before anybody knows what will be trained there: an interpreter in its sandbox then waits for
+the order. One site serves one run, so nothing gets from one run to another.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearchd.experiment import Device, Environment, RunSpec, TreeOid
+from autoresearchd.limits import Mode
+from autoresearchd.program import Program
+from autoresearchd.run import nodes, proc, target, warm
+from autoresearchd.run._protocol import Checkout
+from autoresearchd.run.bounds import Bounds
+from autoresearchd.run.device import threads
+from autoresearchd.run.folders import fresh, own_cache, warm_cache
+from autoresearchd.run.log import Log
+from autoresearchd.run.phase import Phase, order
+from autoresearchd.run.process import Process, Ward
+from autoresearchd.run.sandbox import Box, wrap
+
+TEMPORARY_PREFIX = "autoresearch-"
+NOBODY_YET = TreeOid("")
+"""The tree of a site made ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What every run of one executor works with. Paths are absolute."""
+
+    program: Program
+    folder: Path
+    """Where program.toml lies."""
+    work: Path
+    cache: Path
+    checkout: Checkout
+    ward: Ward
+    sandbox: Mode = "none"
+    """As `sandbox.choose` found it."""
+    ahead: tuple[str, ...] | None = None
+    """What interpreters import while they wait for their command; None: commands are started plainly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A command of a run that has its process."""
+
+    process: Process
+    log: Log
+    place: target.Place
+
+
+class Site:
+    """The folders and processes of one run."""
+
+    def __init__(self, bench: Bench, spec: RunSpec) -> None:
+        """Make the run's folder. Raises: OSError."""
+        self.name, self._bench, self._spec = spec.run, bench, spec
+        self.folder = bench.work / spec.run
+        self._secret = secrets.token_hex(6)  # in names that the training could not have taken
+        self._links: list[Path] = []
+        self._processes: list[Process] = []
+        self._waiting: dict[Phase, Started] = {}
+        self._current: Process | None = None
+        self.folder.mkdir(parents=True)
+
+    @classmethod
+    def ahead(cls, bench: Bench, device: Device) -> Site:
+        """A site for the next run of a device, whatever that will be. Raises: OSError."""
+        name = f"next-{secrets.token_hex(6)}"
+        return cls(bench, RunSpec(run=name, tree=NOBODY_YET, seed=0, device=device, environment=Environment("")))
+
+    def take(self, spec: RunSpec) -> None:
+        """From now on this is the site of that run."""
+        self._spec = spec
+
+    def checkout(self, phase: Phase) -> None:
+        """Write the run's tree into the folder of a phase. Raises: OSError."""
+        folder = self.code(phase)
+        self._bench.checkout(self._spec.tree, folder if phase in self._waiting else fresh(folder))
+
+    def prepare(self, phase: Phase) -> None:
+        """Have an interpreter wait for the command of a phase, in an empty folder. Raises: OSError."""
+        wanted = order(self._bench.program, phase)
+        fresh(self.code(phase))
+        words = warm.waiting(wanted.words, self._bench.ahead or ())
+        self._waiting[phase] = self._spawn(phase, words, self._place(phase, wanted.data))
+
+    def start(self, phase: Phase) -> Started:
+        """Begin the command of a phase, in the interpreter that waits for it if there is one.
+
+        Raises: OSError when it cannot be started.
+        """
+        wanted = order(self._bench.program, phase)
+        waiting = self._waiting.pop(phase, None)
+        place = self._place(phase, wanted.data) if waiting is None else waiting.place
+        if waiting is None or not self._order(waiting, wanted.words):
+            if not self.is_warm(phase):
+                waiting = self._spawn(phase, target.argv(wanted.words), place)
+            else:
+                waiting = self._spawn(phase, warm.waiting(wanted.words, self._bench.ahead or ()), place)
+                self._order(waiting, wanted.words)
+        self._current = waiting.process
+        return waiting
+
+    def _order(self, waiting: Started, words: tuple[str, ...]) -> bool:
+        """Tell an interpreter what to become; False where it has died while it waited, which is nobody's fault."""
+        if waiting.process not in self._processes:
+            return False
+        return waiting.process.go(self._spec.run, warm.order(words, self._variables(waiting.place)))
+
+    def is_warm(self, phase: Phase) -> bool:
+        """Whether the command of a phase can be begun in an interpreter that waits."""
+        wanted = order(self._bench.program, phase)
+        return self._bench.ahead is not None and phase is not Phase.CHECK and warm.applies(wanted.words)
+
+    def step(self, now: float) -> target.Exit | None:
+        """How the command that was begun last has ended; None while it runs. Reaps what died while it waited."""
+        for process in tuple(self._processes):
+            exit = process.step(now)
+            if exit is not None:
+                self._processes.remove(process)
+                if process is self._current:
+                    self._current = None
+                    return exit
+        return None
+
+    def time_out(self, now: float) -> None:
+        """The time of the command that was begun last is over."""
+        if self._current is not None:
+            self._current.time_out(now)
+
+    @property
+    def is_empty(self) -> bool:
+        """No process is left."""
+        return not self._processes
+
+    def kill(self, now: float) -> None:
+        """SIGKILL for all of it; `is_dead` tells when it has worked."""
+        for process in self._processes:
+            process.kill(now)
+
+    def is_dead(self, now: float) -> bool:
+        """After `kill`: whether nothing of it is left, or what is left is stuck for good."""
+        self.step(now)
+        return self.is_empty
+
+    def release(self) -> tuple[Path, ...]:
+        """Free what it holds; the paths that are to be deleted then."""
+        for process in self._processes:
+            process.close()
+        return (*self._links, self.folder)
+
+    def code(self, phase: Phase) -> Path:
+        """The checkout that a phase works in; check and training share one."""
+        return self._home(phase if phase.measures else Phase.TRAIN) / "code"
+
+    def out(self, phase: Phase) -> Path:
+        """What a phase writes."""
+        return self._home(phase) / "out"
+
+    def _home(self, phase: Phase) -> Path:
+        return self.folder / (f"{phase.value}-{self._secret}" if phase.measures else phase.value)
+
+    def _place(self, phase: Phase, data: str | None) -> target.Place:
+        out, kind, home = self.out(phase), "evaluate" if phase.measures else "train", self._home(phase)
+        tree, caches = self._spec.tree, self._bench.cache
+        cache = own_cache(caches, kind, home) if tree == NOBODY_YET else warm_cache(caches, tree, kind, home)
+        # Sockets in TMPDIR (workers of a data loader) bear 107 characters of path: a short link leads to ours.
+        link = Path(tempfile.gettempdir()) / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}"
+        link.symlink_to(fresh(out / "tmp"))
+        self._links.append(link)
+        return target.Place(
+            code=self.code(phase),
+            out=out,
+            temporary=link,
+            cache=cache,
+            data=None if data is None else (self._bench.folder / data).resolve(),
+            model=self.out(Phase.TRAIN) if phase.measures else None,
+        )
+
+    def _variables(self, place: target.Place) -> Mapping[str, str]:
+        bench, spec = self._bench, self._spec
+        environment = target.variables(
+            bench.program,
+            spec,
+            place,
+            work=bench.work,
+            threads=threads(bench.program.devices, spec.device),
+            inherited=os.environ,
+        )
+        return environment if bench.sandbox == "none" else nodes.by_name(spec.device, environment)
+
+    def _spawn(self, phase: Phase, words: tuple[str, ...], place: target.Place) -> Started:
+        bench, environment = self._bench, self._variables(place)
+        pattern = bench.program.metric.pattern if phase is Phase.TRAIN else None
+        log = Log(pattern, private=f"{self.folder}{os.sep}")
+        process = Process(
+            bench.ward,
+            self._spec.run,
+            wrap(bench.sandbox, words, self._box(place, environment)),
+            environment,
+            bounds=Bounds(bench.program.sandbox, cuda=self._spec.device.is_cuda),
+            folder=self.folder,
+            cwd=place.code,
+            log=log,
+        )
+        self._processes.append(process)
+        proc.note(process.pid, self.folder)
+        return Started(process=process, log=log, place=place)
+
+    def _box(self, place: target.Place, environment: Mapping[str, str]) -> Box:
+        """Code, data and weights to read, the output and the cache to write."""
+        bench = self._bench
+        more = (bench.folder / Path(text).expanduser() for text in bench.program.sandbox.readable)
+        there = (place.code, place.data, place.model, *more)
+        return Box(
+            cwd=place.code,
+            readable=tuple(path for path in there if path is not None),
+            writable=(place.out, place.cache),
+            links={place.temporary: place.temporary.readlink()},
+            hidden=(bench.folder, (bench.folder / bench.program.program.project).resolve(), bench.work.parent),
+            nodes=nodes.nodes(environment["CUDA_VISIBLE_DEVICES"]) if self._spec.device.is_cuda else (),
+        )
