@@ -14,8 +14,9 @@ from autoresearchd import doctor
 from autoresearchd.doctor import Finding, examine, is_ready, text
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
-from tests.report.lab import Lab, git, project
+from tests.report.lab import Lab, project
 from tests.report.nouns import EVIL
+from tests.support.projects import git
 
 PROGRAM = """
 [program]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, load
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_at, load
+from autoresearchd.report.words import counted, plain
+
+if TYPE_CHECKING:
+    from autoresearchd.ledger import Ledger
 
 commands = typer.Typer()
 services = typer.Typer(help="The lab as a systemd service.", no_args_is_help=True)
@@ -34,6 +39,27 @@ def doctor(
     findings = examination.examine(program)
     print(json.dumps(examination.as_json(findings)) if as_json else examination.text(findings))
     sys.exit(1 if any(finding.state == "missing" for finding in findings) else 0)
+
+
+@commands.command()
+def fsck(program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
+    """Check everything that must be true of experiments.git; also while the daemon runs."""
+    _, path = load(program)
+    _say_findings(path, ledger_at(path), as_json)
+
+
+def _say_findings(path: Path, ledger: Ledger, as_json: bool) -> None:
+    """One sentence a finding, the way out below it; exit code 1 where there is any."""
+    found = ledger.fsck()
+    if as_json:
+        print(json.dumps({"sound": not found, "findings": [asdict(finding) for finding in found]}))
+    elif found:
+        for finding in found:
+            print(f"{plain(finding.what)}\n    → {plain(finding.mend)}")
+        print(f"{path}: {counted(len(found), 'finding')}")
+    else:
+        print(f"{path} is sound: {counted(len(ledger.entries()), 'experiment')}, every step on best has its evidence")
+    sys.exit(1 if found else 0)
 
 
 @services.command()

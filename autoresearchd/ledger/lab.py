@@ -28,9 +28,10 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
-from autoresearchd.ledger import evidence, marks, project, refs, trees
+from autoresearchd.ledger import facts, marks, project, refs, trees
 from autoresearchd.ledger.history import Entry, History
 from autoresearchd.ledger.inbox import Idea, Inbox, new_idea
+from autoresearchd.ledger.invariants import Finding, findings
 from autoresearchd.ledger.repository import git, open_repository, reading, signature, writing
 from autoresearchd.ledger.runs import Runs
 from autoresearchd.trailers import Record, render, slug, title
@@ -182,7 +183,7 @@ class Ledger:
         commit = self._commit(message, experiment.tree, experiment.parent, experiment.opened, now)
         why = f"{verdict.outcome.value} {experiment.number:04d}"
         if verdict.outcome in ON_BEST:
-            if not evidence.has_finished_run(self._runs, experiment.tree):
+            if not self._runs.has_finished(experiment.tree):
                 raise ValueError(f"experiment {experiment.number:04d} has no finished run: best stays where it is")
             # The commit's only parent is what best must hold: every move is a fast-forward by one.
             refs.move(self._repo, refs.BEST, commit, expected=experiment.parent, why=why)
@@ -301,9 +302,13 @@ class Ledger:
         git(self.path, "repack", "-q", "-d", "--geometric=2")
         git(self.path, "commit-graph", "write", "--reachable", "--no-progress")
 
-    def verify(self) -> tuple[str, ...]:
-        """What is wrong with the line of `best`, as sentences; empty when every step on it has its evidence."""
-        return tuple(evidence.problems(self._repo, self._history, self._runs, self.best().commit))
+    def verify(self) -> tuple[Finding, ...]:
+        """What is wrong with what this program writes; git's own check is left out."""
+        return findings(facts.read(self._repo, self.path, fsck=False))
+
+    def fsck(self) -> tuple[Finding, ...]:
+        """Everything that is wrong, git's own check included; also beside a daemon that works."""
+        return facts.examine(self._repo, self.path)
 
     def skip(self, number: int) -> None:
         """Ask the daemon to end an open experiment. Raises: UserError when that cannot be."""

@@ -111,6 +111,7 @@ def clean_environment(**more: str) -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",  # a partial clone fetches what it lacks by programs that its configuration names
         "LC_ALL": "C.UTF-8",
     }
     return kept | fixed | more
@@ -129,20 +130,36 @@ def git_in(folder: Path, *arguments: str, given: bytes = b"", environment: dict[
 
     Raises: GitFailed with the line that names the trouble; UserError where git is not installed.
     """
+    done = _run(folder, arguments, given, environment or {})
+    if done.returncode:
+        raise GitFailed(" ".join(arguments[:2]), _said(done.stderr))
+    return done.stdout
+
+
+def git_says(path: Path, *arguments: str) -> list[str]:
+    """What a git command in the bare repository at `path` complains of, line by line; however it ends.
+
+    Raises: UserError where git is not installed.
+    """
+    done = _run(path, arguments, b"", {"GIT_DIR": "."})
+    lines = (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()
+    return lines or ([f"git {arguments[0]} ended with {done.returncode}"] if done.returncode else [])
+
+
+def _run(
+    folder: Path, arguments: Sequence[str], given: bytes, environment: dict[str, str]
+) -> subprocess.CompletedProcess[bytes]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             _command(folder, *arguments),
             input=given,
             capture_output=True,
-            env=clean_environment(**(environment or {})),
+            env=clean_environment(**environment),
             timeout=GIT_SECONDS,
             check=False,
         )
     except FileNotFoundError as error:
         raise UserError("git is not on PATH; install it, for example with `apt-get install git`") from error
-    if done.returncode:
-        raise GitFailed(" ".join(arguments[:2]), _said(done.stderr))
-    return done.stdout
 
 
 def raw_commits(path: Path, oids: Sequence[str]) -> Iterator[bytes]:

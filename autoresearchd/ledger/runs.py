@@ -95,6 +95,10 @@ class Runs:
             self._set_aside(error)
             return ()
 
+    def has_finished(self, tree: TreeOid) -> bool:
+        """Whether a tree has the evidence that `best` asks for."""
+        return any(run.ending is Ending.FINISHED for run in self.of(tree))
+
     @property
     def damaged(self) -> Mapping[str, str]:
         """What was met that this program did not write, by place, with why: said, left as it is, counted nowhere."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,10 @@ from autoresearchd.experiment import (
     Verdict,
 )
 from autoresearchd.ledger import Ledger
+from tests.support import projects
+from tests.support.projects import fsck, git, git_bytes, write
+
+__all__ = ["fsck", "git", "git_bytes", "write"]
 
 NOW = 1_700_000_000.0
 METRIC = "val_bpb"
@@ -32,38 +33,9 @@ FILES = {
 }
 
 
-def git(folder: Path, *arguments: str, given: bytes | str = b"", **environment: str) -> str:
-    """What the stock git client says."""
-    return git_bytes(folder, *arguments, given=given, **environment).decode("utf-8", "surrogateescape")
-
-
-def git_bytes(folder: Path, *arguments: str, given: bytes | str = b"", **environment: str) -> bytes:
-    """What the stock git client says, byte by byte."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    clean |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"} | environment
-    settings = ("user.name=P", "user.email=p@localhost", "init.defaultBranch=main", "protocol.file.allow=always")
-    command = ["git", *(part for setting in settings for part in ("-c", setting)), "-C", str(folder), *arguments]
-    given = given.encode() if isinstance(given, str) else given
-    done = subprocess.run(command, check=False, input=given, capture_output=True, env=clean)
-    assert done.returncode == 0, f"git {' '.join(arguments)}: {done.stderr.decode('utf-8', 'replace')}"
-    return done.stdout
-
-
-def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Put files into a checkout and commit them."""
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "-m", "Write files")
-
-
 def project(folder: Path) -> Path:
-    """A project in git with a file that trains and two that do not."""
-    folder.mkdir(parents=True)
-    git(folder, "init", "-q")
-    write(folder, FILES)
-    return folder
+    """A project in git with a file that trains and two that do not, and no program."""
+    return projects.project(folder, FILES, program="")
 
 
 def new_ledger(folder: Path) -> Ledger:
@@ -105,12 +77,14 @@ def kept(ledger: Ledger, text: str, **fields: Any) -> Concluded:
 
 def discarded(ledger: Ledger, text: str, **fields: Any) -> Concluded:
     """An experiment that was not good enough."""
-    return ledger.conclude(opened(ledger, text, **fields), verdict(Outcome.DISCARD), metric=METRIC, now=NOW)
+    experiment = opened(ledger, text, **fields)
+    ledger.record(measurement(experiment.tree))
+    return ledger.conclude(experiment, verdict(Outcome.DISCARD), metric=METRIC, now=NOW)
 
 
 def verdict(outcome: Outcome, **fields: Any) -> Verdict:
     """A verdict with its evidence."""
-    defaults: dict[str, Any] = {"metric": 0.98, "baseline": 1.0, "runs": 1, "seeds": (1,), "why": "as measured"}
+    defaults: dict[str, Any] = {"metric": 0.98, "baseline": 1.0, "runs": 1, "seeds": (0,), "why": "as measured"}
     return Verdict(outcome=outcome, **(defaults | fields))
 
 
@@ -131,12 +105,6 @@ def measurement(tree: TreeOid, seed: int = 0, **fields: Any) -> Measurement:
         "log_tail": "step 1 ✓",
     }
     return Measurement(**(defaults | fields))
-
-
-def fsck(path: Path) -> str:
-    """What `git fsck --strict` complains of; empty where all is well."""
-    said = git(path, "fsck", "--strict", "--no-dangling", "--full")
-    return "\n".join(line for line in said.splitlines() if not line.startswith("notice: HEAD"))
 
 
 def harm(path: Path, oid: str, content: bytes | None) -> None:

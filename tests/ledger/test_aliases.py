@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoresearchd.experiment import Outcome
-from tests.report.lab import Lab, git
+from tests.report.lab import Lab
+from tests.support.projects import git
 
 
 def test_git_lab_lists_every_experiment_and_git_kept_the_line_of_best(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,27 +22,14 @@ from autoresearchd.experiment import (
     Verdict,
 )
 from autoresearchd.ledger import Ledger
+from tests.support import projects
 
 NOW = 1_700_000_000.0
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """What the stock git client says."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    names = ("-c", "user.name=P", "-c", "user.email=p@localhost", "-c", "init.defaultBranch=main")
-    command = ["git", "-C", str(folder), *names, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-
-
 def project(folder: Path) -> Path:
-    """A project in git with one file that trains."""
-    folder.mkdir(parents=True)
-    git(folder, "init", "-q")
-    (folder / "train.py").write_text("RATE = 0.1\n")
-    git(folder, "add", "train.py")
-    git(folder, "commit", "-q", "-m", "Train")
-    return folder
+    """A project in git with one file that trains, and no program."""
+    return projects.project(folder, {"train.py": "RATE = 0.1\n"}, program="")
 
 
 class Lab:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from autoresearchd.experiment import CommitOid, Direction, Outcome
 from autoresearchd.report.summary import sentence, text
-from tests.report.lab import Lab, git
+from tests.report.lab import Lab
 from tests.report.nouns import EVIL, concluded, status
+from tests.support.projects import git
 
 BASELINE = concluded(0, Outcome.BASELINE, 1.5)
 

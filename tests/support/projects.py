@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger
@@ -20,28 +21,41 @@ pattern = '^loss=(\\S+)$'
 """
 
 
-def git(folder: Path, *arguments: str, check: bool = True) -> str:
+def git(folder: Path, *arguments: str, check: bool = True, given: bytes | str = b"", **environment: str) -> str:
     """What the stock git client says; nobody's configuration is read."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    names = ("-c", "user.name=P", "-c", "user.email=p@localhost", "-c", "init.defaultBranch=main")
-    done = subprocess.run(
-        ["git", "-C", str(folder), *names, *arguments], check=check, capture_output=True, text=True, env=environment
-    )
+    return git_bytes(folder, *arguments, check=check, given=given, **environment).decode("utf-8", "surrogateescape")
+
+
+def git_bytes(folder: Path, *arguments: str, check: bool = True, given: bytes | str = b"", **environment: str) -> bytes:
+    """What the stock git client says, byte by byte; what it complains of as well where that is not checked."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    clean |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"} | environment
+    settings = ("user.name=P", "user.email=p@localhost", "init.defaultBranch=main", "protocol.file.allow=always")
+    command = ["git", *(part for setting in settings for part in ("-c", setting)), "-C", str(folder), *arguments]
+    given = given.encode() if isinstance(given, str) else given
+    done = subprocess.run(command, check=False, input=given, capture_output=True, env=clean)
+    if not check:
+        return done.stdout + done.stderr
+    assert done.returncode == 0, f"git {' '.join(arguments)}: {done.stderr.decode('utf-8', 'replace')}"
     return done.stdout
 
 
-def project(folder: Path, files: dict[str, str], *, program: str = PROGRAM) -> Path:
-    """A project with one commit and a program.toml beside it, which is not committed."""
+def write(folder: Path, files: Mapping[str, str], message: str = "Write files") -> None:
+    """Put files into a checkout and commit them."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", message)
+
+
+def project(folder: Path, files: Mapping[str, str], *, program: str = PROGRAM) -> Path:
+    """A project with one commit, and a program.toml beside it that is not committed; none where `program` is empty."""
     folder.mkdir(parents=True, exist_ok=True)
     git(folder, "init", "-q")
-    for path, content in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content)
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "Import")
-    (folder / "program.toml").write_text(program)
+    write(folder, files, "Import")
+    if program:
+        (folder / "program.toml").write_text(program)
     return folder
 
 
@@ -52,8 +66,6 @@ def lab(folder: Path, files: dict[str, str] | None = None) -> Ledger:
 
 
 def fsck(path: Path) -> str:
-    """What `git fsck --strict` complains about; empty when the repository is clean."""
-    done = subprocess.run(
-        ["git", "-C", str(path), "fsck", "--strict", "--no-dangling", "--no-progress"], capture_output=True, text=True
-    )
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    """What `git fsck --strict` complains of; empty when the repository is clean."""
+    said = git(path, "fsck", "--strict", "--full", "--no-dangling", "--no-progress", check=False)
+    return "\n".join(line for line in said.splitlines() if not line.startswith("notice: HEAD"))

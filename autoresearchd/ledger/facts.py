@@ -1,0 +1,175 @@
+"""Reads what `invariants` looks at; writes nothing, and works while a daemon does.
+
+Nothing here is believed or left out because the rest of the ledger would: refs are git's own list, every run is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pygit2
+
+from autoresearchd import lock
+from autoresearchd.errors import CorruptRecord
+from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Measurement, TreeOid
+from autoresearchd.ledger import marks, refs, runs
+from autoresearchd.ledger.invariants import Branch, Commit, Facts, Filed, Finding, Line, findings
+from autoresearchd.ledger.repository import GIT_SECONDS, git, git_says, reading
+from autoresearchd.trailers import parse
+
+_OF_OBJECT = re.compile(r"(?:error|warning) in \w+ ([0-9a-f]{40}): ")
+
+
+def examine(repo: pygit2.Repository, path: Path) -> tuple[Finding, ...]:
+    """Everything that is wrong. Beside a daemon that moves the lab meanwhile: what two looks one after another saw."""
+    found = findings(read(repo, path, fsck=True))
+    if not found or lock.holder(path) is None:
+        return found
+    still = frozenset(findings(read(repo, path, fsck=True)))
+    return tuple(finding for finding in found if finding in still)
+
+
+def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
+    """The facts as they are now; `fsck` asks git itself as well, which reads every object.
+
+    Raises: OSError where git cannot be asked.
+    """
+    names = dict(_refs(path))
+    branches = sorted(_branches(repo, names), key=lambda branch: (branch.number, branch.ref))
+    imported = next((parent for b in branches if b.number == BASELINE_NUMBER for parent in b.commit.parents), None)
+    filed, unreadable = _runs(repo, names.get(refs.RUNS))
+    newest, newest_why = _newest(repo)
+    return Facts(
+        names=tuple(names),
+        best=_line(repo, names.get(refs.BEST), imported),
+        imported=imported,
+        promoted=_line(repo, names.get(refs.PROMOTED), imported),
+        branches=branches,
+        runs=filed,
+        unreadable=unreadable,
+        newest=newest,
+        newest_why=newest_why,
+        stale_locks=tuple(_stale_locks(path)),
+        git=tuple(_complaints(path, imported)) if fsck else (),
+    )
+
+
+def _refs(path: Path) -> Iterator[tuple[str, CommitOid]]:
+    said = git(path, "for-each-ref", "--format=%(objectname) %(refname)").decode("utf-8", "surrogateescape")
+    for line in said.splitlines():
+        oid, _, name = line.partition(" ")
+        yield name, CommitOid(oid)
+
+
+def _branches(repo: pygit2.Repository, names: dict[str, CommitOid]) -> Iterator[Branch]:
+    for ref, oid in names.items():
+        if (number := refs.number_of(ref)) is not None:
+            yield Branch(ref, number, _commit(repo, oid))
+
+
+def _line(repo: pygit2.Repository, tip: CommitOid | None, imported: CommitOid | None) -> Line | None:
+    """Without a baseline nothing is on the line yet, whatever the imported project's own commits say."""
+    if tip is None:
+        return None
+    commits: list[Commit] = []
+    at: CommitOid | None = tip
+    while at is not None and at != imported and imported is not None:
+        commits.append(_commit(repo, at))
+        at = commits[-1].parents[0] if commits[-1].parents else None
+    return Line(commits=tuple(commits), is_rooted=at is not None)
+
+
+def _commit(repo: pygit2.Repository, oid: CommitOid) -> Commit:
+    try:
+        with reading(oid[:10]):
+            commit = repo[oid].peel(pygit2.Commit)
+            tree, parents = TreeOid(str(commit.tree_id)), tuple(CommitOid(str(parent)) for parent in commit.parent_ids)
+            message = commit.message
+    except CorruptRecord as error:
+        return Commit(oid, why=error.why)
+    try:
+        return Commit(oid, tree, parents, parse(message))
+    except CorruptRecord as error:
+        return Commit(oid, tree, parents, why=error.why)
+
+
+def _newest(repo: pygit2.Repository) -> tuple[int, str]:
+    try:
+        return marks.newest(repo), ""
+    except CorruptRecord as error:
+        return -1, str(error)
+
+
+def _runs(repo: pygit2.Repository, head: CommitOid | None) -> tuple[dict[TreeOid, tuple[Filed, ...]], dict[str, str]]:
+    """Every run by its tree, and what is in their place."""
+    filed: dict[TreeOid, tuple[Filed, ...]] = {}
+    unreadable: dict[str, str] = {}
+    for path, tree, blob in _files(repo, head, unreadable):
+        try:
+            run = runs.load(tree, blob)
+        except CorruptRecord as error:
+            unreadable[error.where] = error.why
+        else:
+            filed[tree] = (*filed.get(tree, ()), _filed(path, run))
+    return filed, unreadable
+
+
+def _filed(path: str, run: Measurement) -> Filed:
+    return Filed(path, run.run, run.seed, run.environment, run.ending, run.metrics)
+
+
+def _files(
+    repo: pygit2.Repository, head: CommitOid | None, unreadable: dict[str, str]
+) -> Iterator[tuple[str, TreeOid, pygit2.Blob]]:
+    """The files two folders deep whose folders are the oid of a tree; all else goes to `unreadable`."""
+
+    def inside(oid: object, path: str) -> list[pygit2.Object]:
+        try:
+            with reading(f"{refs.RUNS}:{path}"):
+                return list(repo[str(oid)].peel(pygit2.Tree))
+        except CorruptRecord as error:
+            unreadable[error.where] = error.why
+            return []
+
+    def fits(entry: pygit2.Object, path: str, kind: type[pygit2.Object], pattern: str) -> bool:
+        found = isinstance(entry, kind) and re.fullmatch(pattern, entry.name or "") is not None
+        if not found:
+            unreadable[f"{refs.RUNS}:{path}"] = "nothing is filed there"
+        return found
+
+    for shelf in inside(head, "") if head is not None else ():
+        if not fits(shelf, f"{shelf.name}", pygit2.Tree, "[0-9a-f]{2}"):
+            continue
+        for folder in inside(shelf.id, f"{shelf.name}"):
+            place = f"{shelf.name}/{folder.name}"
+            if not fits(folder, place, pygit2.Tree, "[0-9a-f]{38}"):
+                continue
+            for entry in inside(folder.id, place):
+                if fits(entry, f"{place}/{entry.name}", pygit2.Blob, r".+\.json"):
+                    assert isinstance(entry, pygit2.Blob)
+                    yield f"{place}/{entry.name}", TreeOid(f"{shelf.name}{folder.name}"), entry
+
+
+def _stale_locks(path: Path) -> Iterator[str]:
+    """Beside a daemon a lock may be git's own at work; no git command of ours takes longer than its bound."""
+    grace = refs.LOCK_GRACE_SECONDS if lock.holder(path) is None else GIT_SECONDS
+    for file in refs.lock_files(path):
+        age = refs.age_of(file)
+        if age is not None and age > grace:
+            yield file.relative_to(path).as_posix()
+
+
+def _complaints(path: Path, imported: CommitOid | None) -> Iterator[str]:
+    """What `git fsck --strict` says, the imported project's own old sins left out."""
+    lines = git_says(path, "fsck", "--strict", "--no-dangling", "--no-progress")
+    lines = [line for line in lines if not line.startswith(("notice:", "dangling "))]
+    if imported is None or not any(_OF_OBJECT.match(line) for line in lines):
+        yield from lines
+        return
+    inherited = frozenset(git(path, "rev-list", "--objects", "--no-object-names", imported).decode().split())
+    for line in lines:
+        named = _OF_OBJECT.match(line)
+        if named is None or named[1] not in inherited:
+            yield line

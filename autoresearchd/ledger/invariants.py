@@ -1,0 +1,321 @@
+"""What must be true of every experiments.git: facts in, findings out. Pure; `facts` reads them, `fsck` says them.
+
+The judge's arithmetic is not done again: which runs count is its own business and changes with releases. A centre of
+numbers lies between the lowest and the highest of them, whoever takes it; so much is asked of every metric in a commit.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby, takewhile
+from typing import NamedTuple
+
+from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, CommitOid, Ending, Outcome, TreeOid, Verdict
+from autoresearchd.ledger import refs
+from autoresearchd.trailers import Record
+from autoresearchd.yardstick import COMPOSITE
+
+ROUNDING = 1e-6
+"""Trailers have at least six decimals or nine digits."""
+ANY_BACKUP = "bring it back from a backup: `git fetch BACKUP {refs}` in experiments.git"
+OURS = frozenset({refs.BEST, refs.PROMOTED, refs.RUNS, refs.FORMAT, refs.NEWEST})
+
+
+class Commit(NamedTuple):
+    """A commit as it was found: its record, or why it has none."""
+
+    oid: CommitOid
+    tree: TreeOid | None = None
+    parents: tuple[CommitOid, ...] = ()
+    record: Record | None = None
+    why: str = ""
+
+
+class Branch(NamedTuple):
+    """An experiment's branch."""
+
+    ref: str
+    number: int
+    commit: Commit
+
+
+class Filed(NamedTuple):
+    """One measurement in the line of runs, without what takes room."""
+
+    path: str
+    run: str
+    seed: int
+    environment: str
+    ending: Ending
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The commits from a branch down to the imported one, newest first; it itself is not among them."""
+
+    commits: tuple[Commit, ...]
+    is_rooted: bool
+    """Whether it does come from the imported commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One experiments.git at one instant."""
+
+    names: Sequence[str] = ()
+    """Every ref."""
+    best: Line | None = None
+    """None where the ref is missing."""
+    imported: CommitOid | None = None
+    """The commit that the baseline was made on; None where there is no baseline."""
+    promoted: Line | None = None
+    branches: Sequence[Branch] = ()
+    runs: Mapping[TreeOid, Sequence[Filed]] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Places in the line of runs that hold something else than a run, with why."""
+    newest: int = -1
+    """The highest number that was ever given, as the lab noted it."""
+    newest_why: str = ""
+    """Why that cannot be read."""
+    stale_locks: Sequence[str] = ()
+    git: Sequence[str] = ()
+    """What `git fsck --strict` complains of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it must be, in a sentence, and the way out."""
+
+    what: str
+    mend: str
+
+
+def findings(facts: Facts) -> tuple[Finding, ...]:
+    """Everything that is wrong."""
+    return tuple(
+        chain(
+            _of_git(facts),
+            _of_names(facts),
+            _of_best(facts),
+            _of_promoted(facts),
+            _of_branches(facts),
+            _of_numbers(facts),
+            _of_evidence(facts),
+            _of_runs(facts),
+        )
+    )
+
+
+def _of_git(facts: Facts) -> Iterator[Finding]:
+    for line in facts.git:
+        yield Finding(what=f"git itself complains: {line}", mend=_backup("'refs/*:refs/backup/*'"))
+    for lock in facts.stale_locks:
+        yield Finding(
+            what=f"{lock} was left by a process that died, and blocks every later write there",
+            mend=f"the next `autoresearchd run` removes it, or `rm {shlex.quote(lock)}` in experiments.git",
+        )
+
+
+def _of_names(facts: Facts) -> Iterator[Finding]:
+    for name in facts.names:
+        if name in OURS or name.startswith(refs.IDEAS) or refs.number_of(name) is not None:
+            continue
+        what = "is no name of an experiment" if name.startswith(refs.EXPERIMENTS) else "does not belong in a lab"
+        yield Finding(what=f"{name} {what}", mend=f"`git update-ref -d {shlex.quote(name)}` in experiments.git")
+    if facts.newest_why:
+        way = f"`git update-ref -d {refs.NEWEST}` in experiments.git; the next experiment writes it anew"
+        yield Finding(what=f"the newest number cannot be read: {facts.newest_why}", mend=way)
+
+
+def _of_best(facts: Facts) -> Iterator[Finding]:
+    by_number = {branch.number: branch for branch in facts.branches}
+    if facts.best is None:
+        kept = [branch.commit.oid for branch in facts.branches if _outcome(branch.commit) in ON_BEST]
+        way = f"`git update-ref {refs.BEST} {kept[-1]}` in experiments.git" if kept else _backup(refs.BEST)
+        yield Finding(what=f"{refs.BEST} is missing", mend=way)
+        return
+    if BASELINE_NUMBER not in by_number and facts.branches:
+        what = f"{BASELINE_NUMBER:04d} is missing: nobody knows where the line of best begins"
+        yield Finding(what=what, mend=_backup("'refs/heads/exp/0000-*:refs/heads/exp/0000-*'"))
+        return
+    steps = facts.best.commits
+    if not facts.best.is_rooted:
+        what = f"best does not grow out of the imported project's {(facts.imported or '')[:10]}"
+        yield Finding(what=what, mend=_back_to_evidence(facts))
+        steps = tuple(takewhile(lambda step: step.record is not None, steps))
+    for step in steps:
+        for what in _of_step(step, by_number, facts):
+            yield Finding(what=what, mend=_way_out_of(step, by_number, facts))
+
+
+def _of_step(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> Iterator[str]:
+    """What is wrong with one commit on best."""
+    if step.record is None:
+        yield f"{step.oid[:10]} is on best and cannot be read: {step.why}"
+        return
+    name, branch = f"{step.record.number:04d}", by_number.get(step.record.number)
+    if _outcome(step) not in ON_BEST:
+        yield f"{name} is on best without a verdict that moves it"
+    if len(step.parents) > 1:
+        yield f"{name} is a merge: best is not linear"
+    if not any(run.ending is Ending.FINISHED for run in facts.runs.get(step.tree or TreeOid(""), ())):
+        yield f"{name} is on best without a finished run of its tree"
+    if branch is None:
+        yield f"{name} is on best and has no branch"
+    elif branch.commit.oid != step.oid:
+        waits = _is_landed(branch.commit, step)
+        yield f"{name} is on best and its branch " + ("is not settled yet" if waits else "holds something else")
+
+
+def _way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> str:
+    branch = None if step.record is None else by_number.get(step.record.number)
+    if branch is not None and branch.commit.oid != step.oid and _is_landed(branch.commit, step):
+        return "the next `autoresearchd run` settles it"
+    if step.record is not None and branch is None and _outcome(step) in ON_BEST:
+        ref = refs.experiment_ref(step.record.number, "restored")
+        return f"`git update-ref {ref} {step.oid}` in experiments.git"
+    return _back_to_evidence(facts)
+
+
+def _is_landed(branch: Commit, step: Commit) -> bool:
+    """Whether a branch only waits to be moved to the conclusion that best holds."""
+    return branch.record is not None and branch.record.verdict is None and branch[1:3] == step[1:3]
+
+
+def _of_promoted(facts: Facts) -> Iterator[Finding]:
+    """The same findings at larger scales: a line of its own from the imported commit, of what was kept."""
+    line = facts.promoted
+    if line is None:
+        return
+    if not line.is_rooted:
+        what = f"promoted does not grow out of the imported project's {(facts.imported or '')[:10]}"
+        yield Finding(what=what, mend=_backup(refs.PROMOTED))
+        return
+    kept = {branch.number for branch in facts.branches if _outcome(branch.commit) in ON_BEST}
+    for step in line.commits:
+        if len(step.parents) > 1:
+            yield Finding(what=f"{step.oid[:10]} on promoted is a merge", mend=_backup(refs.PROMOTED))
+        if step.record is None or step.record.number not in kept:
+            what = f"{step.oid[:10]} on promoted is no experiment that was kept"
+            yield Finding(what=what, mend=_backup(refs.PROMOTED))
+
+
+def _of_branches(facts: Facts) -> Iterator[Finding]:
+    """Each experiment: one commit of its own number on a commit that best has held; what was kept is on best."""
+    is_known = facts.best is not None and facts.best.is_rooted and facts.imported is not None
+    line = {step.oid for step in facts.best.commits} if facts.best is not None and is_known else None
+    for branch in facts.branches:
+        for what in _of_branch(branch, facts, line):
+            yield Finding(what=what, mend=_backup(f"{branch.ref}:{branch.ref}"))
+
+
+def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None) -> Iterator[str]:
+    name, commit = f"{branch.number:04d}", branch.commit
+    if commit.record is None:
+        yield f"{name} cannot be read: {commit.why}"
+        return
+    if commit.record.number != branch.number:
+        yield f"{name} holds the record of experiment {commit.record.number:04d}"
+    if len(commit.parents) != 1:
+        yield f"{name} has {len(commit.parents)} parents, not one"
+        return
+    is_baseline = branch.number == BASELINE_NUMBER
+    if _outcome(commit) is Outcome.BASELINE and not is_baseline:
+        yield f"{name} says that it is the baseline, which is {BASELINE_NUMBER:04d}"
+    if line is None:
+        return
+    if not is_baseline and commit.parents[0] not in line and commit.parents[0] != facts.imported:
+        yield f"{name} was made on {commit.parents[0][:10]}, which is not on the line of best"
+    if _outcome(commit) in ON_BEST and commit.oid not in line:
+        yield f"{name} was kept and best does not hold it"
+
+
+def _of_numbers(facts: Facts) -> Iterator[Finding]:
+    """No number twice, none left out: a gap is an experiment that somebody deleted."""
+    count = Counter(branch.number for branch in facts.branches)
+    for number in sorted(number for number, times in count.items() if times > 1):
+        named = [branch.ref for branch in facts.branches if branch.number == number]
+        way = f"find out which is the forged one, and `git update-ref -d` it; this program reads {named[0]}"
+        yield Finding(what=f"{number:04d} is claimed by {' and '.join(named)}", mend=way)
+    given = max([*count, facts.newest], default=-1) + 1
+    for first, last in _ranges([number for number in range(given) if number not in count]):
+        several = f"{first:04d} to {last:04d} have no branches: they were" if last > first else ""
+        what = several or f"{first:04d} has no branch: it was"
+        mend = _backup("'refs/heads/exp/*:refs/heads/exp/*'") + "; their numbers are not given again"
+        yield Finding(what=f"{what} deleted", mend=mend)
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        found = [number for _, number in group]
+        yield found[0], found[-1]
+
+
+def _of_evidence(facts: Facts) -> Iterator[Finding]:
+    """Whether the trailers of each conclusion agree with the runs of its tree."""
+    steps = facts.best.commits if facts.best is not None else ()
+    for commit in {commit.oid: commit for commit in (*steps, *(branch.commit for branch in facts.branches))}.values():
+        record = commit.record
+        if record is None or record.verdict is None or commit.tree is None:
+            continue
+        runs = facts.runs.get(commit.tree, ())
+        for what in _disagreements(record.verdict, record.metric, runs):
+            mend = "look at `git log -p refs/autoresearch/runs` for the missing run, or " + _backup(refs.RUNS)
+            yield Finding(what=f"{record.number:04d} {what}", mend=mend)
+
+
+def _disagreements(verdict: Verdict, metric: str, filed: Sequence[Filed]) -> Iterator[str]:
+    runs = [run for run in filed if verdict.environment in ("", run.environment)]
+    if len(runs) < verdict.runs:
+        yield f"rests on {verdict.runs} runs, and {len(runs)} are filed"
+    if unseen := set(verdict.seeds) - {run.seed for run in runs}:
+        yield f"counts seed {min(unseen)}, and no run of its tree had it"
+    if verdict.metric is None or metric == COMPOSITE or not runs:
+        return
+    counted = (run for run in runs if run.ending is Ending.FINISHED and run.seed in verdict.seeds)
+    numbers = [run.metrics[metric] for run in counted if metric in run.metrics and math.isfinite(run.metrics[metric])]
+    if not numbers:
+        yield f"says {metric}={verdict.metric:g}, and no run that it counts said any"
+        return
+    low, high = min(numbers), max(numbers)
+    slack = ROUNDING * max(1.0, abs(low), abs(high))
+    if not low - slack <= verdict.metric <= high + slack:
+        yield f"says {metric}={verdict.metric:.9g}, and its runs gave {low:.9g} to {high:.9g}"
+
+
+def _of_runs(facts: Facts) -> Iterator[Finding]:
+    for place, why in facts.unreadable.items():
+        mend = "it is counted nowhere; " + _backup(refs.RUNS) + " if it was a run"
+        yield Finding(what=f"{place} is no run: {why}", mend=mend)
+    filed = [run for runs in facts.runs.values() for run in runs]
+    for run in filed:
+        if not run.path.endswith(f"/{run.run}.json"):
+            mend = "it is counted as what it says; " + _backup(refs.RUNS)
+            yield Finding(what=f"{refs.RUNS}:{run.path} holds the run {run.run}", mend=mend)
+    for name, times in Counter(run.run for run in filed).items():
+        if times > 1:
+            mend = "look at `git log -p refs/autoresearch/runs` for the one that was copied"
+            yield Finding(what=f"the run {name} is filed {times} times", mend=mend)
+
+
+def _outcome(commit: Commit) -> Outcome | None:
+    verdict = None if commit.record is None else commit.record.verdict
+    return None if verdict is None else verdict.outcome
+
+
+def _backup(what: str) -> str:
+    return ANY_BACKUP.format(refs=what)
+
+
+def _back_to_evidence(facts: Facts) -> str:
+    """The newest step that is backed, were best moved back to it."""
+    by_number = {branch.number: branch for branch in facts.branches}
+    for step in facts.best.commits if facts.best is not None and facts.best.is_rooted else ():
+        if not any(_of_step(step, by_number, facts)):
+            return f"`git update-ref {refs.BEST} {step.oid}` in experiments.git goes back to what is backed"
+    return _backup(refs.BEST)
