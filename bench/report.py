@@ -84,6 +84,7 @@ def _first_paint(page: Path, repeats: int) -> str:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             tab = browser.new_page()
             tab.goto(page.as_uri())
+            tab.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
             paints.append(tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
             devtools = tab.context.new_cdp_session(tab)
             devtools.send("Performance.enable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from autoresearchd.experiment import CurvePoint
@@ -34,17 +34,14 @@ def against(
 ) -> tuple[str, str]:
     """Two curves under each other: equal training time in equal columns, on one scale; the later end fills `width`.
 
-    The scale is that of the time after the steep beginning. A column in which nothing was said is blank.
+    The scale is that of the time after the steep beginning. A column in which nothing was said repeats the one before.
     """
     end = max(point.seconds for point in (*own, *best)) or 1.0
     columns = [_columns(curve, end, width) for curve in (own, best)]
     settled = [mean for curve in columns for at, mean in curve.items() if at >= STEEP * width]
     low, high = _range(settled or [mean for curve in columns for mean in curve.values()])
     upper, lower = (
-        "".join(
-            " " if at not in curve else "x" if (mean := curve[at]) is None else _height(mean, low, high, heights)
-            for at in range(width)
-        ).rstrip()
+        "".join("x" if mean is None else _height(mean, low, high, heights) for mean in _without_gaps(curve))
         for curve in columns
     )
     return upper, lower
@@ -55,6 +52,13 @@ def _columns(curve: Sequence[CurvePoint], end: float, width: int) -> dict[int, f
     for point in curve:
         found.setdefault(min(width - 1, int(point.seconds / end * width)), []).append(point.train_loss)
     return {at: _mean(losses) for at, losses in found.items()}
+
+
+def _without_gaps(columns: Mapping[int, float | None]) -> Iterator[float | None]:
+    last = next(iter(columns.values()), None)
+    for at in range(max(columns, default=-1) + 1):
+        last = columns.get(at, last)
+        yield last
 
 
 def _range(means: Iterable[float | None]) -> tuple[float, float]:

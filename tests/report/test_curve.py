@@ -7,7 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearchd.report.curve import BLOCKS, LETTERS, sparkline
+from autoresearchd.experiment import CurvePoint
+from autoresearchd.report.curve import BLOCKS, LETTERS, against, sparkline
 from tests.report.nouns import curve
 
 
@@ -31,3 +32,19 @@ def test_no_curve_is_no_picture() -> None:
 @given(st.lists(st.floats(), max_size=200), st.integers(1, 80))
 def test_every_curve_fits_its_width(losses: list[float], width: int) -> None:
     assert len(sparkline(curve(*losses), width=width)) == min(width, len(losses))
+
+
+def test_two_curves_stand_under_each_other_at_equal_training_time() -> None:
+    own = tuple(CurvePoint(step=s, seconds=float(s), train_loss=10.0 - s) for s in range(6))
+    best = tuple(CurvePoint(step=s, seconds=2.0 * s, train_loss=10.0 - s) for s in range(6))
+    upper, lower = against(own, best, width=10)
+    assert len(lower) == 10
+    assert len(upper) == 6
+    assert upper[:5] != lower[:5]
+    assert all(above <= below for above, below in zip(upper, lower, strict=False)), "the faster one is lower"
+
+
+def test_a_curve_that_is_not_finite_is_marked_beside_the_other() -> None:
+    upper, lower = against(curve(math.nan, math.nan), curve(2.0, 1.0), width=4)
+    assert set(upper) == {"x"}
+    assert set(lower) <= set(BLOCKS)

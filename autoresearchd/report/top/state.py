@@ -84,7 +84,7 @@ def _in_page(state: State, key: str) -> State:
 
 def _skip(state: State, quiet: State, seen: Glance) -> tuple[State, Wish]:
     at = _chosen(state, seen)
-    if at is None or at not in (*seen.training, *(experiment.number for experiment in seen.queue)):
+    if at is None or at not in {experiment.number for experiment in seen.opened}:
         return replace(quiet, said="choose an open experiment to skip"), None
     if state.asked != at:
         return replace(quiet, asked=at, chosen=at, said=f"press s again to skip {number(at)}"), None
