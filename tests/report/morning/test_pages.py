@@ -16,7 +16,8 @@ from autoresearchd.report.facts import Source, facts
 from autoresearchd.report.morning import pages, plot
 from autoresearchd.report.morning.document import LONGEST_DIFF
 from autoresearchd.report.morning.filing import read
-from tests.report.lab import Lab, git
+from tests.report.lab import Lab
+from tests.support.projects import git
 
 
 class Seen(HTMLParser):
