@@ -58,8 +58,9 @@ def project_state(project: Path) -> ProjectState:
         head = git_in(top, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
         branch = git_in(top, "rev-parse", "--abbrev-ref", "HEAD").decode().strip()
         # The stat cache of the user's index is left as it is: looking must not write.
-        look = ("--no-optional-locks", "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no")
-        changed = git_in(top, *look).decode("utf-8", "replace")
+        look = ("--no-optional-locks", "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no",
+                "--ignore-submodules=dirty")  # fmt: skip
+        changed = git_in(top, *look, environment=_unfiltered(top)).decode("utf-8", "replace")
         tracked = git_in(top, "ls-tree", "-r", "--name-only", "-z", "HEAD").decode("utf-8", "surrogateescape")
     except GitFailed as error:
         way = "`git init`, `git add` and `git commit` make it one"
@@ -70,6 +71,22 @@ def project_state(project: Path) -> ProjectState:
         dirty=tuple(entry[3:] for entry in changed.split("\0") if entry),
         tracked=tuple(filter(None, tracked.split("\0"))),
     )
+
+
+def _unfiltered(project: Path) -> dict[str, str]:
+    """The environment in which none of a project's filters is there: they are programs, and looking runs none.
+
+    By variables, because the name of a filter may hold whatever would end the name in an option.
+    """
+    try:
+        names = git_in(project, "config", "--name-only", "-z", "--get-regexp", r"^filter\.").split(b"\0")
+    except GitFailed:
+        return {}  # it has none
+    found = {"GIT_CONFIG_COUNT": str(len(names) - 1)}
+    for number, name in enumerate(names[:-1]):
+        found[f"GIT_CONFIG_KEY_{number}"] = os.fsdecode(name)
+        found[f"GIT_CONFIG_VALUE_{number}"] = "false" if name.endswith(b".required") else ""
+    return found
 
 
 def found(path: Path, project: Path) -> None:
