@@ -40,6 +40,7 @@ class Lab:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._ledger = Ledger(path)
         self._known: tuple[Version, Facts] | None = None
+        self._thread.submit(self._answer, self._facts)  # the first browser finds them made
 
     async def ask(self, question: Callable[[Ledger], T]) -> T:
         """The answer of the ledger as it is now."""

@@ -6,7 +6,7 @@ which only ever sets text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from autoresearchd.experiment import CurvePoint, Measurement
@@ -141,9 +141,9 @@ def _run(run: Measurement) -> dict[str, Any]:
     }
 
 
-def curves(number: int, runs: Iterable[Measurement]) -> list[dict[str, Any]]:
-    """The train loss of an experiment's runs over the steps, thinned."""
-    drawn = (run for run in runs if run.curve)
+def curves(number: int, runs: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """The train loss of an experiment's newest run that wrote one, over the steps and thinned: repeats look alike."""
+    drawn = [run for run in runs if run.curve][-1:]
     return [_finite({"number": number, "seed": run.seed, "points": _points(run.curve)}) for run in drawn]
 
 

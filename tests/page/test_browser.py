@@ -169,9 +169,9 @@ def test_everything_is_reached_by_keyboard_alone(tab: Tab) -> None:
         keys.press("Tab")
     keys.press("Enter")
     tab.see("#detail-title", "0033 Set RATE to 0.33")
-    page.wait_for_function("document.activeElement.id === 'detail-title'")
+    sync_api.expect(page.locator("#detail-title")).to_be_focused(timeout=MILLISECONDS)
     keys.press("Tab")
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Runs"
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Change as a diff"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -205,7 +205,7 @@ def test_a_running_night_shows_itself_without_a_reload(live: Tab) -> None:
     live.see("#devices .log >> nth=0", "<b>bold</b> <script>document.title='owned'</script> step")
     live.see("#curves-legend", "now on")
     rows = live.page.locator("#rows tr").count()
-    live.page.wait_for_function("before => document.querySelectorAll('#rows tr').length > before", arg=rows)
+    sync_api.expect(live.page.locator("#rows tr")).not_to_have_count(rows, timeout=MILLISECONDS)
     assert live.page.evaluate("window.kept") == "the same page"
     assert live.page.title() == "foreign · autoresearchd"
     assert live.page.locator("main script, #devices b").count() == 0

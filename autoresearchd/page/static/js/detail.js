@@ -40,8 +40,8 @@ function* parts(found) {
     const skip = el("button", { type: "button", click: () => post(`/api/skip/${found.number}`) }, `Skip ${number4(found.number)}`);
     yield el("div", { class: "actions" }, skip);
   }
-  if (found.runs.length) yield* [el("h3", {}, "Runs"), runs(found.runs)];
   if (found.diff) yield* [el("h3", {}, "Change"), diff(found)];
+  if (found.runs.length) yield* [el("h3", {}, "Runs"), runs(found.runs)];
   if (found.log) yield* [el("h3", {}, "End of the log"), el("pre", { class: "log", tabindex: "0", role: "region", "aria-label": "End of the log" }, found.log)];
 }
 

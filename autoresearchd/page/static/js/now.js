@@ -15,7 +15,7 @@ export function overview(found) {
     baseline: figure(found.baseline),
     kept: String(found.counts.keep ?? 0),
     tried: String(Object.values(found.counts).reduce((sum, count) => sum + count, 0)),
-    "noise of one run": found.noise === null ? "–" : `± ${figure(found.noise)}`,
+    "noise of one run": found.noise === null ? "–" : `± ${Number(found.noise.toPrecision(2))}`,
   };
   byId("figures").replaceChildren(
     ...Object.entries(figures).map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),

@@ -9,7 +9,11 @@ export const axis = (words = "") => ({
   font: "12px system-ui, sans-serif",
   grid: { stroke: () => colour("line"), width: 1 },
   ticks: { stroke: () => colour("line"), width: 1 },
+  values: (_chart, splits, _axis, _space, step) => splits.map((split) => split.toFixed(decimals(step))),
 });
+
+/** As many places as the step between two ticks has, so that no tick is rounded to what it is not. */
+const decimals = (step) => (Number(step.toPrecision(3)).toFixed(10).split(".")[1] ?? "").replace(/0+$/, "").length;
 
 /** A chart in a box, as wide as the box; `options` as uPlot wants them, without a size. */
 export function draw(box, options, data) {
