@@ -17,7 +17,7 @@ import structlog
 from autoresearchd import announce, controls
 from autoresearchd.blame import disturbed
 from autoresearchd.describe import describe, idle
-from autoresearchd.errors import RefLocked, StaleRef, UnfilablePath
+from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef, UnfilablePath
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
     Concluded,
@@ -48,7 +48,6 @@ from autoresearchd.world import (
     Drop,
     Finish,
     LedgerMove,
-    Open,
     OpenBaseline,
     OpenExperiment,
     Prune,
@@ -108,9 +107,9 @@ class Loop:
 
     def observe(self, now: float) -> World:
         """Everything that is known now."""
-        best, opened = self.ledger.best(), self.ledger.opened()
+        best, opened = self.ledger.best(), self._memory.opened(self.ledger)
         baseline = self._baseline()
-        trees = {best.tree, *(e.tree for e in opened), *(e.parent_tree for e in opened)}
+        trees = {best.tree, *(tree for o in opened for tree in (o.experiment.tree, o.experiment.parent_tree))}
         if baseline is not None:
             trees.add(baseline.tree)
         metric = self.program.metric
@@ -123,7 +122,7 @@ class Loop:
             best=best.commit,
             best_tree=best.tree,
             baseline_tree=baseline.tree if baseline else None,
-            opened=tuple(self._open(experiment) for experiment in opened),
+            opened=opened,
             known=self._memory.known,
             keeps=self._memory.verdicts[Outcome.KEEP],
             runs={tree: composed(self.ledger.measurements(tree), metric, scale) for tree in trees},
@@ -156,10 +155,6 @@ class Loop:
         readable, _, _ = select.select([self.executor.fileno(), wake], [], [], seconds)
         if wake in readable:
             os.read(wake, 4096)
-
-    def _open(self, experiment: Experiment) -> Open:
-        landed = self.ledger.landed(experiment) is not None
-        return Open(experiment=experiment, changes=self.ledger.changes(experiment), landed=landed)
 
     def _number_of(self, tree: TreeOid) -> int | None:
         """The experiment that a run of this tree is of; None for the imported commit before it has a number."""
@@ -202,7 +197,7 @@ class Loop:
         while self._memory.unfiled:
             try:
                 self._record(self._memory.unfiled[0])
-            except (OSError, RefLocked, StaleRef) as error:
+            except (OSError, RefLocked, StaleRef, CorruptRecord) as error:
                 announce.run_not_filed(self._memory.unfiled[0], self._number_of(self._memory.unfiled[0].tree))
                 self._memory.stumble(error, until=now + RETRY_SECONDS)
                 return
@@ -223,6 +218,10 @@ class Loop:
         except OSError as error:
             log.exception("action_failed", action=type(action).__name__)
             self._memory.stumble(error, until=now + RETRY_SECONDS)
+            return False
+        except CorruptRecord as error:
+            if not self._memory.blame(action, error, self.ledger):
+                self._memory.stumble(error, until=now + RETRY_SECONDS)
             return False
         return True
 
@@ -343,6 +342,7 @@ class Loop:
             idle_seconds=dict(self._memory.idle_seconds),
             concluded=self._memory.concluded_here,
             audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
+            damaged=self._memory.damaged(self.ledger),
             pid=os.getpid(),
             state=state,
             why=why,

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+import structlog
+
 from autoresearchd import audit
+from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
     FAILED,
     ON_BEST,
+    CommitOid,
     Concluded,
     Direction,
     Ending,
     Environment,
+    Experiment,
     Measurement,
     Outcome,
     Progress,
@@ -23,7 +28,10 @@ from autoresearchd.experiment import (
 from autoresearchd.judge import Spread, composed, estimate, reference
 from autoresearchd.ledger import Idea, Ledger
 from autoresearchd.status import AuditStatus, Idle
+from autoresearchd.world import Action, Open
 from autoresearchd.yardstick import Metric
+
+log = structlog.get_logger()
 
 NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})
 """Verdicts that leave a tree untried: the same change may come again."""
@@ -49,6 +57,8 @@ class Memory:
         """Why nothing was started, as it was last said in the log."""
         self.disturbed: set[str] = set()
         """Runs of which the log says already that something slowed them down."""
+        self.aside: dict[CommitOid, str] = {}
+        """Open experiments that cannot be read, with why: they are left open, and the others go on."""
         self._news: list[Concluded] = []
         self._spread: Spread | None = None
         self._audits: tuple[AuditStatus, ...] | None = None
@@ -58,6 +68,36 @@ class Memory:
         for entry in ledger.entries():
             if entry.outcome is not None:
                 self._count(entry.number, entry.tree, entry.outcome)
+
+    def opened(self, ledger: Ledger) -> tuple[Open, ...]:
+        """The open experiments, without those that were set aside."""
+        found = []
+        for experiment in ledger.opened():
+            if experiment.commit in self.aside:
+                continue
+            try:
+                changes, landed = ledger.changes(experiment), ledger.landed(experiment) is not None
+                found.append(Open(experiment=experiment, changes=changes, landed=landed))
+            except CorruptRecord as error:
+                self.set_aside(experiment, error)
+        return tuple(found)
+
+    def set_aside(self, experiment: Experiment, error: CorruptRecord) -> None:
+        """Go on without an experiment that cannot be read; the next start tries it again."""
+        log.error("experiment_set_aside", experiment=experiment.number, path=error.where, why=error.why)
+        self.aside[experiment.commit] = f"{experiment.ref}: {error.why}"
+
+    def blame(self, action: Action, error: CorruptRecord, ledger: Ledger) -> bool:
+        """Set the experiments aside that an action was about; False where it was not about one of them alone."""
+        tree, own = getattr(action, "tree", None), getattr(action, "experiment", None)
+        hit = [experiment for experiment in ledger.opened() if experiment == own or experiment.tree == tree]
+        for experiment in hit:
+            self.set_aside(experiment, error)
+        return bool(hit)
+
+    def damaged(self, ledger: Ledger) -> tuple[str, ...]:
+        """Everything that was met and cannot be read, in words."""
+        return (*(f"{place}: {why}" for place, why in ledger.damaged.items()), *self.aside.values())
 
     def concluded(self, concluded: Concluded) -> None:
         """An experiment has its verdict."""

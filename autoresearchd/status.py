@@ -119,6 +119,8 @@ class Status:
     llm: LlmStatus | None = None
     """None where none is enabled."""
 
+    damaged: tuple[str, ...] = ()
+    """What was met in experiments.git and cannot be read, with why: left as it is, counted nowhere."""
     audits: tuple[AuditStatus, ...] = ()
     """Along the kept line, oldest first."""
     audit_word: str = ""

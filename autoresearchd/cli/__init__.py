@@ -8,8 +8,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from autoresearchd import __version__
-from autoresearchd.cli import care, morning, page, programs, research, views
-from autoresearchd.errors import UserError
+from autoresearchd.cli import care, handover, morning, page, programs, research, views
+from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.report.lines import default_logging
 from autoresearchd.report.words import plain
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for room in (research, views, morning, page, programs, care):
+for room in (research, views, morning, handover, page, programs, care):
     app.add_typer(room.commands)
 
 
@@ -31,6 +31,9 @@ def main() -> NoReturn:
         app(standalone_mode=False)
     except UserError as error:
         print(f"autoresearchd: {plain(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except CorruptRecord as error:
+        print(f"autoresearchd: {plain(str(error))}; `autoresearchd fsck` says what is wrong", file=sys.stderr)
         sys.exit(2)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)

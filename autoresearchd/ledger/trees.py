@@ -12,6 +12,7 @@ from pygit2.enums import FileMode as GitMode
 
 from autoresearchd.errors import UnfilablePath
 from autoresearchd.experiment import Change, Edit, FileMode, Lines, TreeOid
+from autoresearchd.ledger.repository import reading
 
 _IGNORED_ON_HFS = re.compile(r"[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _SHORT_NAME = re.compile(r"gi[0-9a-z]*~[0-9]+")
@@ -88,9 +89,17 @@ def merged_tree(repo: pygit2.Repository, base: TreeOid, ours: TreeOid, theirs: T
 
 
 def checkout(repo: pygit2.Repository, tree: TreeOid, folder: Path) -> None:
-    """Write the files of a tree into an empty folder; it gets no .git, and the repository's index is not used."""
+    """Write the files of a tree into an empty folder; it gets no .git, and the repository's index is not used.
+
+    Raises: CorruptRecord where an object of it is damaged or gone.
+    """
     strategy = CheckoutStrategy.FORCE | CheckoutStrategy.DISABLE_PATHSPEC_MATCH | CheckoutStrategy.DONT_UPDATE_INDEX
-    repo.checkout_tree(_tree(repo, tree), directory=str(folder), strategy=strategy)  # type: ignore[no-untyped-call]
+    try:
+        repo.checkout_tree(_tree(repo, tree), directory=str(folder), strategy=strategy)  # type: ignore[no-untyped-call]
+    except pygit2.GitError:
+        with reading(f"tree {tree}"):
+            files(repo, tree, lambda _: True)
+        raise  # all of it can be read: it is the folder that cannot be written
 
 
 def _tree(repo: pygit2.Repository, oid: str) -> pygit2.Tree:

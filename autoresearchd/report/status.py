@@ -116,6 +116,9 @@ def _results(status: Status, direction: Direction) -> list[str]:
     tried = f"tried   {counted(status.tried, 'change')}, {status.kept} kept, {status.failed} failed"
     words = ", ".join(f"{count} {plain(word)}" for word, count in sorted(status.verdicts.items()))
     found = [best, f"{tried}  ({words})" if words else tried]
+    if status.damaged:
+        many = f" (and {len(status.damaged) - 1} more)" if len(status.damaged) > 1 else ""
+        found.append(f"damaged {plain(status.damaged[0])}{many}; not counted; `autoresearchd fsck` says the way out")
     if status.audits:
         found.append(_audits(status, direction))
     if status.open:

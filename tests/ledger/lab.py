@@ -107,16 +107,6 @@ def measurement(tree: TreeOid, seed: int = 0, **fields: Any) -> Measurement:
     return Measurement(**(defaults | fields))
 
 
-def harm(path: Path, oid: str, content: bytes | None) -> None:
-    """Damage one loose object on the disk; None removes it."""
-    file = path / "objects" / oid[:2] / oid[2:]
-    file.chmod(0o644)
-    if content is None:
-        file.unlink()
-    else:
-        file.write_bytes(content)
-
-
 def snapshot(folder: Path) -> dict[str, tuple[int, int, int, bytes]]:
     """Everything below a folder: mode, size, time of change and content."""
     found = {}

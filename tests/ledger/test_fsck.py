@@ -19,7 +19,6 @@ from tests.ledger.lab import (
     NOW,
     discarded,
     git,
-    harm,
     kept,
     measurement,
     new_ledger,
@@ -28,8 +27,7 @@ from tests.ledger.lab import (
     verdict,
     with_baseline,
 )
-
-RUNS = "refs/autoresearch/runs"
+from tests.support.damage import RUNS, forge, harm
 
 
 @pytest.fixture
@@ -66,20 +64,6 @@ def oid(ledger: Ledger, name: str) -> str:
 
 def branch(ledger: Ledger, number: int) -> str:
     return git(ledger.path, "for-each-ref", "--format=%(refname)", f"refs/heads/exp/{number:04d}-*").strip()
-
-
-def file_run(ledger: Ledger, path: str, content: str | None) -> None:
-    """Put a file among the runs, or take it away."""
-    index = {"GIT_INDEX_FILE": str(ledger.path / "forged.index")}
-    git(ledger.path, "read-tree", RUNS, **index)
-    if content is None:
-        git(ledger.path, "update-index", "--index-info", given=f"0 {40 * '0'}\t{path}\n", **index)
-    else:
-        blob = git(ledger.path, "hash-object", "-w", "--stdin", given=content).strip()
-        git(ledger.path, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", **index)
-    tree = git(ledger.path, "write-tree", **index).strip()
-    git(ledger.path, "update-ref", RUNS, commit(ledger, tree, [RUNS], "forged\n"))
-    (ledger.path / "forged.index").unlink()
 
 
 def run_of(ledger: Ledger, number: int) -> str:
@@ -176,7 +160,7 @@ def delete(*numbers: int) -> Damage:
 def copy_a_run(lab: Ledger) -> None:
     content = git(lab.path, "show", f"{RUNS}:{run_of(lab, 1)}")
     folder = run_of(lab, 2).rpartition("/")[0]
-    file_run(lab, f"{folder}/copy.json", json.dumps(json.loads(content) | {"tree": folder.replace("/", "")}))
+    forge(lab.path, f"{folder}/copy.json", json.dumps(json.loads(content) | {"tree": folder.replace("/", "")}))
 
 
 def lose(name: str) -> Damage:
@@ -219,12 +203,15 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a tag": (update("refs/tags/v1;rm-rf", "best"), "refs/tags/v1;rm-rf does not belong"),
     "a branch without a number": (update("refs/heads/exp/mine", "best"), "refs/heads/exp/mine is no name of an exper"),
     "newest is moved": (update(refs.NEWEST, "best^{tree}"), "the newest number cannot be read"),
-    "a run is taken away": (lambda lab: file_run(lab, run_of(lab, 1), None), "0001 is on best without a finished run"),
-    "a run is forged": (lambda lab: file_run(lab, run_of(lab, 3), "{}"), "is no run: Field required"),
+    "a run is taken away": (
+        lambda lab: forge(lab.path, run_of(lab, 1), None),
+        "0001 is on best without a finished run",
+    ),
+    "a run is forged": (lambda lab: forge(lab.path, run_of(lab, 3), "{}"), "is no run: Field required"),
     "a run is renamed": (copy_a_run, "/copy.json holds the run"),
     "a run is copied": (copy_a_run, "is filed 2 times"),
-    "a file among the runs": (lambda lab: file_run(lab, "README", "x"), f"{RUNS}:README is no run"),
-    "a folder among the runs": (lambda lab: file_run(lab, "ab/cd/x.json", "x"), f"{RUNS}:ab/cd is no run"),
+    "a file among the runs": (lambda lab: forge(lab.path, "README", "x"), f"{RUNS}:README is no run"),
+    "a folder among the runs": (lambda lab: forge(lab.path, "ab/cd/x.json", "x"), f"{RUNS}:ab/cd is no run"),
     "promoted from elsewhere": (update(refs.PROMOTED, RUNS), "promoted does not grow out of the imported"),
     "promoted without a keep": (
         lambda lab: git(lab.path, "update-ref", refs.PROMOTED, branch(lab, 3)),

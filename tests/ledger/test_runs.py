@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from autoresearchd.errors import CorruptRecord, RefLocked
 from autoresearchd.experiment import CurvePoint, Ending, Outcome, TreeOid
 from autoresearchd.ledger import Ledger, runs
-from tests.ledger.lab import METRIC, NOW, fsck, git, harm, measurement, opened, verdict
+from tests.ledger.lab import METRIC, NOW, fsck, git, measurement, opened, verdict
+from tests.support.damage import forge, harm
 
 PROCESSES = multiprocessing.get_context("forkserver")
 TREE = TreeOid("ab" * 20)
@@ -122,22 +123,11 @@ def test_a_lock_that_never_goes_is_said_in_the_end(ledger: Ledger, monkeypatch: 
         ledger.record(measurement(TREE))
 
 
-def _forge(ledger: Ledger, name: str, content: str) -> None:
-    """Put a file of our own making among the runs."""
-    blob = git(ledger.path, "hash-object", "-w", "--stdin", given=content).strip()
-    index = {"GIT_INDEX_FILE": str(ledger.path / "forged.index")}
-    git(ledger.path, "read-tree", "refs/autoresearch/runs", **index)
-    git(ledger.path, "update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", **index)
-    tree = git(ledger.path, "write-tree", **index).strip()
-    commit = git(ledger.path, "commit-tree", "-p", "refs/autoresearch/runs", "-m", "forged", tree).strip()
-    git(ledger.path, "update-ref", "refs/autoresearch/runs", commit)
-
-
 @pytest.mark.parametrize("content", ["", "not json", "[]", "{}", '{"run": 1}', "null", '{"ending": "splendid"}'])
 def test_a_file_that_is_no_run_is_set_aside_and_named_and_the_others_count(ledger: Ledger, content: str) -> None:
     ledger.record(measurement(TREE))
     place = f"ab/{TREE[2:]}/bad.json"
-    _forge(ledger, place, content)
+    forge(ledger.path, place, content)
     with capture_logs() as said:
         assert ledger.measurements(TREE) == (measurement(TREE),)
         ledger.record(measurement(TREE, 1))
@@ -150,14 +140,14 @@ def test_a_file_that_is_no_run_is_set_aside_and_named_and_the_others_count(ledge
 def test_a_run_that_is_filed_under_another_tree_counts_for_neither_twice(ledger: Ledger) -> None:
     ledger.record(measurement(TREE))
     stolen = git(ledger.path, "show", f"refs/autoresearch/runs:ab/{TREE[2:]}/{TREE}-0.json")
-    _forge(ledger, f"ab/{OTHER[2:]}/{TREE}-0.json", stolen)
+    forge(ledger.path, f"ab/{OTHER[2:]}/{TREE}-0.json", stolen)
     assert ledger.measurements(OTHER) == ()
     assert list(ledger.damaged.values()) == ["it is filed under another tree"]
     assert len(ledger.measurements(TREE)) == 1
 
 
 def test_a_file_where_a_folder_should_be_is_named_and_never_written_over(ledger: Ledger) -> None:
-    _forge(ledger, "12", "x")
+    forge(ledger.path, "12", "x")
     assert ledger.measurements(TreeOid("12" * 20)) == ()
     assert ledger.damaged == {"refs/autoresearch/runs:12": "it is no folder"}
     with pytest.raises(CorruptRecord, match="no folder"):
@@ -195,7 +185,7 @@ def test_a_damaged_run_does_not_hide_the_spread_of_the_others(ledger: Ledger) ->
     for seed in range(2):
         ledger.record(measurement(TREE, seed))
         ledger.record(measurement(OTHER, seed))
-    _forge(ledger, f"ab/{OTHER[2:]}/bad.json", "{}")
+    forge(ledger.path, f"ab/{OTHER[2:]}/bad.json", "{}")
     assert {tree: len(runs) for tree, runs in ledger.repeated().items()} == {TREE: 2, OTHER: 2}
 
 
@@ -203,7 +193,7 @@ def test_best_is_not_moved_on_the_word_of_a_damaged_run(ledger: Ledger) -> None:
     experiment, before = opened(ledger, "RATE = 0.2\n"), ledger.best()
     ledger.record(measurement(experiment.tree))
     path = f"{experiment.tree[:2]}/{experiment.tree[2:]}/{experiment.tree}-0.json"
-    _forge(ledger, path, "{}")
+    forge(ledger.path, path, "{}")
     with pytest.raises(ValueError, match="no finished run"):
         ledger.conclude(experiment, verdict(Outcome.KEEP), metric=METRIC, now=NOW)
     assert ledger.best() == before
