@@ -47,6 +47,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.search
 	$(BIN)/python -m bench.llm
 	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.page
 
 man: $(READY)
 	$(BIN)/python -m autoresearchd.cli.manual > docs/autoresearchd.1
