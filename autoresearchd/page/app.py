@@ -32,9 +32,9 @@ MOST_COMPARED = 12
 KEEP_ALIVE_SECONDS = 15.0
 
 
-def build(lab: Lab, rules: Rules) -> Starlette:
+def build(lab: Lab, news: News, rules: Rules) -> Starlette:
     """The application of one lab."""
-    page = Page(lab, News(lab), rules)
+    page = Page(lab, news, rules)
 
     @asynccontextmanager
     async def alive(_app: Starlette) -> AsyncIterator[None]:

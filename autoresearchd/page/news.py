@@ -36,6 +36,7 @@ class News:
         self._awake = asyncio.Event()
         self._last: Moment | None = None
         self._task: asyncio.Task[None] | None = None
+        self._over = False
 
     async def __aenter__(self) -> News:
         self._task = asyncio.create_task(self._watch())
@@ -52,6 +53,11 @@ class News:
         """Look now: something was just asked for."""
         self._awake.set()
 
+    def end(self) -> None:
+        """Nothing more will come: whoever listens may go."""
+        self._over = True
+        self._send(None)
+
     async def items(self, seconds: float) -> AsyncIterator[Item | None]:
         """The status, and then whatever is new; None where nothing was for so many seconds."""
         if len(self._listeners) >= MOST_LISTENERS:
@@ -61,11 +67,14 @@ class News:
         try:
             yield _status(await self._lab.moment())
             self._awake.set()
-            while True:
+            while not self._over:
                 try:
-                    yield await asyncio.wait_for(queue.get(), seconds)
+                    item = await asyncio.wait_for(queue.get(), seconds)
                 except TimeoutError:
                     yield None
+                else:
+                    if item is not None:
+                        yield item
         finally:
             self._listeners.discard(queue)
 
@@ -90,7 +99,7 @@ class News:
         if before is not None and (before.version, before.ideas) != (moment.version, moment.ideas):
             self._send(Item(kind="experiments", data={"tried": moment.version[1], "ideas": len(moment.ideas)}))
 
-    def _send(self, item: Item) -> None:
+    def _send(self, item: Item | None) -> None:
         for queue in self._listeners:
             if queue.full():
                 queue.get_nowait()  # a browser that sleeps misses what is old, never what is new

@@ -14,6 +14,7 @@ from autoresearchd.errors import UserError
 from autoresearchd.page.app import build
 from autoresearchd.page.guard import Rules
 from autoresearchd.page.lab import Lab
+from autoresearchd.page.news import News
 from autoresearchd.program import Program
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -42,18 +43,31 @@ def serve(
     if not token and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     lab = Lab(program, path)
+    news = News(lab)
     listening = _listen(host, port)
     rules = Rules(names=_names(host, names), any_address=_is_wildcard(host), token=token, control=control)
     say(f"{_address(host, listening.getsockname()[1])}{f'?token={token}' if token else ''}")
     config = uvicorn.Config(
-        build(lab, rules),
+        build(lab, news, rules),
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config, news).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of news before it waits for the connections to end: they would never do so by themselves."""
+
+    def __init__(self, config: uvicorn.Config, news: News) -> None:
+        super().__init__(config)
+        self._news = news
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._news.end()
+        await super().shutdown(sockets)
 
 
 def is_loopback(host: str) -> bool:

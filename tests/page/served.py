@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,20 +68,27 @@ class Server:
 
 @contextmanager
 def serving(program: Path, *arguments: str, token: str = "") -> Iterator[Server]:
-    """`autoresearchd serve` on a free port."""
+    """`autoresearchd serve` on a free port; it must never have anything to complain about, its end included."""
     command = [sys.executable, "-m", "autoresearchd", "serve", "--program", str(program), "--port", "0", *arguments]
-    with subprocess.Popen(
-        command,
-        env={**environment(), **({"AUTORESEARCHD_PAGE_TOKEN": token} if token else {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with (
+        TemporaryFile() as said,
+        subprocess.Popen(
+            command,
+            env={**environment(), **({"AUTORESEARCHD_PAGE_TOKEN": token} if token else {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        ) as process,
+    ):
         try:
             yield _found(process)
         finally:
             process.terminate()
             process.wait(timeout=DEADLINE)
+            said.seek(0)
+            complaints = said.read().decode()
+        assert complaints == ""
 
 
 def _found(process: subprocess.Popen[str]) -> Server:

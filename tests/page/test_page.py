@@ -175,3 +175,13 @@ def test_news_come_as_a_stream_without_being_asked_for(steering: Server, program
     finally:
         pause.unlink()
         connection.close()
+
+
+def test_the_server_ends_without_a_word_while_a_browser_listens(program: Path) -> None:
+    with serving(program) as server:
+        connection = http.client.HTTPConnection(server.host, timeout=DEADLINE)
+        connection.request("GET", "/events")
+        answer = connection.getresponse()
+        assert answer.readline() == b"event: status\n"
+    assert answer.read().endswith(b"\n\n"), "the stream was cut in the middle of an event"
+    connection.close()
