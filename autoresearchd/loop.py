@@ -175,8 +175,8 @@ class Loop:
         return self.session.over(now)
 
     def _trouble(self, now: float) -> str:
-        if (free := self._free_bytes()) < FREE_FLOOR_BYTES:
-            return f"{free / 2**20:.0f} MiB free on the disk of {self.ledger.path}, {FREE_FLOOR_BYTES >> 20} are needed"
+        if self._free_bytes() < FREE_FLOOR_BYTES:
+            return f"less than {FREE_FLOOR_BYTES >> 20} MiB are free on the disk of {self.ledger.path}"
         return self._memory.trouble(now)
 
     def _look_into_inbox(self) -> None:

@@ -159,6 +159,7 @@ class Night:
             self.program.write_text(f"{text}\n# {number}")
             self.tail.until(self, lambda event: event["event"] == "program_refused")
             self.done["refused program"] += 1
+        self.save()
 
     def fill(self) -> None:
         """Not a byte left, until the daemon says so; then room again."""
@@ -170,7 +171,7 @@ class Night:
                         file.flush()
             except OSError:
                 pass  # this is what it is for
-        self.tail.until(self, lambda event: event["event"] == "held" and "MiB free" in event["why"])
+        self.tail.until(self, lambda event: event["event"] == "held" and "MiB are free" in event["why"])
         filler.unlink()
         self.tail.until(self, lambda event: event["event"] == "resumed")
         self.done["full disk"] += 1
@@ -184,7 +185,6 @@ class Night:
 
     def verdict(self) -> list[str]:
         """What is wrong at the end."""
-        self.program.write_text(self.good)
         self.command("run", "--experiments", "0")  # what is open gets its verdict
         self.look()
         ledger = Ledger(self.lab)

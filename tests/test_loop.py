@@ -181,7 +181,7 @@ def test_a_full_disk_starts_nothing_says_so_and_goes_on_once_there_is_room(night
     night.steps(5)
     assert len(night.executor.started) == started
     assert night.loop.status.state == "held"
-    assert "MiB free" in night.loop.status.why
+    assert "less than 512 MiB are free" in night.loop.status.why
     night.free = MUCH
     night.steps()
     assert night.outcome(1) is Outcome.KEEP
