@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from autoresearchd.ledger import Ledger
 from autoresearchd.propose.llm.purse import Purse
 from tests.acceptance.daemon import PROGRAM, command, events, foreign_project, start, stop
 from tests.propose.llm.room import KEY
-from tests.support.messages import Json, MessagesServer, Say, Script, edit, submit
+from tests.support.messages import Json, MessagesServer, Say, edit, submit
 
 TRAIN = '''"""Trains nothing: the metric is a function of one line, plus a little noise."""
 import os
@@ -46,39 +48,56 @@ LINEAR, COSINE = 'return "linear"', 'return "cosine"'
 GOOD = Say(tools=(edit(LINEAR, COSINE), submit("Decay as a cosine", "schedule")))
 
 
+def program(server: MessagesServer, extra: str = "") -> str:
+    """The numeric sampler, and a model at the server."""
+    return PROGRAM + f'{OFFLINE}[propose.llm]\nbase_url = "{server.url}"\nsteer_share = 1.0\n{extra}'
+
+
 def lab(folder: Path, server: MessagesServer, extra: str = "") -> Path:
-    """A project with the numeric sampler, and a model at the server."""
-    toml = PROGRAM + f'{OFFLINE}[propose.llm]\nbase_url = "{server.url}"\nsteer_share = 1.0\n{extra}'
-    project = foreign_project(folder, train=TRAIN, program=toml)
+    """A project and its lab."""
+    project = foreign_project(folder, train=TRAIN, program=program(server, extra))
     command(project, "init")
     return project
 
 
+@dataclass(frozen=True)
+class Daemon:
+    """`autoresearchd run` in a project."""
+
+    project: Path
+    process: subprocess.Popen[bytes]
+
+    def until(self, reached: Callable[[Json], bool], *, seconds: float = 120.0) -> Json:
+        """The first status for which `reached` holds; fails after `seconds`, enough for the slowest machine."""
+        path, deadline = self.project / "experiments.git/autoresearchd/status.json", time.monotonic() + seconds
+        status: Json = {}
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, (self.project / "daemon.jsonl").read_text()[-3000:]
+            if path.exists():
+                status = json.loads(path.read_text())
+                if status["pid"] == self.process.pid and reached(status):
+                    return status
+            time.sleep(0.05)
+        raise AssertionError(f"not reached in {seconds} s: {status}")
+
+    def concludes(self, more: int) -> Json:
+        """The status once so many experiments more have their verdict."""
+        enough = count(self.project) + more
+        return self.until(lambda _: count(self.project) >= enough)
+
+
 @contextmanager
-def running(project: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`autoresearchd run` with a key in its environment and no end of its own; stopped afterwards."""
-    daemon = start(project, key=KEY)
+def running(project: Path) -> Iterator[Daemon]:
+    """With a key in its environment and no end of its own; stopped afterwards."""
+    process = start(project, key=KEY)
     try:
-        yield daemon
-        assert daemon.poll() is None, (project / "daemon.jsonl").read_text()[-3000:]
-        assert stop(daemon) == 0
+        yield Daemon(project, process)
+        assert process.poll() is None, (project / "daemon.jsonl").read_text()[-3000:]
+        assert stop(process) == 0
     finally:
-        daemon.kill()
-        daemon.wait()
+        process.kill()
+        process.wait()
     assert KEY not in (project / "daemon.jsonl").read_text()
-
-
-def until(project: Path, reached: Callable[[Json], bool], *, seconds: float = 120.0) -> Json:
-    """The first status for which `reached` holds; fails after `seconds`, enough for the slowest machine."""
-    path, deadline = project / "experiments.git" / "autoresearchd" / "status.json", time.monotonic() + seconds
-    status: Json = {}
-    while time.monotonic() < deadline:
-        if path.exists():
-            status = json.loads(path.read_text())
-            if reached(status):
-                return status
-        time.sleep(0.05)
-    raise AssertionError(f"not reached in {seconds} s: {status}")
 
 
 def count(project: Path) -> int:
@@ -86,6 +105,11 @@ def count(project: Path) -> int:
     return sum(
         json.loads((project / "experiments.git" / "autoresearchd" / "status.json").read_text())["verdicts"].values()
     )
+
+
+def no_device_waited(project: Path) -> None:
+    """The proposers had something to train whenever they were asked, and nothing went wrong that is not expected."""
+    assert not [line for line in events(project) if line["event"] == "no_proposal" or line.get("level") == "error"]
 
 
 def proposers(project: Path) -> dict[str, list[Outcome]]:
@@ -105,8 +129,8 @@ def no_file_holds(folder: Path, secret: str) -> None:
 def test_a_models_idea_is_trained_and_kept_and_its_price_is_in_the_commit(tmp_path: Path) -> None:
     with MessagesServer([Say(text="I think.", tools=(("read_file", {"path": "train.py"}),)), GOOD]) as server:
         project = lab(tmp_path, server)
-        with running(project):
-            status = until(project, lambda status: status["verdicts"].get("keep", 0) >= 1)
+        with running(project) as daemon:
+            status = daemon.until(lambda status: status["verdicts"].get("keep", 0) >= 1)
     lines = [line for line in Ledger(project / "experiments.git").concluded() if line.experiment.proposer == "llm"]
     assert lines
     first = lines[0]
@@ -114,6 +138,8 @@ def test_a_models_idea_is_trained_and_kept_and_its_price_is_in_the_commit(tmp_pa
     assert first.experiment.title == "Decay as a cosine"
     assert first.experiment.cost_usd is not None
     assert first.experiment.cost_usd > 0
+    assert server.usages[1]["cache_read_input_tokens"] > 0
+    assert status["llm"]["cached_tokens"] > 0
     billed = sum(u_cost(u) for u in server.usages)
     assert rebuilt(project) == pytest.approx(billed, abs=ONE_CALL)  # the last call may have been cut off by the end
     assert 0 < status["llm"]["spent_total"] <= billed + 1e-5
@@ -141,7 +167,10 @@ def u_cost(usage: Json) -> float:
     hour = usage["cache_creation"]["ephemeral_1h_input_tokens"]
     minutes = usage["cache_creation"]["ephemeral_5m_input_tokens"]
     read = usage["cache_read_input_tokens"]
-    return (2 * usage["input_tokens"] + 10 * usage["output_tokens"] + 0.1 * read + 2.5 * minutes + 4 * hour) / 1_000_000
+    usd: float = (
+        2 * usage["input_tokens"] + 10 * usage["output_tokens"] + 0.1 * read + 2.5 * minutes + 4 * hour
+    ) / 1_000_000
+    return usd
 
 
 def test_a_crash_is_given_back_and_the_corrected_code_is_kept_as_the_same_experiment(tmp_path: Path) -> None:
@@ -154,8 +183,8 @@ def test_a_crash_is_given_back_and_the_corrected_code_is_kept_as_the_same_experi
 
     with MessagesServer(answer) as server:
         project = lab(tmp_path, server)
-        with running(project):
-            until(project, lambda status: status["verdicts"].get("keep", 0) >= 1)
+        with running(project) as daemon:
+            daemon.until(lambda status: status["verdicts"].get("keep", 0) >= 1)
         told = [
             body["messages"][0]["content"] for body in server.requests if "FIX: " in json.dumps(body["messages"][0])
         ]
@@ -169,60 +198,99 @@ def test_a_crash_is_given_back_and_the_corrected_code_is_kept_as_the_same_experi
     assert Ledger(project / "experiments.git").verify() == ()
 
 
-OUTAGES: dict[str, tuple[Script, str, str]] = {
-    "the key is wrong": (
-        [Say(status=401, error=("authentication_error", "invalid x-api-key"))],
-        "blocked",
-        "refuses the API key",
-    ),
-    "it is overloaded": (
-        [Say(status=529, error=("overloaded_error", "Overloaded"), headers=(("retry-after", "0"),))],
-        "waiting",
-        "overloaded",
-    ),
-    "the connection drops": ([Say(text="x" * 3000, drop_after=4)], "waiting", "cannot be reached"),
+def no(status: int, kind: str, words: str, **headers: str) -> Say:
+    """An error of the API; the SDK tries 429 and 5xx again, at once here."""
+    more = {"retry-after": "0"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return Say(status=status, error=(kind, words), headers=tuple(more.items()))
+
+
+OUTAGES: dict[str, tuple[Say, str, str]] = {
+    "limited": (no(429, "rate_limit_error", "slow down", retry_after="1800"), "waiting", "limits the rate"),
+    "overloaded": (no(529, "overloaded_error", "Overloaded"), "waiting", "overloaded"),
+    "dropping": (Say(text="x" * 3000, drop_after=4), "waiting", "cannot be reached"),
+    "locked": (no(401, "authentication_error", "invalid x-api-key"), "blocked", "refuses the API key"),
+    "unknown": (no(404, "not_found_error", "model: unknown"), "blocked", "does not know the model 'unknown'"),
+    "unpaid": (no(400, "invalid_request_error", "Your credit balance is too low"), "blocked", "credit is used up"),
 }
-NONSENSE: dict[str, tuple[Script, str]] = {
-    "it refuses": ([Say(text="I will not.", stop="refusal")], "refused"),
-    "its tool input is no JSON": ([Say(tools=(("edit_file", '{"path": }'),))], "malformed"),
-}
+"""By the model that fails like that: another model in program.toml is asked at once."""
 
 
-@pytest.mark.parametrize("name", OUTAGES)
-def test_the_devices_go_on_while(name: str, tmp_path: Path) -> None:
-    script, state, words = OUTAGES[name]
+def test_while_the_api_fails_in_every_way_the_devices_go_on_and_once_it_works_it_is_used(tmp_path: Path) -> None:
+    def answer(body: Json) -> Say:
+        return OUTAGES[body["model"]][0] if body["model"] in OUTAGES else GOOD
+
+    with MessagesServer(answer) as server:
+        project = lab(tmp_path, server, f'model = "{next(iter(OUTAGES))}"\n')
+        with running(project) as daemon:
+            for model, (_, state, words) in OUTAGES.items():
+                save(project, program(server, f'model = "{model}"\n'))
+                status = daemon.until(_is(model, state))
+                assert words in status["llm"]["why"]
+                assert status["llm"]["until"] > status["now"] + (1200 if model == "limited" else 0)
+                daemon.concludes(2)
+                if model == "locked":
+                    assert words in command(project, "status").stdout
+            assert "llm" not in proposers(project)
+            save(project, program(server))
+            daemon.until(lambda status: status["verdicts"].get("keep", 0) >= 1)
+    calls = Counter(body["model"] for body in server.requests)
+    assert all(1 <= calls[model] <= 10 for model in OUTAGES), calls
+    assert proposers(project)["llm"][0] is Outcome.KEEP
+    no_device_waited(project)
+
+
+def _is(model: str, state: str) -> Callable[[Json], bool]:
+    return lambda status: (status["llm"]["model"], status["llm"]["state"]) == (model, state)
+
+
+def save(project: Path, text: str) -> None:
+    """As an editor does, at once."""
+    (project / "program.toml.new").write_text(text)
+    (project / "program.toml.new").replace(project / "program.toml")
+
+
+CUT_OFF = Say(text="Once upon a time", stop="max_tokens")
+NO_JSON = Say(tools=(("edit_file", '{"path": }'),))
+NO_MATCH = Say(tools=(edit('return "logarithmic"', COSINE),))
+MANY = Say(tools=(edit("0.2", "0.1"), ("submit", {"title": "x"})))
+
+
+def test_whatever_a_model_says_wrong_is_counted_and_told_and_the_devices_go_on(tmp_path: Path) -> None:
+    refusal = Say(text="I will not.", stop="refusal")
+    script = [refusal, *3 * [CUT_OFF], *3 * [NO_JSON], *3 * [Say(text="Let me think.")], NO_MATCH, MANY, GOOD]
     with MessagesServer(script) as server:
-        project = lab(tmp_path, server)
-        with running(project):
-            until(project, lambda status: status["llm"]["state"] == state)
-            before = count(project)
-            status = until(project, lambda _: count(project) >= before + 3)
-            assert words in command(project, "status").stdout
-        assert 1 <= server.calls <= 10
-    assert words in status["llm"]["why"]
-    assert status["llm"]["until"] > status["now"]
-    assert "llm" not in proposers(project)
-    assert not [line for line in events(project) if line.get("level") == "error"]
+        project = lab(tmp_path, server, "in_flight = 1\n")
+        with running(project) as daemon:
+            status = daemon.until(lambda status: status["verdicts"].get("keep", 0) >= 1)
+    endings = status["llm"]["endings"]
+    assert [endings[word] for word in ("refused", "cut off", "malformed", "no submission")] == [1, 1, 1, 1]
+    told = [json.dumps(body["messages"][-1]) for body in server.requests]
+    assert "cut off at" in told[2]
+    assert "not valid JSON" in told[5]
+    assert "does not occur in train.py" in told[11]
+    assert 'return \\\\\\"linear\\\\\\"' in told[11] or "linear" in told[11].partition("nearest text")[2]
+    assert "occurs 2 times in train.py" in told[12]
+    assert "the input of submit is wrong" in told[12]
+    assert proposers(project)["llm"][0] is Outcome.KEEP
+    no_device_waited(project)
 
 
-@pytest.mark.parametrize("name", NONSENSE)
-def test_the_devices_go_on_when(name: str, tmp_path: Path) -> None:
-    script, words = NONSENSE[name]
-    with MessagesServer(script) as server:
-        project = lab(tmp_path, server, "max_turns = 4\n")
-        with running(project):
-            status = until(project, lambda status: words in status["llm"]["endings"] and count(project) >= 4)
-    assert status["llm"]["endings"][words] >= 1
+def test_a_stream_that_never_ends_is_given_up_and_keeps_no_device_waiting(tmp_path: Path) -> None:
+    with MessagesServer([Say(text="and then " * 100_000, pause=0.2)]) as server:
+        project = lab(tmp_path, server, "max_seconds = 2.0\n")
+        with running(project) as daemon:
+            daemon.until(lambda s: "too long" in s["llm"]["endings"] and s["llm"]["spent_total"] > 0)
+            daemon.concludes(3)
     assert "llm" not in proposers(project)
-    assert not [line for line in events(project) if line.get("level") == "error"]
+    no_device_waited(project)
 
 
 def test_the_key_is_in_no_file_no_log_and_no_child(tmp_path: Path) -> None:
     leak = Say(tools=(edit(LINEAR, f"{COSINE}  # {KEY}"), submit(f"Print {KEY}")))
     with MessagesServer([leak]) as server:
         project = lab(tmp_path, server)
-        with running(project):
-            until(project, lambda _: "llm" in proposers(project))
+        with running(project) as daemon:
+            daemon.until(lambda _: "llm" in proposers(project))
         assert any(headers["authorization"] == f"Bearer {KEY}" for headers in server.headers)
         assert KEY not in json.dumps(server.requests[0])
     endings = [entry for entry in events(project) if entry["event"] == "run_finished"]
@@ -231,26 +299,14 @@ def test_the_key_is_in_no_file_no_log_and_no_child(tmp_path: Path) -> None:
     no_file_holds(project, KEY)
 
 
-def test_a_slow_model_keeps_no_device_waiting(tmp_path: Path) -> None:
-    with MessagesServer([Say(tools=GOOD.tools, wait=300.0)]) as server:
-        project = lab(tmp_path, server)
-        with running(project):
-            until(project, lambda _: server.calls >= 1)
-            before = count(project)
-            until(project, lambda _: count(project) >= before + 4)
-    assert [e for e in events(project) if e["event"] == "conversation_ended" and e["ending"] == "cancelled"]
-    spent = (project / "experiments.git" / "autoresearchd" / "spend.jsonl").read_text()
-    assert "cancelled" in spent
-
-
 def test_the_money_of_the_day_outlives_the_daemon(tmp_path: Path) -> None:
     with MessagesServer([Say(text="I will not.", stop="refusal", output_tokens=2_000)]) as server:
         project = lab(tmp_path, server, "usd_per_day = 0.06\nmax_tokens = 3000\n")
-        with running(project):
-            until(project, lambda status: status["llm"]["state"] == "over budget")
-        calls, before = server.calls, count(project)
-        with running(project):
-            status = until(project, lambda _: count(project) >= before + 2)
+        with running(project) as daemon:
+            daemon.until(lambda status: status["llm"]["state"] == "over budget")
+        calls = server.calls
+        with running(project) as daemon:
+            status = daemon.concludes(2)
         assert server.calls == calls
     billed = sum(u_cost(u) for u in server.usages)
     assert 0 < billed <= 0.06
@@ -263,7 +319,7 @@ def test_a_signal_ends_a_conversation_at_once(tmp_path: Path) -> None:
     with MessagesServer([Say(wait=300.0)]) as server:
         project = lab(tmp_path, server)
         with running(project) as daemon:
-            until(project, lambda _: server.calls >= 1)
-            assert KEY.encode() not in Path(f"/proc/{daemon.pid}/environ").read_bytes()
+            daemon.until(lambda _: server.calls >= 1)
+            assert KEY.encode() not in Path(f"/proc/{daemon.process.pid}/environ").read_bytes()
     assert [e for e in events(project) if e["event"] == "conversation_ended" and e["ending"] == "cancelled"]
     assert not [e for e in events(project) if e["event"] == "proposer_abandoned"]
