@@ -2,8 +2,9 @@
 
 from autoresearchd.ledger.handover import Author, Handover, line_onto
 from autoresearchd.ledger.history import Entry
+from autoresearchd.ledger.housekeeping import FREE_FLOOR_BYTES, Housekeeping
 from autoresearchd.ledger.inbox import Idea
-from autoresearchd.ledger.lab import FREE_FLOOR_BYTES, Best, Ledger
+from autoresearchd.ledger.lab import Best, Ledger
 from autoresearchd.ledger.project import ProjectState, project_state
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Best",
     "Entry",
     "Handover",
+    "Housekeeping",
     "Idea",
     "Ledger",
     "ProjectState",

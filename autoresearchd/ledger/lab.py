@@ -30,15 +30,12 @@ from autoresearchd.experiment import (
 )
 from autoresearchd.ledger import facts, marks, project, refs, trees
 from autoresearchd.ledger.history import Entry, History
+from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.inbox import Idea, Inbox, new_idea
 from autoresearchd.ledger.invariants import Finding, findings
-from autoresearchd.ledger.repository import git, open_repository, reading, signature, writing
+from autoresearchd.ledger.repository import open_repository, reading, signature, writing
 from autoresearchd.ledger.runs import Runs
 from autoresearchd.trailers import Record, render, slug, title
-
-FREE_FLOOR_BYTES = 512 * 2**20
-"""Below this much free space nothing is started: git must always be able to record what was measured."""
-_NO_LINES = Lines(added=0, removed=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +142,7 @@ class Ledger:
             rationale="The imported project as it is: what every experiment has to beat.",
             proposer="autoresearchd",
             category="baseline",
-            lines=_NO_LINES,
+            lines=Lines(added=0, removed=0),
         )
         return self._open(record, best.tree, best.commit, now)
 
@@ -294,13 +291,8 @@ class Ledger:
 
     @writing()
     def pack(self) -> None:
-        """Pack refs and loose objects, in a quiet moment.
-
-        Git syncs a pack and only then removes what it replaces; a journal keeps that order through a power cut.
-        """
-        git(self.path, "pack-refs", "--all")
-        git(self.path, "repack", "-q", "-d", "--geometric=2")
-        git(self.path, "commit-graph", "write", "--reachable", "--no-progress")
+        """Pack refs and loose objects, and wait for it; `Housekeeping` does it beside a daemon."""
+        pack(self.path)
 
     def verify(self) -> tuple[Finding, ...]:
         """What is wrong with what this program writes; git's own check is left out."""

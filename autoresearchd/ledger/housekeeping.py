@@ -1,0 +1,116 @@
+"""Packing refs and objects, beside the daemon: a process of its own, in quiet moments, never waited for.
+
+`python -m autoresearchd.ledger.housekeeping LAB` is that process. Git's own locks keep it and the daemon apart; what a
+killed one leaves of them is cleared at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from autoresearchd.ledger import refs
+from autoresearchd.ledger.repository import GIT_SECONDS, GitFailed, git
+
+log = structlog.get_logger()
+FREE_FLOOR_BYTES = 512 * 2**20
+"""Below this much free space nothing is started: git must always be able to record what was measured."""
+PACK_EVERY = 256
+"""Conclusions between two packings: loose refs cost every later start."""
+COMMANDS = (
+    ("pack-refs", "--all"),
+    # Git syncs a pack and only then removes what it replaces; a journal keeps that order through a power cut.
+    ("repack", "-q", "-d", "--geometric=2"),
+    ("commit-graph", "write", "--reachable", "--no-progress"),
+)
+NICENESS = 10
+LAST_SECONDS = 3.0
+"""So long a packing has to end by itself when the daemon does."""
+
+
+def pack(path: Path) -> None:
+    """Pack what is loose, and wait for it. Raises: GitFailed."""
+    for command in COMMANDS:
+        git(path, *command)
+
+
+class Housekeeping:
+    """The packing of one lab, started when it is due and nothing else is going on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline = 0.0
+        folder = path / refs.EXPERIMENTS
+        self._loose = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+
+    @property
+    def is_at_work(self) -> bool:
+        return self._process is not None
+
+    def step(self, concluded: int) -> None:
+        """Called again and again, with how many experiments were concluded since: none is a quiet moment."""
+        self._loose += concluded
+        if self._process is not None:
+            self._look()
+        elif self._loose >= PACK_EVERY and not concluded:
+            self._start()
+
+    def close(self) -> None:
+        """End it where it is; packing is begun anew some other time."""
+        if self._process is None:
+            return
+        self._signal(signal.SIGTERM)  # git takes its locks away on this one
+        try:
+            self._process.communicate(timeout=LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.communicate()
+        self._process = None
+
+    def _start(self) -> None:
+        self._loose, self._deadline = 0, time.monotonic() + GIT_SECONDS
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(self._path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
+        except OSError as error:
+            log.warning("packing_failed", why=str(error), then="tried again later")
+
+    def _look(self) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            if time.monotonic() > self._deadline:
+                log.warning("packing_failed", why=f"it took more than {GIT_SECONDS:.0f} s", then="tried again later")
+                self.close()
+            return
+        _, said = self._process.communicate()
+        if self._process.returncode:
+            log.warning("packing_failed", why=said.decode("utf-8", "replace")[-2000:], then="tried again later")
+        else:
+            log.info("packed")
+        self._process = None
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+
+if __name__ == "__main__":
+    try:
+        pack(Path(sys.argv[1]))
+    except GitFailed as failed:
+        sys.exit(str(failed))
