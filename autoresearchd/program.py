@@ -6,6 +6,8 @@ is allowed. Touches neither git nor processes.
 
 from __future__ import annotations
 
+import itertools
+import posixpath
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -238,6 +240,15 @@ class Program(_Section):
             raise ValueError("`metric.pattern` and `metric.evaluate` exclude each other: one of them says the number")
         return self
 
+    @model_validator(mode="after")
+    def _what_is_held_out_is_not_read_by_training(self) -> Program:
+        seen = [("train.data", self.train.data), *(("sandbox.readable", path) for path in self.sandbox.readable)]
+        held = (("metric.data", self.metric.data), ("metric.audit", self.metric.audit))
+        for (key, path), (name, folder) in itertools.product(seen, held):
+            if path is not None and folder is not None and _lies_in(path, folder):
+                raise ValueError(f"`{key}` is {path!r}, in `{name}`, which no training may see: keep them apart")
+        return self
+
     def may_edit(self, path: str) -> bool:
         """Whether an experiment may change this path of the repository."""
         return any(matches(path, glob) for glob in self.program.editable) and not self.is_protected(path)
@@ -245,6 +256,10 @@ class Program(_Section):
     def is_protected(self, path: str) -> bool:
         """Whether this path of the repository belongs to what measures, and is the same for every experiment."""
         return any(matches(path, glob) for glob in self.program.protected)
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return PurePosixPath(posixpath.normpath(path)).is_relative_to(posixpath.normpath(folder))
 
 
 def matches(path: str, glob: str) -> bool:

@@ -84,6 +84,26 @@ def test_pattern_and_evaluate_together_are_refused() -> None:
         parse(SMALLEST + "pattern = '^val_bpb: (.*)'\nevaluate = 'python evaluate.py'\n")
 
 
+@pytest.mark.parametrize(
+    ("seen", "held"),
+    [
+        ("[train]\ndata = 'data'", "data = './data/'"),
+        ("[train]\ndata = 'data/val/more'", "data = 'data/val'"),
+        ("[train]\ndata = 'data/audit'", "evaluate = 'python e.py'\naudit = 'data/audit'"),
+        ("[sandbox]\nreadable = ['more', 'x/../data/val']", "data = 'data/val'"),
+    ],
+)
+def test_training_on_what_is_held_out_is_refused(seen: str, held: str) -> None:
+    with pytest.raises(ConfigError, match="no training may see"):
+        parse(_with(seen).replace("[metric]\n", f"[metric]\n{held}\n"))
+
+
+def test_what_is_held_out_may_lie_within_what_is_read() -> None:
+    """There it is hidden from the training."""
+    found = parse(_with("[train]\ndata = 'data'").replace("[metric]\n", "[metric]\ndata = 'data/val'\n"))
+    assert (found.train.data, found.metric.data) == ("data", "data/val")
+
+
 def test_a_file_saved_half_way_is_one_sentence() -> None:
     with pytest.raises(UserError, match="not valid TOML"):
         parse(SMALLEST + "[accept\n")

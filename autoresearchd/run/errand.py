@@ -26,7 +26,6 @@ from autoresearchd.run.process import Ward
 from autoresearchd.run.sandbox import choose
 from autoresearchd.run.site import Bench, Site
 from autoresearchd.run.trial import Trial
-from autoresearchd.yardstick import Metric
 
 DONE = "autoresearch-errand"
 """The line that tells a command which ended well: `autoresearch-errand: 1`."""
@@ -111,7 +110,9 @@ def _program(order: Order) -> Program:
         deadline_seconds=order.seconds,
         data=order.program.train.data,
     )
-    metric = Metric(name="errand", direction=Direction.HIGHER, pattern=rf"^{DONE}: (\S+)$")
+    said = {"name": "errand", "direction": Direction.HIGHER, "pattern": rf"^{DONE}: (\S+)$"}
+    # No more of the metric changes: what it holds out stays hidden.
+    metric = order.program.metric.model_copy(update={**said, "evaluate": None, "also": ()})
     return order.program.model_copy(update={"train": train, "metric": metric, "constraint": ()})
 
 

@@ -55,7 +55,7 @@ class Box:
     links: Mapping[Path, Path] = field(default_factory=dict)
     """Short names outside of it, that lead into it."""
     hidden: tuple[Path, ...] = ()
-    """Folders that stay unseen even where the system's own files are: the project, the lab."""
+    """Folders that stay unseen where they lie in one that is seen: the project, the lab, held-out data."""
     nodes: tuple[Path, ...] = ()
     """Device nodes of the GPU."""
     network: bool = False
@@ -156,11 +156,19 @@ def _bubblewrap(box: Box) -> Iterator[str]:
     for path in box.hidden:
         if any(path.is_relative_to(root) for root in SYSTEM if not Path(root).is_symlink()):
             yield from ("--tmpfs", str(path))
-    yield from _bound("--ro-bind-try", (*_python(), *box.readable))
+    wide = tuple(seen for seen in box.readable if _within(seen, box.hidden))
+    yield from _bound("--ro-bind-try", (*_python(), *wide))
+    for path in (path for seen in wide for path in _within(seen, box.hidden) if path.exists()):
+        yield from ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", os.devnull, str(path))
+    yield from _bound("--ro-bind-try", tuple(path for path in box.readable if path not in wide))
     yield from _bound("--bind", box.writable)
     for link, target in box.links.items():
         yield from ("--symlink", str(target), str(link))
     yield from ("--remount-ro", "/", "--chdir", str(box.cwd), "--seccomp", _FILTER)
+
+
+def _within(root: Path, hidden: tuple[Path, ...]) -> tuple[Path, ...]:
+    return tuple(path for path in hidden if path != root and path.is_relative_to(root))
 
 
 def _bound(option: str, paths: tuple[Path, ...]) -> Iterator[str]:
@@ -170,7 +178,8 @@ def _bound(option: str, paths: tuple[Path, ...]) -> Iterator[str]:
 def _spec(box: Box) -> dict[str, Any]:
     system = [child for root in map(Path, SYSTEM) for child in without(root, box.hidden)]
     hardware = map(Path, CUDA_HARDWARE if box.nodes else HARDWARE)
-    read = (*system, *_etc(box), Path("/etc/passwd"), *hardware, Path("/proc"), *_python(), *box.readable)
+    readable = [child for root in box.readable for child in without(root, _within(root, box.hidden))]
+    read = (*system, *_etc(box), Path("/etc/passwd"), *hardware, Path("/proc"), *_python(), *readable)
     use = (*(Path("/dev", name) for name in NODES), *box.nodes)
     return {"read": _texts(read), "write": _texts(box.writable), "use": _texts(use), "network": box.network}
 

@@ -22,7 +22,7 @@ from autoresearchd.run.bounds import Bounds
 from autoresearchd.run.device import threads
 from autoresearchd.run.folders import fresh, own_cache, warm_cache
 from autoresearchd.run.log import Log
-from autoresearchd.run.phase import Phase, order
+from autoresearchd.run.phase import Phase, held_out, order
 from autoresearchd.run.process import Process, Ward
 from autoresearchd.run.sandbox import Box, wrap
 
@@ -221,11 +221,14 @@ class Site:
         bench = self._bench
         more = (bench.folder / Path(text).expanduser() for text in bench.program.sandbox.readable)
         there = (place.code, place.data, place.model, *more)
+        held = ((bench.folder / text).resolve() for text in held_out(bench.program))
+        lab = (bench.folder / bench.program.program.experiments).resolve()
+        project = (bench.folder / bench.program.program.project).resolve()
         return Box(
             cwd=place.code,
             readable=tuple(path for path in there if path is not None),
             writable=(place.out, place.cache),
             links={place.temporary: place.temporary.readlink()},
-            hidden=(bench.folder, (bench.folder / bench.program.program.project).resolve(), bench.work.parent),
+            hidden=(bench.folder, project, lab, bench.work.parent, *(path for path in held if path != place.data)),
             nodes=nodes.nodes(environment["CUDA_VISIBLE_DEVICES"]) if self._spec.device.is_cuda else (),
         )

@@ -61,6 +61,66 @@ def test_an_honest_training_and_its_evaluation_work_as_without(room: Room, mode:
     assert (done.ending, done.why, done.metrics["loss"]) == (Ending.FINISHED, "", 42.0)
 
 
+LOOKS_FOR_ANSWERS = """
+data = Path(os.environ["AUTORESEARCH_DATA"])
+def count(folder):
+    try:
+        return len(os.listdir(data / folder) and (data / folder / "answers").read_text())
+    except OSError:
+        return 0
+say(seen=float((data / "tokens").read_text()), x=1.0 * count("val"), y=1.0 * count("audit"))
+(OUT / "model.pt").write_text("4")
+"""
+
+
+@pytest.mark.parametrize(("mode", "finds"), [("bubblewrap", 0.0), ("landlock", 0.0), ("none", 2.0)])
+def test_what_is_held_out_is_hidden_from_training_even_within_its_own_data(
+    room: Room, mode: Mode, finds: float
+) -> None:
+    """Without a sandbox it is found: nothing but the sandbox hides it."""
+    skip_without(mode)
+    for name, text in {"data/tokens": "4", "data/val/answers": "42", "data/audit/answers": "77"}.items():
+        (room.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (room.folder / name).write_text(text)
+    metric = "evaluate = 'python evaluate.py'\ndata = 'data/val'\naudit = 'data/audit'"
+    evaluate = "say(loss=float(Path(os.environ['AUTORESEARCH_DATA'], 'answers').read_text()))"
+    done = room.measure(LOOKS_FOR_ANSWERS, program("data = 'data'", metric, mode=mode), evaluate=evaluate)
+    assert done.metrics == {"seen": 4.0, "x": finds, "y": finds, "loss": 42.0}, done.why
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_the_lab_is_hidden_even_where_its_folder_may_be_read(room: Room, mode: Mode) -> None:
+    skip_without(mode)
+    (room.folder / "notes").write_text("7")
+    (room.folder / "experiments.git" / "refs").mkdir(parents=True)
+    (room.folder / "experiments.git" / "refs" / "best").write_text("secret")
+    train = f"""
+folder = Path({str(room.folder)!r})
+try:
+    lab = len((folder / "experiments.git" / "refs" / "best").read_text())
+except OSError:
+    lab = 0
+say(loss=lab, x=float((folder / "notes").read_text()))
+"""
+    found = room.measure(train, program(mode=mode, more="readable = ['.']"))
+    assert found.metrics == {"loss": 0.0, "x": 7.0}, found.log_tail
+
+
+STATUS = """
+said = dict(line.split(":\\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\\t" in line)
+rights = [int(said[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")]
+say(loss=sum(rights), privileges=int(said["NoNewPrivs"]), filter=int(said["Seccomp"]),
+    cores=len(os.sched_getaffinity(0)))
+"""
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_a_run_has_no_rights_gains_none_and_keeps_to_its_cores(room: Room, mode: Mode) -> None:
+    skip_without(mode)
+    found = room.measure(STATUS, program(mode=mode, more="cpus = 1")).metrics
+    assert found == {"loss": 0.0, "privileges": 1.0, "filter": 2.0, "cores": 1.0}
+
+
 def test_data_loader_workers_work_in_bubblewrap(room: Room) -> None:
     """They need semaphores in /dev/shm; Landlock has no private one."""
     skip_without("bubblewrap")
