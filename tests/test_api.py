@@ -82,7 +82,10 @@ def _valid(name: str, found: Any) -> None:
     assert problems == [], problems[0]
 
 
-@pytest.mark.parametrize("arguments", [("log",), ("show", "0"), ("show", "1"), ("show", "2"), ("status",), ("doctor",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("log",), ("show", "0"), ("show", "1"), ("show", "2"), ("status",), ("doctor",), ("fsck",), ("report",)],
+)
 def test_what_the_commands_print_is_what_the_schema_says(night: Path, arguments: tuple[str, ...]) -> None:
     _valid(arguments[0], json.loads(command(night, *arguments, "--json").stdout))
 
@@ -112,4 +115,4 @@ def test_a_field_that_nobody_documented_is_found(night: Path) -> None:
 def test_the_schema_is_printed_by_the_command_and_is_one() -> None:
     printed = json.loads(command(Path(), "schema").stdout)
     Draft202012Validator.check_schema(printed)
-    assert set(printed["properties"]) == {"log", "show", "doctor", "status"}
+    assert set(printed["properties"]) == {"log", "show", "doctor", "fsck", "status", "report"}

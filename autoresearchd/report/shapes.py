@@ -11,6 +11,8 @@ from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 from autoresearchd.experiment import Ending, Outcome
+from autoresearchd.ledger.invariants import Finding
+from autoresearchd.report.morning.document import Document
 from autoresearchd.status import Status
 
 _STRICT = ConfigDict(use_attribute_docstrings=True, extra="forbid")
@@ -19,7 +21,7 @@ Point = tuple[int, float, float | None]
 """Step, seconds of training, train loss."""
 
 
-class Row(TypedDict):
+class LogRow(TypedDict):
     """One experiment, as `log --json` lists it. What it does not have yet, or has no number for, is null."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
@@ -63,7 +65,7 @@ class Row(TypedDict):
     ref: str
 
 
-class Run(TypedDict):
+class ShownRun(TypedDict):
     """One training of one tree with one seed."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
@@ -86,7 +88,7 @@ class Run(TypedDict):
     """The end of what it said: untrusted words."""
 
 
-class Page(Row):
+class ShownExperiment(LogRow):
     """One experiment in full, as `show --json` gives it."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
@@ -94,13 +96,13 @@ class Page(Row):
     rationale: str
     reason: str
     """Why this proposer was asked."""
-    run_list: list[Run]
+    run_list: list[ShownRun]
     """Oldest first."""
     diff: str
     """A unified diff against the parent."""
 
 
-class Finding(TypedDict):
+class DoctorFinding(TypedDict):
     """One thing that `doctor` looked at."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
@@ -112,21 +114,38 @@ class Finding(TypedDict):
     """The command that mends it; empty where nothing has to be done."""
 
 
-class Findings(TypedDict):
+class Examination(TypedDict):
     """As `doctor --json` gives them."""
 
     __pydantic_config__ = _STRICT  # type: ignore[misc]
 
     ready: bool
+    findings: list[DoctorFinding]
+
+
+class Soundness(TypedDict):
+    """As `fsck --json` gives it."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+
+    sound: bool
     findings: list[Finding]
 
 
 def schema() -> dict[str, Any]:
     """A JSON Schema of one object: under each command's name, what it prints with `--json`."""
-    shapes: dict[str, Any] = {"log": list[Row], "show": Page, "doctor": Findings, "status": Status}
+    shapes: dict[str, Any] = {
+        "log": list[LogRow],
+        "show": ShownExperiment,
+        "doctor": Examination,
+        "fsck": Soundness,
+        "status": Status,
+        "report": Document,
+    }
     made, shared = TypeAdapter.json_schemas([(name, "serialization", TypeAdapter(shapes[name])) for name in shapes])
     found = {str(name): shape for (name, _), shape in made.items()}
     _add_to_status(shared["$defs"]["Status"])
+    _flatten_report(shared["$defs"])
     return {
         "$schema": DIALECT,
         "title": "What `autoresearchd COMMAND --json` prints, by COMMAND",
@@ -134,6 +153,15 @@ def schema() -> dict[str, Any]:
         "properties": found,
         **shared,
     }
+
+
+def _flatten_report(shared: dict[str, Any]) -> None:
+    """`report --json` is one object: the facts, and beside them what only the report says."""
+    document, facts = shared["Document"], shared.pop("Facts")
+    del document["properties"]["facts"]
+    document["properties"] |= {"format": {"type": "integer"}, **facts["properties"]}
+    document["required"] = sorted({"format", *document["required"], *facts["required"]} - {"facts"})
+    document["additionalProperties"] = False
 
 
 def _add_to_status(found: dict[str, Any]) -> None:
@@ -146,5 +174,5 @@ def _add_to_status(found: dict[str, Any]) -> None:
         "kept": {"type": "integer"},
         "failed": {"type": "integer"},
     }
-    found["required"] = ["state", "running", "holder", "devices"]
+    found["required"] = ["state", "devices"]
     found["additionalProperties"] = False
