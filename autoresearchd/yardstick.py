@@ -132,10 +132,11 @@ class Accept(_Section):
 
     min_delta: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Smallest improvement worth a commit, in the metric's unit."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.99
-    """Chance that a change which does nothing is refused, over all looks at it."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Chance that a change which does nothing is refused, over all looks at it: a bound, which whole simulated nights
+    stay below (BENCHMARKS.md)."""
     max_repeats: Annotated[int, Field(ge=1, le=64)] = 12
-    """Most runs of one experiment; 8 find two thirds of the improvements of 2 σ, 12 three quarters (BENCHMARKS.md)."""
+    """Most runs of one experiment; 12 find four in five of the improvements of 2 σ (BENCHMARKS.md)."""
     baseline_runs: Annotated[int, Field(ge=1, le=64)] = 3
     """Runs of the baseline before anything is compared with it."""
     sane_gain: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0

@@ -26,6 +26,8 @@ from autoresearchd.judge import Conclude, Decision, Rules, Side, Spread, decide,
 LOG = Path(__file__).parent.parent / "tests" / "data" / "autoresearch-mar8-results.tsv"
 SEED_MOVE = 0.0007
 """What a mere change of seed moved val_bpb in the mar8 night (its experiment 889dbed)."""
+UNTOUCHED = 100_000
+"""The first seed of the nights of record: the judge's constants were chosen on others, below it."""
 RULES = Rules(metric="score", direction=Direction.HIGHER)
 NIGHT = ((0.55, 0.0), (0.10, -0.5), (0.12, -1.0), (0.18, -3.0), (0.02, 0.5), (0.01, 1.0), (0.01, 2.0), (0.01, 3.0))
 """A night as (share, effect): more than half of all ideas do nothing, two in five harm, one in twenty helps. In the
@@ -45,15 +47,17 @@ class Noise:
         if self.kind == "heavy":  # Student's t with 3 degrees of freedom, scaled to standard deviation 1
             chi = math.fsum(self.rng.gauss(0, 1) ** 2 for _ in range(3))
             return self.rng.gauss(0, 1) / math.sqrt(chi / 3) / math.sqrt(3)
-        if self.kind == "drift":  # the machine itself wanders: one more standard deviation, remembered for 50 runs
+        if self.kind in ("drift", "drift+"):  # the machine itself wanders as much again, and remembers it for 50 runs
             keep = math.exp(-1 / 50)
             self.level = keep * self.level + math.sqrt(1 - keep * keep) * self.rng.gauss(0, 1)
-        return self.level + self.rng.gauss(0, 1)
+        scale = math.sqrt(0.5) if self.kind == "drift" else 1.0
+        return scale * (self.level + self.rng.gauss(0, 1))
 
 
 TRAININGS = 200
 EFFECTS = (0.5, 1.0, 2.0, 3.0)
-NOISES = ("gaussian", "heavy", "drift")
+NOISES = ("gaussian", "heavy", "drift", "drift+")
+"""Each has standard deviation 1, but for `drift+`: there the drift comes on top, 1.41 in all."""
 
 
 @dataclass(slots=True)
@@ -229,9 +233,8 @@ class Figures:
     """True quality of best after TRAININGS: of 100 distinct ideas; of new ideas for ever; the same in rich nights."""
 
 
-def figures(judge: Judge, kind: str, nights: int) -> Figures:
-    """Play the nights."""
-    seeds = range(nights)
+def figures(judge: Judge, kind: str, seeds: range) -> Figures:
+    """Play a night for each seed."""
     nulls = [simulate(judge, kind=kind, seed=seed, mix=NULL, tried=100) for seed in seeds]
     mixed = [simulate(judge, kind=kind, seed=seed, mix=NIGHT, tried=100) for seed in seeds]
     rich = [simulate(judge, kind=kind, seed=seed, mix=RICH, tried=100) for seed in seeds]
@@ -260,7 +263,8 @@ def _mean(numbers: Iterable[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nights", type=int, default=200)
+    parser.add_argument("--nights", type=int, default=300)
+    parser.add_argument("--first", type=int, default=UNTOUCHED, help="the first night's seed")
     args = parser.parse_args()
     began = time.perf_counter()
     print(f"{args.nights} nights of 100 ideas; Python {platform.python_version()}, {platform.machine()}\n")
@@ -268,7 +272,7 @@ def main() -> None:
     print("noise     judge     in 100 nulls     in 100 nights  0.5 / 1 / 2 / 3 σ      mixed     nulls     trainings")
     for kind in NOISES:
         for name, judge in JUDGES.items():
-            print(_row(kind, name, figures(judge, kind, args.nights)), flush=True)
+            print(_row(kind, name, figures(judge, kind, range(args.first, args.first + args.nights))), flush=True)
         print()
     print(replayed(LOG.read_text("utf-8")))
     print(f"\n{time.perf_counter() - began:.0f} s")

@@ -25,11 +25,11 @@ from autoresearchd.judge.verdicts import failure, verdict
 GAIN_PER_LINE = 1e-5
 """The exchange rate: the share of the metric that a net added line has to earn. A fifth of what karpathy/autoresearch
 calls "probably not worth it" (0.001 of a metric near 1 for 20 lines)."""
-BEST_RUNS = 6
+BEST_RUNS = 8
 """So many runs of best are worth having before a candidate that nearly passes is discarded."""
-HONEST_RUNS = 3
+HONEST_RUNS = 2
 """So many of them at least that best was not selected by."""
-DOUBT = 1.0
+DOUBT = 0.5
 """A candidate nearly passes if it falls short by less than so many standard errors of best's value."""
 NEAR_MISS = 0.1
 """What is given up although chance alone shows as much only so rarely is inconclusive: worth another try later."""

@@ -12,11 +12,11 @@ from functools import cache
 
 EFFECT = 2.0
 """The gain, in standard deviations of one run, that the discard boundary must not lose."""
-MISS = 0.145
+MISS = 0.12
 """Chance that a gain of EFFECT is discarded, over all looks."""
-MISS_AT_FIRST = 0.095
+MISS_AT_FIRST = 0.08
 """The share of it that is spent on the first run: most changes are useless, and here they cost nothing more."""
-MISS_POWER = 0.5
+MISS_POWER = 0.3
 """How the rest of it is spent over the later looks: below 1 sooner, which saves runs of what does nothing."""
 POINTS = 160
 """Of the grid that the integration runs on."""

@@ -25,7 +25,7 @@ class Rules:
     direction: Direction = Direction.LOWER
     min_delta: float = 0.0
     """Smallest improvement worth a commit, in the metric's unit."""
-    confidence: float = 0.99
+    confidence: float = 0.95
     """Chance that a change which does nothing is refused, over all looks at it."""
     max_repeats: int = 12
     baseline_runs: int = 3

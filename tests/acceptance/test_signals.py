@@ -141,11 +141,11 @@ def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tm
     assert "program.toml refused: program.toml: accept.confidence = 7 is not allowed" in said
     program.write_text(good + "[accept]\nconfidence = 7\n")
 
-    program.write_text(good + "[accept]\nconfidence = 0.95\n[budget]\nhours = 3\n")
+    program.write_text(good + "[accept]\nconfidence = 0.9\n[budget]\nhours = 3\n")
     assert wait_for(folder, "program_reloaded")[0]["changed"] == ["accept.confidence", "budget.hours"]
     settings = wait_for(folder, "setting_changed", count=2)
     assert [(s["key"], s["old"], s["new"]) for s in settings] == [
-        ("accept.confidence", 0.99, 0.95), ("budget.hours", "not set", 3.0),
+        ("accept.confidence", 0.95, 0.9), ("budget.hours", "not set", 3.0),
     ]  # fmt: skip
     assert len([event for event in events(folder) if event["event"] == "program_refused"]) == 2
 

@@ -106,7 +106,7 @@ def test_most_gains_of_three_standard_deviations_are_kept_and_most_nothings_are_
 def test_what_stays_undecided_at_the_cap_is_inconclusive() -> None:
     rules = replace(RULES, max_repeats=4)
     best = [*BASELINE, *(run("base", 10_000 + k, 1.0) for k in range(2))]
-    candidate = [run("new", seed, 1.0 - 1.3 * SIGMA) for seed in (0, 10_000, 10_001)]
+    candidate = [run("new", seed, 1.0 - 1.1 * SIGMA) for seed in (0, 10_000, 10_001)]
     found = verdict(judged(candidate, best, rules=rules, spread=Spread(std_dev=SIGMA, degrees=15)))
     assert found.outcome is Outcome.INCONCLUSIVE
 
