@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from autoresearchd import audit
 from autoresearchd.blame import doubtful, failures_of_best, finished, is_timed, trusted, undisturbed
 from autoresearchd.experiment import (
+    AGENT,
     FALSE_KEEP,
     NULL,
     ON_BEST,
@@ -210,12 +211,12 @@ def _new_work(world: World, *, idle: int) -> Iterator[Action]:
 def _outdated(world: World, proposal: Proposal) -> bool:
     """Whether a proposal was made for a best that is no more, by somebody who thinks for nothing.
 
-    What a person wrote or a model was paid for is replayed on the new best instead; so is what was thought of while
-    the baseline was measured: its commit changed nothing.
+    What a person or an agent wrote or a model was paid for is replayed on the new best instead; so is what was thought
+    of while the baseline was measured: its commit changed nothing.
     """
     if proposal.parent == world.best or world.best_tree == world.baseline_tree:
         return False
-    return proposal.cost_usd is None and proposal.proposer != PERSON
+    return proposal.cost_usd is None and proposal.proposer not in (PERSON, AGENT)
 
 
 def _needs(world: World) -> Iterator[_Need]:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +207,9 @@ class Slow:
 
     async def propose(self, context: Context) -> Proposal | None:
         await asyncio.sleep(self._seconds)
-        return await self._proposer.propose(context)
+        proposal = await self._proposer.propose(context)
+        # What was paid for is replayed on a new best, not thought of anew.
+        return replace(proposal, cost_usd=0.0) if proposal is not None and self._seconds else proposal
 
 
 class Window:

@@ -221,6 +221,34 @@ def test_a_free_proposal_made_for_an_older_best_is_thought_of_anew_and_a_persons
     assert [lab.contents[number] for number in lab.opened] == [frozenset({2, 5})]
 
 
+def test_what_an_agent_wrote_for_an_older_best_is_not_thrown_away() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.ready[0] = replace(lab.ready[0], proposer="command")
+    lab.line.append(CommitOid("elsewhere"))
+    lab.holds[CommitOid("elsewhere")] = frozenset({5})
+    lab.runs[tree_of(frozenset({5}))] = list(lab.runs["imported"])
+    lab.step()
+    assert [lab.contents[number] for number in lab.opened] == [frozenset({1, 5})]
+
+
+def test_the_baseline_is_measured_on_all_devices_at_once() -> None:
+    lab = LabModel(devices=CPU, effects={1: 0.0})
+    lab.step()
+    assert sorted((spec.tree, spec.seed) for spec in lab.live.values()) == [("imported", seed) for seed in range(3)]
+    assert len({spec.device for spec in lab.live.values()}) == 3
+
+
+def test_what_was_thought_of_while_the_baseline_was_measured_is_trained() -> None:
+    lab = LabModel(devices=CPU[:1], effects={1: 0.0})
+    lab.step()
+    lab.propose(1)
+    for noise in (-SIGMA, 0.0, SIGMA):
+        finish_all(lab, noise)
+    assert 0 in lab.concluded
+    assert lab.contents[1] == frozenset({1})
+
+
 def test_a_null_experiment_that_looks_like_a_win_is_said_and_not_kept() -> None:
     lab = measured_lab()
     lab.effects[1] = 1.0

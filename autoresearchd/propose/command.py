@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from autoresearchd.experiment import Proposal
+from autoresearchd.experiment import AGENT, Proposal
 from autoresearchd.propose._background import Background
 from autoresearchd.propose._misses import short
 from autoresearchd.propose._novelty import Novelty
@@ -21,7 +21,6 @@ from autoresearchd.propose.llm.digest import diff_of, digest
 from autoresearchd.propose.llm.fence import clean, line
 
 log = structlog.get_logger()
-NAME = "command"
 PATIENCE, LONGEST_REST = 3, 64
 """Failures in a row after which it rests, and the most turns it rests for; each rest is twice as long."""
 
@@ -29,10 +28,10 @@ PATIENCE, LONGEST_REST = 3, 64
 class Command:
     """Satisfies `Ahead`: the program runs while the devices train something else, one at a time."""
 
-    name = NAME
+    name = AGENT
 
     def __init__(self, workbench: Workbench | None = None) -> None:
-        self._workbench, self._background, self._novelty = workbench, Background(NAME), Novelty()
+        self._workbench, self._background, self._novelty = workbench, Background(AGENT), Novelty()
         self._made_from: dict[Proposal, Mapping[str, bytes]] = {}
         self._failures = self._rest = 0
 
@@ -59,7 +58,7 @@ class Command:
             why = self._novelty.objection(context, proposal)
             if not why:
                 return proposal
-            log.info("proposal_refused", proposer=NAME, title=proposal.title, why=why)
+            log.info("proposal_refused", proposer=AGENT, title=proposal.title, why=why)
         return None
 
     @property
@@ -98,7 +97,7 @@ class Command:
             title=short(f"Change {paths} as {command.split()[0].rsplit('/', 1)[-1]} left it"),
             rationale=clean(_comment(diff_of(context.files, after)), most=2_000),
             category="command",
-            proposer=NAME,
+            proposer=AGENT,
         )
         self._made_from[proposal] = context.files
         return proposal
