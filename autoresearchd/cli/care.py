@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_a
 from autoresearchd.report.words import counted, plain
 
 if TYPE_CHECKING:
-    from autoresearchd.ledger import Ledger
+    from autoresearchd.ledger import Finding, Ledger
 
 commands = typer.Typer()
 services = typer.Typer(help="The lab as a systemd service.", no_args_is_help=True)
@@ -45,20 +46,31 @@ def doctor(
 def fsck(program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
     """Check everything that must be true of experiments.git; also while the daemon runs."""
     _, path = load(program)
-    _say_findings(path, ledger_at(path), as_json)
+    ledger = ledger_at(path)
+    _say(ledger.fsck(), ledger, as_json)
 
 
-def _say_findings(path: Path, ledger: Ledger, as_json: bool) -> None:
+@commands.command()
+def backup(folder: Path, program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
+    """Copy experiments.git to a folder, or bring the copy up to date; `git clone --mirror` of it is the way back."""
+    from autoresearchd.ledger import back_up
+
+    _, path = load(program)
+    found = back_up(ledger_at(path).path, folder)
+    _say(found, ledger_at(folder), as_json)
+
+
+def _say(found: Sequence[Finding], ledger: Ledger, as_json: bool) -> None:
     """One sentence a finding, the way out below it; exit code 1 where there is any."""
-    found = ledger.fsck()
     if as_json:
         print(json.dumps({"sound": not found, "findings": [asdict(finding) for finding in found]}))
     elif found:
         for finding in found:
             print(f"{plain(finding.what)}\n    → {plain(finding.mend)}")
-        print(f"{path}: {counted(len(found), 'finding')}")
+        print(f"{ledger.path}: {counted(len(found), 'finding')}")
     else:
-        print(f"{path} is sound: {counted(len(ledger.entries()), 'experiment')}, every step on best has its evidence")
+        size = counted(len(ledger.entries()), "experiment")
+        print(f"{ledger.path} is sound: {size}, every step on best has its evidence")
     sys.exit(1 if found else 0)
 
 
