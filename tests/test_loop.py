@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from autoresearchd import controls
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Device, Ending, Environment, Measurement, Outcome, Proposal, RunSpec
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
@@ -248,6 +249,55 @@ def test_what_trains_now_is_shown_with_its_number_and_the_end_of_its_log(night: 
     night.steps(3)
     (run,) = night.loop.live()
     assert (run.experiment, run.device, run.log_tail) == (0, "cpu:0", f"{run.run} says nothing")
+
+
+def test_idle_time_is_counted_by_its_reason_and_training_is_none(night: Night) -> None:
+    night.steps(6)
+    asked = night.loop.status.idle_seconds
+    assert asked.keys() == {"no_idea"}
+    night.ledger.pause_switch.touch()
+    night.steps(1)
+    night.steps(4)
+    night.ledger.pause_switch.unlink()
+    night.steps(1)
+    paused = night.loop.status.idle_seconds
+    assert paused["paused"] == 50.0
+    night.hanging = True
+    night.propose(0.5)
+    night.steps(3)
+    training = night.loop.status.idle_seconds
+    night.steps(3)
+    assert night.loop.status.state == "training"
+    assert night.loop.status.idle_seconds == training
+    night.free = 0
+    night.hanging = False
+    night.steps(3)
+    assert night.loop.status.idle_seconds["machine"] == 20.0
+
+
+def test_asked_to_end_after_its_runs_it_judges_what_trains_and_begins_nothing(night: Night) -> None:
+    night.steps(6)
+    night.hanging = True
+    night.propose(0.5, 0.4)
+    night.steps(2)
+    controls.stop_switch(night.ledger.path).touch()
+    assert night.steps(3) is None
+    assert night.loop.status.state == "ending"
+    assert night.loop.status.why == "stopped by `autoresearchd stop --after-run`"
+    started = len(night.executor.started)
+    night.hanging = False
+    finish = night.steps()
+    assert finish is not None
+    assert len(night.executor.started) == started
+    assert night.outcome(1) in (Outcome.KEEP, None)
+    assert night.outcome(2) is None
+
+
+def test_asked_to_end_before_it_has_begun_it_ends(night: Night) -> None:
+    controls.stop_switch(night.ledger.path).parent.mkdir(exist_ok=True)
+    controls.stop_switch(night.ledger.path).touch()
+    assert night.steps(1) is not None
+    assert night.ledger.entries() == []
 
 
 def test_the_status_is_plain_json_and_adds_up(night: Night) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,6 +40,23 @@ def test_systemd_understands_every_line(tmp_path: Path, *, user: bool) -> None:
     ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or line.startswith("autoresearchd")]
     newer = ("RestartSteps", "RestartMaxDelaySec")  # of systemd 254, and ignored before
     assert [line for line in ours if not any(key in line for key in newer)] == []
+
+
+def test_the_recorded_exposure_is_what_systemd_finds(tmp_path: Path) -> None:
+    version = (
+        subprocess.run(["systemctl", "--version"], capture_output=True, text=True)
+        if shutil.which("systemctl")
+        else None
+    )
+    if version is None or not version.stdout.startswith("systemd 252"):
+        pytest.skip("the figure is recorded for systemd 252")
+    unit = tmp_path / TEMPLATE.replace("@", "@srv-lab")
+    unit.write_text((SHIPPED / TEMPLATE).read_text())
+    words = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
+    (level,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
+    for name in (TEMPLATE, "autoresearchd.service"):
+        assert f"`systemd-analyze security` (252) says {level} of 10" in (SHIPPED / name).read_text()
 
 
 def test_a_users_own_unit_asks_for_nothing_that_needs_privileges() -> None:

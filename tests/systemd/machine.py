@@ -69,6 +69,11 @@ class Machine:
         found = (json.loads(line) for line in lines if line.startswith("{"))
         return [event for event in found if event.get("event") == name]
 
+    def entries(self, *matches: str) -> list[dict[str, Any]]:
+        """Entries of the unit's journal with all their fields."""
+        words = ("journalctl", "--no-pager", "-o", "json", f"_SYSTEMD_UNIT={UNIT}", *matches)
+        return [json.loads(line) for line in self.run(*words).splitlines()]
+
     def write(self, path: Path, text: str) -> None:
         self.run("sh", "-ec", f"cat >{path}", given=text)
 

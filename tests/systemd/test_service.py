@@ -86,6 +86,32 @@ def test_it_starts_says_how_it_goes_and_keeps_an_improvement(service: Machine) -
     assert service.events("daemon_started")
 
 
+def test_a_pushed_idea_starts_at_once_and_the_journal_is_searched_by_experiment(service: Machine) -> None:
+    service.user(
+        f"rm -rf /tmp/copy; git clone -q {LAB}/experiments.git -b best /tmp/copy; cd /tmp/copy;"
+        "git config user.name R; git config user.email r@localhost; sed -i 's/^DEPTH = 8$/DEPTH = 18/' train.py;"
+        "git commit -qam 'Go deep'; git push -q origin HEAD:refs/heads/idea/deep"
+    )
+    assert service.until(lambda: concluded(service, "Go deep")) == "discard"
+    (opened,) = (event for event in service.events("experiment_opened") if event["title"] == "Go deep")
+    entries = service.entries(f"EXPERIMENT={opened['experiment']:04d}")
+    assert {"experiment_opened", "run_started", "run_finished", "experiment_concluded"} <= {e["EVENT"] for e in entries}
+    assert {entry["TREE"] for entry in entries} == {opened["tree"]}
+    (run, *_) = (entry for entry in entries if entry["EVENT"] == "run_finished")
+    assert (run["DEVICE"], run["PRIORITY"], run["SYSLOG_IDENTIFIER"]) == ("cpu:0", "6", "autoresearchd")
+    assert run["_SYSTEMD_UNIT"] == UNIT
+    assert service.entries(f"SEED={run['SEED']}", "DEVICE=cpu:0", f"TREE={run['TREE']}")
+    assert {entry["PRIORITY"] for entry in service.entries("EVENT=experiment_concluded", "VERDICT=discard")} == {"6"}
+
+
+def test_stopped_after_its_run_it_is_not_started_again(service: Machine) -> None:
+    restarts = service.show("NRestarts")
+    said = service.user(f"{COMMAND} stop --after-run")
+    assert said.endswith("stopped; `autoresearchd run` goes on from there\n")
+    service.until(lambda: service.show("ActiveState") == "inactive")
+    assert (service.show("Result"), service.show("NRestarts")) == ("success", restarts)
+
+
 def test_the_daemon_is_a_user_without_privileges(service: Machine) -> None:
     status = service.run("cat", f"/proc/{service.show('MainPID')}/status")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -125,10 +151,10 @@ def test_a_loop_that_hangs_is_started_again(service: Machine) -> None:
 
 
 def test_a_reload_puts_a_saved_program_in_force(service: Machine) -> None:
-    before = len(service.events("program_reloaded"))
     service.user("printf '[accept]\\nmax_repeats = 5\\n' >>program.toml")
     service.run("systemctl", "reload", UNIT)
-    service.until(lambda: len(service.events("program_reloaded")) > before)
+    (setting,) = service.until(lambda: service.events("setting_changed"))
+    assert (setting["key"], setting["new"]) == ("accept.max_repeats", 5)
     assert service.show("ActiveState") == "active"
 
 
@@ -138,6 +164,7 @@ def test_a_refused_program_is_an_error_in_the_journal_and_the_old_one_stays(serv
     errors = ("journalctl", "--no-pager", "-o", "cat", "-p", "err", "-u", UNIT)
     service.until(lambda: "program_refused" in service.run(*errors))
     assert "run_finished" not in service.run(*errors)
+    assert "program.toml refused" in service.until(lambda: service.user(f"{COMMAND} status"))
     assert service.show("ActiveState") == "active"
     service.user("mv good.toml program.toml")
 
