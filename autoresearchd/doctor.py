@@ -6,6 +6,7 @@ import ctypes
 import importlib.metadata
 import json
 import os
+import posixpath
 import shlex
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger, project_state
 from autoresearchd.program import Program, load
 from autoresearchd.propose.llm import find_key
 from autoresearchd.propose.llm.prices import is_known
+from autoresearchd.run.phase import held_out
 from autoresearchd.run.proof import prove
 from autoresearchd.run.sandbox import APPARMOR_REMEDY, choose
 
@@ -129,6 +131,10 @@ def _project(program: Program, project: Path) -> Iterator[Finding]:
     if program.program.protected and not any(program.is_protected(name) for name in state.tracked):
         what = f"program.protected ({', '.join(program.program.protected)}) matches no committed file"
         yield Finding(name="project", state="note", what=what, mend="mend the globs")
+    for name in held_out(program):
+        if any(Path(path).is_relative_to(posixpath.normpath(name)) for path in state.tracked):
+            what = f"{name} is held out and committed, so that every checkout shows it to the training"
+            yield Finding(name="project", state="missing", what=what, mend=f"git rm -r --cached {_quoted(Path(name))}")
 
 
 def _commands(program: Program, project: Path) -> Iterator[Finding]:

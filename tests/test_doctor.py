@@ -14,6 +14,8 @@ from autoresearchd import doctor
 from autoresearchd.doctor import Finding, examine, is_ready, text
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
+from autoresearchd.limits import Mode
+from autoresearchd.run import sandbox
 from tests.report.lab import Lab, project
 from tests.report.nouns import EVIL
 from tests.support.projects import git
@@ -146,6 +148,62 @@ def test_data_that_is_not_there_is_missing(ready: Path, state: str) -> None:
     (finding,) = _found(ready, "data")
     assert finding.state == "missing"
     assert str(data) in finding.mend
+
+
+def test_held_out_data_that_is_committed_would_be_in_every_checkout(tmp_path: Path) -> None:
+    project(tmp_path / "project")
+    folder = tmp_path / "project"
+    (folder / "data" / "val").mkdir(parents=True)
+    (folder / "data" / "val" / "answers").write_text("42")
+    path = _write(folder)
+    path.write_text(
+        path.read_text().replace('project = "project"', "").replace("[metric]", "[metric]\ndata = 'data/val'")
+    )
+    assert {finding.state for finding in _found(path, "project")} <= {"ok", "note"}
+    git(folder, "add", "-f", "data")
+    git(folder, "commit", "-q", "-m", "Add the answers")
+    found = _found(path, "project")[-1]
+    assert found.state == "missing"
+    assert found.what.startswith("data/val is held out and committed")
+    assert found.mend == "git rm -r --cached data/val"
+
+
+def _sandboxed(program: Path, mode: str) -> Finding:
+    program.write_text(program.read_text() + f'[sandbox]\nmode = "{mode}"\n')
+    (found,) = _found(program, "sandbox")
+    return found
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_the_sandbox_in_force_is_named_and_was_tried(ready: Path, mode: Mode) -> None:
+    if why := sandbox.broken(mode):
+        pytest.skip(f"{mode} does not work here: {why}")
+    found = _sandboxed(ready, mode)
+    assert found.what.startswith(f"{mode}; from inside, a write, a connection and a read of the home folder were tried")
+    assert found.state == ("ok" if mode == "bubblewrap" else "note")
+
+
+def test_no_sandbox_is_said_in_so_many_words(ready: Path) -> None:
+    found = _sandboxed(ready, "none")
+    assert (found.state, found.mend) == ("note", '[sandbox] mode = "auto"')
+    assert "has all your rights" in found.what
+
+
+def test_where_no_sandbox_works_the_remedy_is_a_command(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "broken", lambda mode: "setting up uid map: Permission denied")
+    sandbox.choose.cache_clear()
+    (found,) = _found(ready, "sandbox")
+    sandbox.choose.cache_clear()
+    assert found.state == "missing"
+    assert "bubblewrap: setting up uid map: Permission denied; landlock:" in found.what
+    assert "apparmor_parser -r /etc/apparmor.d/bwrap-userns-restrict" in found.mend
+    assert not is_ready([found])
+
+
+def test_a_number_that_the_training_says_itself_is_named(ready: Path) -> None:
+    (found,) = _found(ready, "trust")
+    assert (found.state, found.mend) == ("note", "give metric.evaluate and metric.data")
+    assert "Trust: self-reported" in found.what
 
 
 def test_nanogpts_data_has_a_command(tmp_path: Path) -> None:
