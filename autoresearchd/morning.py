@@ -25,8 +25,8 @@ class Report(BaseModel):
     hook: str | None = None
     """A command of yours that gets the one-sentence outcome on its standard input, and the report's path in
     AUTORESEARCH_REPORT. It is started without a shell, in program.toml's folder, outside any sandbox."""
-    hook_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
-    """After so long the hook is killed."""
+    hook_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
+    """After so long the hook is killed; systemd grants the end of a session 30."""
 
     @field_validator("at")
     @classmethod
