@@ -93,7 +93,9 @@ class Command(_Section):
     seconds: Seconds = 600.0
     """Wall time after which it is ended."""
     environment: tuple[str, ...] = ()
-    """Names of variables of the daemon's that it gets as well; never the daemon's own key."""
+    """Names of variables of the daemon's that it gets as well (a key of its own); never the daemon's key."""
+    network: bool = False
+    """Whether it may reach the network, this machine's own services included; nothing else of its box changes."""
 
     @field_validator("command")
     @classmethod

@@ -56,7 +56,14 @@ class Workbench(Protocol):
         ...
 
     async def work(
-        self, tree: TreeOid, *, command: str, digest: str, seconds: float, environment: Mapping[str, str]
+        self,
+        tree: TreeOid,
+        *,
+        command: str,
+        digest: str,
+        seconds: float,
+        environment: Mapping[str, str],
+        network: bool = False,
     ) -> tuple[tuple[Edit, ...], str]:
         """Let `command` change a checkout of this tree; it finds `digest` in the file $AUTORESEARCH_DIGEST.
 

@@ -6,6 +6,7 @@ It gets the digest of the lab's history in a file; what it leaves changed in edi
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,10 @@ from autoresearchd.propose.llm.fence import clean, line
 log = structlog.get_logger()
 PATIENCE, LONGEST_REST = 3, 64
 """Failures in a row after which it rests, and the most turns it rests for; each rest is twice as long."""
+
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+"""Names of variables whose value belongs in no log and no commit."""
 
 
 class Command:
@@ -76,13 +81,20 @@ class Command:
 
     async def _work(self, context: Context, workbench: Workbench, command: str) -> Proposal | None:
         settings = context.program.propose.command
+        environment = {name: os.environ[name] for name in settings.environment if name in os.environ}
         edits, why = await workbench.work(
             context.best_tree,
             command=command,
             digest=briefing(context),
             seconds=settings.seconds,
-            environment={name: os.environ[name] for name in settings.environment if name in os.environ},
+            environment=environment,
+            network=settings.network,
         )
+        secrets = [value for name, value in environment.items() if _SECRET.search(name) and value]
+        for secret in secrets:
+            why = why.replace(secret, "[secret]")
+        if any(secret.encode() in (edit.content or b"") for edit in edits for secret in secrets):
+            why = "it wrote a secret of its environment into a file"
         if why or not edits:
             self._failures += 1
             self._rest = min(2 ** max(0, self._failures - PATIENCE), LONGEST_REST)

@@ -54,6 +54,7 @@ class Order:
     seconds: float
     edits: bool
     """Whether what it changes is wanted."""
+    network: bool
 
 
 def main() -> int:
@@ -67,6 +68,7 @@ def main() -> int:
         command=found["command"],
         seconds=found["seconds"],
         edits=found["edits"],
+        network=found["network"],
     )
     sys.stdout.write(json.dumps(run(order)))
     return 0
@@ -85,6 +87,7 @@ def run(order: Order) -> dict[str, Any]:
         checkout=lambda _, folder: _copy(order.tree, folder),
         ward=Ward(epoll=epoll, file_bytes=file_bytes),
         sandbox=choose(program.sandbox.mode),
+        network=order.network,
     )
     spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="cpu:0"), environment=Environment(""))
     site = Site(bench, spec)

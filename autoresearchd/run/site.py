@@ -44,6 +44,8 @@ class Bench:
     ward: Ward
     sandbox: Mode = "none"
     """As `sandbox.choose` found it."""
+    network: bool = False
+    """Never for a training."""
     ahead: tuple[str, ...] | None = None
     """What interpreters import while they wait for their command; None: commands are started plainly."""
 
@@ -231,4 +233,5 @@ class Site:
             links={place.temporary: place.temporary.readlink()},
             hidden=(bench.folder, project, lab, bench.work.parent, *(path for path in held if path != place.data)),
             nodes=nodes.nodes(environment["CUDA_VISIBLE_DEVICES"]) if self._spec.device.is_cuda else (),
+            network=bench.network,
         )

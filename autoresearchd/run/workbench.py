@@ -42,12 +42,19 @@ class LocalWorkbench:
         return str(answer["why"])
 
     async def work(
-        self, tree: TreeOid, *, command: str, digest: str, seconds: float, environment: Mapping[str, str]
+        self,
+        tree: TreeOid,
+        *,
+        command: str,
+        digest: str,
+        seconds: float,
+        environment: Mapping[str, str],
+        network: bool = False,
     ) -> tuple[tuple[Edit, ...], str]:
         """Let `command` change a checkout of this tree: what it changed, or why it ended badly."""
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
         files = {DIGEST: digest.encode(), VARIABLES: exports.encode()}
-        answer = await self._errand(tree, (), files, command=command, seconds=seconds, wanted=True)
+        answer = await self._errand(tree, (), files, command=command, seconds=seconds, wanted=True, network=network)
         edits = tuple(
             Edit(path=path, content=None if content is None else base64.b64decode(content))
             for path, content in sorted(answer["files"].items())
@@ -63,6 +70,7 @@ class LocalWorkbench:
         command: str,
         seconds: float,
         wanted: bool,
+        network: bool = False,
     ) -> dict[str, Any]:
         self._work.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="errand-", dir=self._work))
@@ -81,6 +89,7 @@ class LocalWorkbench:
                 "command": command,
                 "seconds": seconds,
                 "edits": wanted,
+                "network": network,
             }
             return await _run(json.dumps(order).encode(), seconds + GRACE_SECONDS)
         finally:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+import structlog
+
 from autoresearchd.experiment import Edit, Outcome, Proposal
 from autoresearchd.propose.command import PATIENCE, Command
 from tests.propose.fakes import FakeLab
@@ -72,3 +75,24 @@ def test_without_a_command_it_is_silent() -> None:
     assert turn(command, the_lab) is None
     assert turn(command, the_lab) is None
     assert bench.digests == []
+
+
+def test_it_has_a_network_only_where_that_is_said() -> None:
+    for extra, network in (("", False), ("network = true\n", True)):
+        bench = FakeWorkbench(edits=EDITS)
+        turn(Command(bench), FakeLab({"train.py": "RATE = 1\n"}, toml=TOML + extra))
+        assert bench.networks == [network]
+
+
+def test_a_secret_that_it_was_given_reaches_no_log_and_no_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_API_KEY", "very-secret-words")
+    the_lab = FakeLab({"train.py": "RATE = 1\n"}, toml=TOML + 'environment = ["AGENT_API_KEY"]\n')
+    leaking = Command(FakeWorkbench(edits=(Edit(path="train.py", content=b"KEY = 'very-secret-words'\n"),)))
+    failing = Command(FakeWorkbench(why="401: very-secret-words is no key"))
+    with structlog.testing.capture_logs() as logs:
+        assert [turn(leaking, the_lab), leaking.finished(the_lab.context())] == [None, None]
+        turn(failing, the_lab)
+    assert [entry["why"] for entry in logs] == [
+        "it wrote a secret of its environment into a file",
+        "401: [secret] is no key",
+    ]

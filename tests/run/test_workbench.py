@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from autoresearchd.experiment import Edit, TreeOid
 from autoresearchd.program import parse
 from autoresearchd.run.workbench import LocalWorkbench
+from tests.support.messages import MessagesServer, Say
 
 PROGRAM = """
 [program]
@@ -45,10 +48,13 @@ def check(folder: Path, command: str, *edits: Edit, seconds: float = 30.0) -> st
     return found
 
 
-def work(folder: Path, command: str, **environment: str) -> tuple[dict[str, bytes | None], str]:
-    edits, why = asyncio.run(
-        bench(folder).work(TREE, command=command, digest="the digest", seconds=30.0, environment=environment)
+def work(
+    folder: Path, command: str, *, network: bool = False, **environment: str
+) -> tuple[dict[str, bytes | None], str]:
+    made = bench(folder).work(
+        TREE, command=command, digest="the digest", seconds=120.0, environment=environment, network=network
     )
+    edits, why = asyncio.run(made)
     assert not list((folder / "errands").iterdir())
     return {edit.path: edit.content for edit in edits}, why
 
@@ -103,3 +109,33 @@ def test_a_draft_cannot_be_written_outside_of_its_checkout(tmp_path: Path) -> No
     with pytest.raises(OSError, match="leads out of the checkout"):
         check(tmp_path, "true", edit("../../evil.py", "x"))
     assert not list(tmp_path.rglob("evil.py"))
+
+
+def test_a_command_reaches_a_server_only_where_it_may(tmp_path: Path) -> None:
+    with MessagesServer([Say(text="Hello.")]) as server:
+        ask = f"""import json, urllib.request as u
+body = json.dumps({{"model": "m", "messages": []}}).encode()
+found = json.load(u.urlopen(u.Request("{server.url}/v1/messages", body)))
+open("train.py", "w").write("# " + found["content"][0]["text"])"""
+        command = shlex.join([sys.executable, "-c", ask])
+        assert work(tmp_path, command, network=True) == ({"train.py": b"# Hello."}, "")
+        found, why = work(tmp_path, command)
+    assert not found
+    assert "URLError" in why
+    assert server.calls == 1
+
+
+def test_a_command_with_a_network_still_reaches_neither_the_project_nor_the_lab(tmp_path: Path) -> None:
+    files = [str(tmp_path / "secret.txt"), str(tmp_path / "experiments.git" / "config")]
+    for file in files:
+        Path(file).parent.mkdir(exist_ok=True)
+        Path(file).write_text("not for everybody")
+    look = f"""seen = []
+for path in {files!r}:
+    try:
+        seen += [open(path).read()]
+    except OSError:
+        pass
+open("train.py", "w").write(repr(seen))"""
+    found, why = work(tmp_path, shlex.join([sys.executable, "-c", look]), network=True)
+    assert (found, why) == ({"train.py": b"[]"}, "")

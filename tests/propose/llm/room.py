@@ -35,6 +35,7 @@ class FakeWorkbench:
         self.why, self.edits = why, edits
         self.checked: list[tuple[str, tuple[Edit, ...]]] = []
         self.digests: list[str] = []
+        self.networks: list[bool] = []
 
     async def check(self, tree: TreeOid, edits: tuple[Edit, ...], *, command: str, seconds: float) -> str:
         del tree, seconds
@@ -42,9 +43,17 @@ class FakeWorkbench:
         return self.why
 
     async def work(
-        self, tree: TreeOid, *, command: str, digest: str, seconds: float, environment: object
+        self,
+        tree: TreeOid,
+        *,
+        command: str,
+        digest: str,
+        seconds: float,
+        environment: object,
+        network: bool = False,
     ) -> tuple[tuple[Edit, ...], str]:
         del tree, command, seconds, environment
+        self.networks.append(network)
         self.digests.append(digest)
         return self.edits, self.why
 
