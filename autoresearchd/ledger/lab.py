@@ -51,9 +51,10 @@ class Ledger:
     """One experiments.git, as one process sees it. Not thread-safe: one handle a thread."""
 
     def __init__(self, path: Path | str) -> None:
-        """Open a lab. Raises: UserError when there is none."""
+        """Open a lab. Raises: UserError when there is none, or a newer program wrote it."""
         self.path = path = Path(path)
         self._repo = open_repository(path)
+        marks.check(self._repo)
         self._history = History(self._repo, path)
         self._runs = Runs(self._repo)
         self._inbox = Inbox(self._repo, path)
@@ -197,17 +198,20 @@ class Ledger:
         return self._noted(experiment, commit)
 
     @writing()
-    def replay(self, experiment: Experiment, *, now: float) -> Experiment | None:
-        """Move an open experiment onto the present best by three-way merge; None, and nothing done, on a conflict."""
+    def replay(self, experiment: Experiment, *, alone: Gain | None = None, now: float) -> Experiment | None:
+        """Move an open experiment onto the present best by three-way merge; None, and nothing done, on a conflict.
+
+        `alone` is what it gained on its parent, noted in the commit.
+        """
         best = self.best()
         tree = trees.merged_tree(self._repo, experiment.parent_tree, best.tree, experiment.tree)
         if tree is None:
             return None
         lines = trees.lines(self._repo, best.tree, tree)
-        message = render(_record(experiment, lines=lines))
+        message = render(_record(replace(experiment, alone=alone), lines=lines))
         commit = self._commit(message, tree, best.commit, experiment.opened, now)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="replay on the new best")
-        return self._reopened(experiment, commit)
+        return self._noted_open(experiment.number, experiment.ref, commit)
 
     @writing()
     def fix(self, experiment: Experiment, correction: Proposal, *, now: float) -> Experiment:
@@ -228,7 +232,7 @@ class Ledger:
         )
         commit = self._commit(render(record), tree, correction.parent, experiment.opened, now)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="fix a crash")
-        return self._reopened(experiment, commit)
+        return self._noted_open(experiment.number, experiment.ref, commit)
 
     def changes(self, experiment: Experiment) -> tuple[Change, ...]:
         """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""
@@ -312,17 +316,16 @@ class Ledger:
         commit = self._commit(render(record), tree, parent, now, now)
         ref = refs.experiment_ref(record.number, slug(record.title))
         refs.create(self._repo, ref, commit, why="open")
-        noted = self._history.note(record.number, ref, commit)
+        noted = self._noted_open(record.number, ref, commit)
         marks.note_newest(self._repo, commit)
-        assert isinstance(noted, Experiment)
         return noted
 
     def _commit(self, message: str, tree: TreeOid, parent: CommitOid, opened: float, now: float) -> CommitOid:
         made = self._repo.create_commit(None, signature(opened), signature(now), message, tree, [parent])
         return CommitOid(str(made))
 
-    def _reopened(self, experiment: Experiment, commit: CommitOid) -> Experiment:
-        noted = self._history.note(experiment.number, experiment.ref, commit)
+    def _noted_open(self, number: int, ref: RefName, commit: CommitOid) -> Experiment:
+        noted = self._history.note(number, ref, commit)
         assert isinstance(noted, Experiment)
         return noted
 
@@ -344,6 +347,7 @@ def _record(
         lines=lines or experiment.lines,
         reason=experiment.reason,
         cost_usd=experiment.cost_usd,
+        alone=experiment.alone,
         fix_attempts=experiment.fix_attempts,
         verdict=verdict,
         metric=metric,

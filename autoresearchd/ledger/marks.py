@@ -37,8 +37,13 @@ def format_of(repo: pygit2.Repository) -> int:
 
 
 def check(repo: pygit2.Repository) -> None:
-    """Raises: UserError where a newer program wrote the lab than this one knows how to read."""
-    if (found := format_of(repo)) > FORMAT:
+    """Raises: UserError where a newer program wrote the lab than this one knows how to read, or nobody can know."""
+    try:
+        found = format_of(repo)
+    except CorruptRecord as error:
+        way = f"`git update-ref -d {refs.FORMAT}` in it if this autoresearchd wrote the lab"
+        raise UserError(f"{repo.path} does not say its format ({error}): {way}") from error
+    if found > FORMAT:
         way = "install the newer autoresearchd that wrote it"
         raise UserError(f"{repo.path} has format {found} and this autoresearchd reads up to {FORMAT}: {way}")
 
