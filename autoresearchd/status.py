@@ -64,6 +64,8 @@ class LlmStatus:
     cached_tokens: int = 0
     """Of these, read from the cache."""
     output_tokens: int = 0
+    is_price_known: bool = True
+    """Else the dearest is assumed."""
     endings: Mapping[str, int] = field(default_factory=dict)
     """How conversations ended, counted."""
 

@@ -154,6 +154,8 @@ def _model(llm: LlmStatus, now: float) -> str:
     if llm.until is not None:
         line += f", again in {duration(max(0.0, llm.until - now))}"
     line += f"; ${llm.spent_today:.2f} of ${llm.usd_per_day:.2f} today, ${llm.spent_total:.2f} in all"
+    if not llm.is_price_known:
+        line += " by the dearest price, for its own is not known: set [propose.llm.prices]"
     return line
 
 

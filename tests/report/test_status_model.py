@@ -29,3 +29,7 @@ def test_without_a_model_there_is_no_line() -> None:
 
 def test_no_word_of_an_api_steers_the_terminal() -> None:
     assert "\x1b" not in _said(state="blocked", why=EVIL)
+
+
+def test_a_price_that_nobody_knows_is_said() -> None:
+    assert "its own is not known: set [propose.llm.prices]" in _said(is_price_known=False)

@@ -1,4 +1,7 @@
-"""What tokens cost, and how many a call used, by the API's own usage fields. Pure."""
+"""What tokens cost, and how many a call used, by the API's own usage fields. Pure.
+
+The table is a copy that nobody keeps fresh: [propose.llm.prices] in program.toml goes before it.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +39,27 @@ def _rates(input_: float, output: float, cached_share: float = 0.1) -> Rates:
 
 KNOWN = {
     "claude-fable-5-1": _rates(10.0, 50.0, 0.025),
+    "claude-fable-5-2": _rates(10.0, 50.0),  # not on that page: as the dearest of its kind
     "claude-fable-5": _rates(10.0, 50.0),
+    "claude-mythos": _rates(10.0, 50.0),
     "claude-opus-5-5": _rates(4.0, 20.0, 0.05),
     "claude-opus-5": _rates(5.0, 25.0),
     "claude-opus-4": _rates(5.0, 25.0),
+    "claude-opus-4-0": _rates(15.0, 75.0),
+    "claude-opus-4-1": _rates(15.0, 75.0),
+    "claude-opus-4-2025": _rates(15.0, 75.0),  # 4.0 by its date
     "claude-sonnet-5-5": _rates(2.0, 10.0, 0.05),
     "claude-sonnet-5": _rates(2.0, 10.0),
     "claude-sonnet-4": _rates(3.0, 15.0),
-    "claude-haiku-5-5": _rates(0.5, 2.5),  # of prompts above 100 000 tokens; shorter ones cost a fifth
+    "claude-haiku-5-5": _rates(0.5, 2.5),  # of prompts above 100 000 tokens; shorter ones cost a fifth of it
     "claude-haiku-4": _rates(1.0, 5.0),
 }
-"""List prices of November 2026 (platform.claude.com, models and pricing), by the beginning of a model's name."""
-DEAREST = KNOWN["claude-fable-5"]
-"""For models that nobody told us the price of: rather stop too early."""
+"""List prices in November 2026, by the beginning of a model's name.
+
+From https://platform.claude.com/docs/en/about-claude/pricing; gateways and clouds have prices of their own.
+"""
+DEAREST = max(KNOWN.values(), key=lambda price: price.output)
+"""For models that nobody told us the price of: never nothing, rather stop too early."""
 
 
 def is_known(settings: Llm) -> bool:

@@ -29,7 +29,7 @@ from autoresearchd.propose.llm.desk import Desk
 from autoresearchd.propose.llm.fence import fence
 from autoresearchd.propose.llm.key import NO_KEY, Key
 from autoresearchd.propose.llm.modes import Mode, Task, choose
-from autoresearchd.propose.llm.prices import Usage, rates
+from autoresearchd.propose.llm.prices import Usage, is_known, rates
 from autoresearchd.propose.llm.purse import Purse
 from autoresearchd.propose.llm.shelf import Shelf
 from autoresearchd.status import LlmStatus
@@ -296,6 +296,7 @@ class Llm:
             input_tokens=self._used.whole_input,
             cached_tokens=self._used.cached,
             output_tokens=self._used.output,
+            is_price_known=is_known(settings),
             endings=dict(self._endings),
         )
 

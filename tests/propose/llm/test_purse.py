@@ -120,6 +120,8 @@ def test_prices_are_the_programs_then_the_tables_then_the_dearest() -> None:
     assert rates(Llm(model="claude-opus-5-5")) == KNOWN["claude-opus-5-5"]
     assert rates(Llm(model="claude-sonnet-4-5-20250929")) == KNOWN["claude-sonnet-4"]
     assert rates(Llm(model="qwen")) == DEAREST
+    assert rates(Llm(model="claude-opus-4-1-20250805")).output == 75.0
+    assert rates(Llm(model="claude-opus-4-8")).output == 25.0
     assert not is_known(Llm(model="qwen"))
     own = Llm(model="qwen", prices=Prices(input=1.0, output=2.0))
     assert is_known(own)
