@@ -25,6 +25,8 @@ class Row:
     proposer: str
     why: str
     """Of the verdict, one sentence."""
+    flag: str
+    """Why a person should look at the verdict before believing it; empty mostly."""
     metric: float | None
     baseline: float | None
     """The parent's value, measured beside it."""
@@ -86,6 +88,7 @@ def row(found: Experiment | Concluded, *, direction: Direction, made: Mapping[Co
         category=experiment.category,
         proposer=experiment.proposer,
         why=verdict.why if verdict else "",
+        flag=verdict.flag if verdict else "",
         metric=verdict.metric if verdict else None,
         baseline=verdict.baseline if verdict else None,
         gain=gain_of(verdict, direction) if verdict else None,

@@ -34,7 +34,7 @@ def night(tmp_path: Path) -> Iterator[Lab]:
         lab.baseline(1.5)
         better = lab.open(SCRIPT, f"RATE = 0.2\n# {SCRIPT}\n", proposer=SCRIPT, category=SCRIPT, rationale=SCRIPT)
         known = {"baseline": 1.5, "std_error": 0.01, "confidence": 0.995, "runs": 2, "train_seconds": 3600.0}
-        lab.conclude(better, Outcome.KEEP, 1.4, why=SCRIPT, **known)
+        lab.conclude(better, Outcome.KEEP, 1.4, why=SCRIPT, flag="far too good", **known)
         worse = lab.open("Untie the embedding", "RATE = 0.3\n", proposer="llm", cost_usd=0.25)
         lab.conclude(worse, Outcome.DISCARD, 1.9, baseline=1.4, std_error=0.01, runs=1, train_seconds=1800.0)
         close = lab.open("Softcap 15", "RATE = 0.4\n", proposer="llm", cost_usd=0.25)

@@ -44,6 +44,7 @@ def test_the_page_says_what_was_found_what_paid_what_hurt_and_what_to_do_next(pr
         "Of 4 changes tried 1 was kept, which took val_bpb from 1.50000 to 1.40000 (6.67% better)",
         "+0.100 ± 0.010",
         "0.9950",
+        "far too good",
         "Failures worth knowing",
         "Untie the embedding",
         "-0.500 ± 0.010",
