@@ -13,6 +13,8 @@ from autoresearchd.experiment import Ending, Measurement
 
 PEAK_MEMORY = "peak_memory_mib"
 THROUGHPUT = "tokens_per_second"
+CPU_SECONDS = "cpu_seconds"
+"""Measured by the daemon where a budget is counted in steps."""
 ABSURD = 1e100
 """Numbers from here on are as good as infinite: their squares and sums would overflow."""
 

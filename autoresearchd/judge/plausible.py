@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from autoresearchd.experiment import Measurement
-from autoresearchd.judge.metric import THROUGHPUT, value
+from autoresearchd.judge.metric import CPU_SECONDS, THROUGHPUT, value
 
 OVERTIME, OVERTIME_SECONDS = 1.1, 10.0
 """A step in progress, and the saving of weights, may end after the budget."""
@@ -18,6 +18,8 @@ USED, SKIPPED = 0.9, 0.1
 """Where the baseline uses this much of the budget, whoever uses less than the smaller share has not trained."""
 SLOWER_START, SLOWER_START_SECONDS = 3.0, 60.0
 """Compiling a changed model takes longer than a cached one; training hidden in it takes as long as training."""
+MORE_WORK, MORE_WORK_SECONDS = 3.0, 5.0
+"""Of processor time, where a budget is counted in steps: a step may cost more, but steps may hide in it too."""
 FASTER = 30.0
 """No single change makes training so many times as fast as the baseline's."""
 DRAWN = 0.5
@@ -72,9 +74,14 @@ def _time(run: Measurement, baseline_runs: Sequence[Measurement], given: float |
 
 
 def _steps(run: Measurement, baseline_runs: Sequence[Measurement], given: int | None) -> str:
+    if given is None:
+        return ""
+    works, work = _said(baseline_runs, CPU_SECONDS), value(run, CPU_SECONDS) or 0.0
+    if works and work > MORE_WORK * max(works) + MORE_WORK_SECONDS:
+        return f"it used {work:.0f} s of processor time, the baseline {max(works):.0f} s: more steps may hide in it"
     usual = [steps for other in baseline_runs if (steps := _claimed_steps(other)) is not None]
     said = _claimed_steps(run)
-    if given is None or said is None or not usual or max(usual) > given:
+    if said is None or not usual or max(usual) > given:
         return ""
     if said > given:
         return f"it took {said:g} steps, {given} were given"
@@ -104,6 +111,10 @@ def _curve(run: Measurement, baseline_runs: Sequence[Measurement]) -> str:
         last = run.curve[-1].step if run.curve else 0
         return f"it claims {_claimed_steps(run):g} steps, and its curve ends at {last}"
     return ""
+
+
+def _said(runs: Sequence[Measurement], name: str) -> list[float]:
+    return [number for run in runs if (number := value(run, name)) is not None]
 
 
 def _claimed_steps(run: Measurement) -> float | None:

@@ -80,6 +80,7 @@ class Process:
         self._terminated: float | None = None
         self._killed: float | None = None
         self._timed_out, self._flooded = False, ""
+        self._cpu_seconds = 0.0
         self._next_look = time.time() + LOOK_SECONDS
         try:
             bounds.put_on(self.pid, self._most_bytes)
@@ -151,7 +152,9 @@ class Process:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 return False
             self._signal(signal.SIGKILL)
-            self._popen.wait()
+            _, status, used = os.wait4(self.pid, 0)
+            self._popen.returncode = os.waitstatus_to_exitcode(status)
+            self._cpu_seconds += used.ru_utime + used.ru_stime
             self._unwatch(self.pid)
         return True
 
@@ -162,7 +165,9 @@ class Process:
             if not self._is_mine(pid):
                 continue
             found = proc.stat(pid)
-            if found is None or (found.zombie and _reap(pid)):
+            used = 0.0 if found is None else _reap(pid) if found.zombie else None
+            if used is not None:
+                self._cpu_seconds += used
                 self._unwatch(pid)
                 continue
             with contextlib.suppress(ProcessLookupError):
@@ -199,6 +204,7 @@ class Process:
             timed_out=self._timed_out,
             flooded=self._flooded,
             oom_killed=proc.oom_kills() > self._oom_kills,
+            cpu_seconds=self._cpu_seconds,
         )
 
     def close(self) -> None:
@@ -253,8 +259,10 @@ class Process:
             os.close(descriptor)
 
 
-def _reap(pid: int) -> bool:
+def _reap(pid: int) -> float | None:
+    """Reap what is dead: the processor seconds that it and its children used; None where it is not dead yet."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        reaped, _, used = os.wait4(pid, os.WNOHANG)
     except ChildProcessError:
-        return True  # somebody else did
+        return 0.0  # somebody else did
+    return used.ru_utime + used.ru_stime if reaped == pid else None

@@ -29,6 +29,8 @@ RESULT_FILE, CURVE_FILE = "result.json", "metrics.jsonl"
 EXIT_UNSTABLE, EXIT_TAMPERED = 3, 4
 RESULT_BYTES = 2**20
 MOST_METRICS = 64
+CPU_SECONDS = "cpu_seconds"
+"""What we measure where a budget is counted in steps: no busy machine changes it, and no training can say less."""
 INHERITED = ("LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "NVIDIA_VISIBLE_DEVICES",
              "NVIDIA_DRIVER_CAPABILITIES", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "SYSTEMROOT")  # fmt: skip
 """All that a run gets of the daemon's environment, beside PATH; no home, no keys."""
@@ -67,6 +69,8 @@ class Exit:
     """Which bound on its writing it broke."""
     oom_killed: bool = False
     """The kernel killed something for memory meanwhile."""
+    cpu_seconds: float = 0.0
+    """Of processors, by it and all that it started."""
 
 
 class _Result(BaseModel):

@@ -41,7 +41,7 @@ class Trial:
         self._judged_wall: float | None = None  # without the audit, which is no part of what is judged
         self._log = Log()
         self._train_log: Log | None = None
-        self._train_begun, self._train_wall = self._begun, 0.0
+        self._train_begun, self._train_wall, self._train_cpu = self._begun, 0.0, 0.0
         self._curve = Curve(self.site.out(Phase.TRAIN) / target.CURVE_FILE)
         site.checkout(Phase.TRAIN)
         self._begin(Phase.CHECK if bench.program.train.check else Phase.TRAIN)
@@ -129,7 +129,7 @@ class Trial:
         """A command is over: the next one, or the Measurement."""
         if self._phase is Phase.TRAIN:
             self._train_wall = time.monotonic() - self._train_begun
-            self._train_log = self._log
+            self._train_log, self._train_cpu = self._log, exit.cpu_seconds
             self._curve.read_all()
         failed = target.failure(exit, self._log)
         if failed is not None:
@@ -224,6 +224,8 @@ class Trial:
         metrics.pop(program.metric.audit_name, None)  # nobody else's to say
         if self._audit is not None:
             metrics[program.metric.audit_name] = self._audit
+        if program.train.cpu_steps is not None and not spec.device.is_cuda:
+            metrics[target.CPU_SECONDS] = self._train_cpu
         points, last = self._curve.points(), self._curve.last
         said = metrics.get("train_seconds", last.seconds if last else self._train_wall)
         log = self._train_log if ending is Ending.FINISHED and self._train_log else self._log

@@ -47,6 +47,7 @@ RESULTS = {
     "say_true": Fate(Ending.CRASH, "reported no number loss"),
     "say_it_in_binary": Fate(Ending.CRASH, "cannot be read"),
     "forge_the_evaluators_result": Fate(Ending.FINISHED, "", 5.0),
+    "hide_the_work": Fate(Ending.FINISHED, "", 1.0),
     "lie_about_the_clock": Fate(Ending.FINISHED, "", 1.0),
     "speak_to_the_terminal": Fate(Ending.CRASH, "ValueError: red [key removed]"),
     "never_stop_talking": Fate(Ending.FINISHED, "", 1.0),
@@ -62,13 +63,16 @@ BOUNDS = {
 }
 
 
-def run(room: Room, kind: str, name: str, *, mode: Mode, bounds: str = "", metric: str = "") -> Measurement:
+def run(
+    room: Room, kind: str, name: str, *, mode: Mode, bounds: str = "", metric: str = "", train: str = ""
+) -> Measurement:
     tree = room.tree("")
     code = PRELUDE + (HERE / kind / f"{name}.py").read_text()
     evaluate = PRELUDE + "say(loss=5.0)"
     where = json.dumps({"name": NAME, "SLOW": 1} if mode != "none" else {"name": NAME})
     room.trees[tree] = {"train.py": code, "evaluate.py": evaluate, "where.json": where}
-    with room.executor(program("deadline_seconds = 100.0", metric, bounds, mode=mode), most_bytes=None) as executor:
+    wanted = program(f"deadline_seconds = 100.0\n{train}", metric, bounds, mode=mode)
+    with room.executor(wanted, most_bytes=None) as executor:
         executor.start(spec(tree))
         hurry = name == "stop_for_ever"
         return finish(executor, now=time.time() + 50 if hurry else None)
@@ -97,6 +101,12 @@ def test_a_lying_result_gets_the_verdict_that_it_deserves(room: Room, name: str)
     assert done.train_seconds <= done.wall_seconds < PATIENCE
     assert len(done.log_tail) <= 4096
     assert "\x1b" not in done.log_tail
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock", "none"])
+def test_the_work_of_a_budget_in_steps_is_counted_by_the_daemon(room: Room, mode: Mode) -> None:
+    done = run(room, "results", "hide_the_work", mode=walls(mode), train="cpu_steps = 1")
+    assert done.metrics["cpu_seconds"] >= 0.5
 
 
 @pytest.mark.parametrize("name", sorted(BOUNDS))
@@ -187,6 +197,7 @@ OFF: dict[str, tuple[str, Callable[[Path], object], object]] = {
     "say_true": ("numbers are numbers", kept_by_comparison, True),
     "say_it_in_binary": ("all that a decoder raises is expected", loss, UnicodeDecodeError),
     "forge_the_evaluators_result": ("the evaluator says the number", loss, 0.1),
+    "hide_the_work": ("the daemon counts the work of a budget in steps", lambda at: said(at)["cpu_seconds"], 0.0),
     "lie_about_the_clock": ("nobody trains longer than the clock says", lambda at: said(at)["train_seconds"], 1e9),
     "speak_to_the_terminal": (
         "escapes and keys are taken out",

@@ -75,6 +75,14 @@ def test_a_budget_in_steps_is_kept(steps: int, says: str, by: str) -> None:
     assert implausible(found, baseline_runs=[usual], train_steps=150).startswith(says)
 
 
+@pytest.mark.parametrize(("used", "says"), [(40.0, ""), (45.0, "it used 45 s of processor time, the baseline 13 s")])
+def test_more_steps_than_are_said_show_in_the_processor_time(used: float, says: str) -> None:
+    usual, found = run(steps=150, drawn=150, cpu_seconds=13.0), run(steps=150, drawn=150, cpu_seconds=used)
+    assert implausible(found, baseline_runs=[usual], train_steps=150).startswith(says)
+    assert bool(implausible(found, baseline_runs=[usual], train_steps=150)) is bool(says)
+    assert implausible(found, baseline_runs=[usual], train_seconds=300.0) == "", "time has a clock of its own"
+
+
 def test_steps_have_no_clock_and_no_baseline_no_usual() -> None:
     assert implausible(run(train=9e3, wall=9e3), baseline_runs=[]) == ""
 
