@@ -11,7 +11,7 @@ from rich.text import Text
 
 from autoresearchd.experiment import Concluded, Ending, Experiment, Measurement
 from autoresearchd.ledger import Ledger
-from autoresearchd.report.curve import BLOCKS, LETTERS, sparkline
+from autoresearchd.report.curve import BLOCKS, LETTERS, against, sparkline
 from autoresearchd.report.log import Row, experiment_of, row_as_json
 from autoresearchd.report.screen import aligned, output, print_uncut, verdict_text, words
 from autoresearchd.report.words import block, duration, figure, finite, gain_figure, gain_of, number
@@ -57,12 +57,15 @@ def page(ledger: Ledger, found: Row, metric: Metric, console: Console | None = N
     """Print the experiment for a person, on the standard output or on another console."""
     console, experiment = console or output(), experiment_of(found)
     runs = ledger.measurements(experiment.tree)
-    for part in _parts(console, found, runs, metric):
+    parent = () if experiment.parent_tree == experiment.tree else ledger.measurements(experiment.parent_tree)
+    for part in _parts(console, found, runs, parent, metric):
         print_uncut(console, part)
     _print_diff(console, ledger.diff(experiment), experiment)
 
 
-def _parts(console: Console, found: Row, runs: Sequence[Measurement], metric: Metric) -> Iterator[RenderableType]:
+def _parts(
+    console: Console, found: Row, runs: Sequence[Measurement], parent: Sequence[Measurement], metric: Metric
+) -> Iterator[RenderableType]:
     experiment = experiment_of(found)
     yield Text.assemble((number(experiment), "bold cyan"), "  ", verdict_text(found), "  ", words(experiment.title))
     if experiment.rationale:
@@ -72,7 +75,7 @@ def _parts(console: Console, found: Row, runs: Sequence[Measurement], metric: Me
     if runs:
         yield Text("\nruns", style="bold")
         yield _runs(runs, metric)
-        yield from _curves(console, runs)
+        yield from _curves(console, runs, parent)
         yield from _failure(runs[-1])
 
 
@@ -127,7 +130,7 @@ def _run(run: Measurement, metric: Metric) -> tuple[RenderableType, ...]:
     )
 
 
-def _curves(console: Console, runs: Sequence[Measurement]) -> Iterator[RenderableType]:
+def _curves(console: Console, runs: Sequence[Measurement], parent: Sequence[Measurement]) -> Iterator[RenderableType]:
     heights = BLOCKS if console.encoding.startswith("utf") else LETTERS
     drawn = [run for run in runs if run.curve]
     if drawn:
@@ -136,6 +139,11 @@ def _curves(console: Console, runs: Sequence[Measurement]) -> Iterator[Renderabl
         first, last = run.curve[0], run.curve[-1]
         line = sparkline(run.curve, heights=heights)
         yield Text(f"seed {run.seed}  {first.train_loss:.4f} {line} {last.train_loss:.4f} at step {last.step}")
+    before = max((run.curve for run in parent), key=len, default=())
+    if drawn and before:
+        upper, lower = against(drawn[0].curve, before, heights=heights)
+        yield Text("\nbeside its parent, at equal training time", style="bold")
+        yield Text(f"this    {upper}\nparent  {lower}")
 
 
 def _failure(run: Measurement) -> Iterator[RenderableType]:

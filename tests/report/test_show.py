@@ -40,6 +40,7 @@ def test_a_kept_experiment_shows_why_it_was_kept(lab: Lab, capsys: pytest.Captur
         "space paid best lately",
         "1.39000",
         "█▆▃▁ 2.0000 at step 3",
+        "beside its parent, at equal training time\nthis    █",
         "-RATE = 0.1",
         "+RATE = 0.2",
         found.experiment.commit,
