@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -88,3 +89,17 @@ def test_log_show_and_status_say_what_happened(night: Path) -> None:
     assert "MATRIX_LR = 0.08" in command(night, "show", "1").stdout
     assert "no daemon is running" in command(night, "status").stdout
     assert json.loads(command(night, "status", "--json").stdout)["tried"] == EXPERIMENTS
+
+
+def test_the_night_has_left_its_report_with_commands_that_bring_the_best_home(night: Path, tmp_path: Path) -> None:
+    report = html.unescape((night / "experiments.git/autoresearchd/reports/latest.html").read_text())
+    assert f"Of {EXPERIMENTS} changes tried" in report
+    fetch = re.search(r"git fetch (.+) 'refs/heads/\*:refs/remotes/lab/\*'", report)
+    pick = re.search(r"git cherry-pick (\w+\.\.lab/best)", report)
+    assert fetch
+    assert pick
+    moved = tmp_path / "moved"
+    git(tmp_path, "clone", "-q", str(night), str(moved))
+    git(moved, "fetch", "-q", fetch[1], "refs/heads/*:refs/remotes/lab/*")
+    git(moved, "cherry-pick", pick[1])
+    assert git(moved, "diff", "HEAD", "lab/best", "--stat") == ""
