@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections import Counter
@@ -124,6 +125,21 @@ def no_file_holds(folder: Path, secret: str) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
+
+
+def test_what_a_model_is_asked_is_shown_word_for_word_with_its_price_and_asks_nobody(tmp_path: Path) -> None:
+    with MessagesServer([GOOD]) as server:
+        project = lab(tmp_path, server)
+        shown = command(project, "propose", "--llm", "--dry-run").stdout
+        assert server.calls == 0
+        with running(project) as daemon:
+            daemon.until(lambda _: server.calls >= 1)
+        asked = server.requests[0]
+    assert asked["system"][0]["text"] in shown
+    assert asked["messages"][0]["content"][0]["text"] in shown
+    assert all(json.dumps(each, ensure_ascii=False) in shown for each in asked["tools"])
+    assert re.search(r"^\d+ tokens \(counted by the API\)$", shown, re.MULTILINE)
+    assert re.search(r"^about \$0\.\d{4} a proposal with claude-sonnet-5-5: ", shown, re.MULTILINE)
 
 
 def test_a_models_idea_is_trained_and_kept_and_its_price_is_in_the_commit(tmp_path: Path) -> None:
