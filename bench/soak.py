@@ -91,7 +91,9 @@ class Night:
     def __post_init__(self) -> None:
         self.project = make_project(self.disk / "project", seconds=0)
         self.program = self.project / "program.toml"
-        self.good = self.program.read_text()
+        # What the numeric sampler thinks in seconds is nothing beside a real training, and all of it beside these.
+        self.good = self.program.read_text() + '[propose.space]\nsampler = "random"\n'
+        self.program.write_text(self.good)
         self.lab = self.project / "experiments.git"
         self.command("init")
         self.clone = self.disk / "clone"
