@@ -204,8 +204,12 @@ def test_a_running_night_shows_itself_without_a_reload(live: Tab) -> None:
     live.page.locator("#devices summary").first.click()
     live.see("#devices .log >> nth=0", "<b>bold</b> <script>document.title='owned'</script> step")
     live.see("#curves-legend", "now on")
-    rows = live.page.locator("#rows tr").count()
-    sync_api.expect(live.page.locator("#rows tr")).not_to_have_count(rows, timeout=MILLISECONDS)
+    link = live.page.locator("#rows a").first
+    here = live.page.locator(f"#rows [data-key={link.get_attribute('data-key')}]")
+    here.focus()
+    before = live.page.locator("#count").inner_text()
+    sync_api.expect(live.page.locator("#count")).not_to_have_text(before, timeout=MILLISECONDS)
+    sync_api.expect(here).to_be_focused(timeout=MILLISECONDS)
     assert live.page.evaluate("window.kept") == "the same page"
     assert live.page.title() == "foreign · autoresearchd"
     assert live.page.locator("main script, #devices b").count() == 0
