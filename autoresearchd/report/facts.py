@@ -13,7 +13,7 @@ from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direct
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
 from autoresearchd.report import findings
-from autoresearchd.report.findings import Additivity, Spend, Suggestion, Yield
+from autoresearchd.report.findings import Additivity, Lately, Spend, Suggestion, Yield
 from autoresearchd.report.rows import Row, row
 from autoresearchd.report.summary import kept_line, sentence
 from autoresearchd.status import AuditStatus, Status
@@ -81,6 +81,7 @@ class Facts:
     direction: Direction
     sentence: str
     """The whole outcome in words, harmless to show."""
+    lately: Lately
     rows: tuple[Row, ...]
     """Every experiment by number, open ones among them."""
     line: tuple[Row, ...]
@@ -135,6 +136,7 @@ def facts(source: Source) -> Facts:
         metric=metric,
         direction=direction,
         sentence=sentence(concluded, metric=metric, direction=direction),
+        lately=findings.lately(tried, source.now),
         rows=rows,
         line=line,
         steps=tuple(_steps(line)),

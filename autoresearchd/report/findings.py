@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from autoresearchd.experiment import NULL, Direction, Outcome
 from autoresearchd.report.rows import Row
+from autoresearchd.report.words import DAY, HOUR, gain_figure
 from autoresearchd.status import Status
 
-HOUR = 3600.0
 LONGEST_LIST = 10
 NEAREST = 5
 CLEARLY = 2.0
@@ -91,6 +91,39 @@ class Suggestion:
     """The experiment that it is about, if it is about one."""
     title: str = ""
     """Of the experiment, else the category's name: untrusted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lately:
+    """What was opened since `since` (Unix time) and has its verdict."""
+
+    since: float
+    tried: int
+    kept: int
+    failed: int
+    gain: float
+    """Of what was kept of it, in the metric's unit."""
+
+    @property
+    def sentence(self) -> str:
+        """In words, harmless to show."""
+        if not self.tried:
+            return "Nothing was tried in the last 24 hours."
+        gained = f" ({gain_figure(self.gain)})" if self.kept else ""
+        return f"In the last 24 hours {self.tried} tried, {self.kept} kept{gained}, {self.failed} failed."
+
+
+def lately(tried: Iterable[Row], now: float) -> Lately:
+    """The last day before `now`."""
+    fresh = [row for row in tried if row.opened >= now - DAY]
+    kept = [row for row in fresh if row.is_step]
+    return Lately(
+        since=now - DAY,
+        tried=len(fresh),
+        kept=len(kept),
+        failed=sum(row.is_failed for row in fresh),
+        gain=math.fsum(row.gain or 0.0 for row in kept),
+    )
 
 
 def yields(tried: Iterable[Row], key: Callable[[Row], str]) -> tuple[Yield, ...]:

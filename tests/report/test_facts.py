@@ -112,3 +112,14 @@ def test_a_lab_that_measured_nothing_has_facts_too() -> None:
     assert found.best is None
     assert found.steps == ()
     assert found.sentence == "Nothing was measured yet, not even the baseline."
+
+
+def test_the_last_day_is_told_apart_from_the_whole() -> None:
+    old = kept(1, 0, 1.8, 2.0)
+    fresh = [kept(2, 1, 1.7, 1.8), concluded(3, Outcome.CRASH)]
+    later = old.experiment.opened + 86_400 + 0.5
+    found = facts(Source(now=later, program=LOSS, concluded=[concluded(0, Outcome.BASELINE, 2.0), old, *fresh]))
+    assert found.tried == 3
+    assert found.lately.sentence == "In the last 24 hours 2 tried, 1 kept (+0.100), 1 failed."
+    much_later = facts(Source(now=later + 1e6, program=LOSS, concluded=[concluded(0, Outcome.BASELINE, 2.0), old]))
+    assert much_later.lately.sentence == "Nothing was tried in the last 24 hours."

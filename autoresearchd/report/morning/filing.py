@@ -48,7 +48,7 @@ def file(program: Path) -> Path:
     replace(place, pages.html(made))
     _point(folder / LATEST, place.name)
     if settings.report.hook:
-        _tell(settings.report, made.facts.sentence, place, home)
+        _tell(settings.report, f"{made.facts.sentence} {made.facts.lately.sentence}", place, home)
     return place
 
 
