@@ -18,8 +18,9 @@ import structlog
 from autoresearchd import controls, metrics, notify
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Concluded, Device, Environment, TreeOid
-from autoresearchd.ledger import Ledger
+from autoresearchd.experiment import BASELINE_NUMBER, Concluded, Device, Environment, TreeOid
+from autoresearchd.ledger import Housekeeping, Ledger
+from autoresearchd.ledger.repository import git
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.program import Nulls, Program, load
@@ -30,14 +31,13 @@ from autoresearchd.reload import differences, refuse_fixed
 from autoresearchd.run import LocalExecutor, discover, environment, modules_ahead, reap_leftovers
 from autoresearchd.run.workbench import LocalWorkbench
 from autoresearchd.status import LiveRun, Status
+from autoresearchd.trailers import parse
 from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
 from autoresearchd.world import Finish, Session
 
 log = structlog.get_logger()
 TICK_SECONDS = 1.0
 """Longest sleep of the loop: deadlines, curves and the views are this fresh."""
-PACK_EVERY = 256
-"""Conclusions between two packings of the refs: loose ones cost every later start."""
 
 
 class View(Protocol):
@@ -74,6 +74,7 @@ def run(request: Request, view: View) -> Status:
     with ExitStack() as stack:
         ledger = Ledger(folder / program.program.experiments)
         stack.enter_context(ledger.hold())
+        _refuse_another_metric(ledger, program)
         work = ledger.path / "autoresearchd" / "runs"
         reap_leftovers(work)
         devices, lab_environment, ahead = fleet(program, folder, ledger)
@@ -95,7 +96,18 @@ def run(request: Request, view: View) -> Status:
             environment=lab_environment,
             session=session,
         )
-        daemon = _Daemon(loop=loop, request=request, view=view, manager=manager, llm=llm, wake=wake, saved=saved)
+        housekeeping = Housekeeping(ledger.path)
+        stack.callback(housekeeping.close)
+        daemon = _Daemon(
+            loop=loop,
+            request=request,
+            view=view,
+            manager=manager,
+            llm=llm,
+            housekeeping=housekeeping,
+            wake=wake,
+            saved=saved,
+        )
         if program.service.metrics_port is not None:
             stack.enter_context(metrics.served(program.service.metrics_port, lambda: daemon.status))
         stack.enter_context(ending(daemon.end))
@@ -105,6 +117,18 @@ def run(request: Request, view: View) -> Status:
         stack.enter_context(watching(request.program, switches, ideas, wake))
         log.info("daemon_started", devices=[device.name for device in devices], environment=lab_environment)
         return daemon.drive()
+
+
+def _refuse_another_metric(ledger: Ledger, program: Program) -> None:
+    found = ledger.find(BASELINE_NUMBER)
+    if isinstance(found, Concluded):
+        message = git(ledger.path, "show", "--no-patch", "--format=%B", found.experiment.commit)
+        measured = parse(message.decode("utf-8", "replace")).metric
+        if measured and measured != program.metric.compared:
+            raise UserError(
+                f"{ledger.path} was measured by {measured}, not by program.toml's {program.metric.compared}; "
+                "set `program.experiments` to a new experiments.git and `autoresearchd init` it"
+            )
 
 
 def thinkers(program: Program, folder: Path, ledger: Ledger, key: Key) -> tuple[Llm, Command]:
@@ -144,12 +168,12 @@ class _Daemon:
     view: View
     manager: notify.Notifier
     llm: Llm
+    housekeeping: Housekeeping
     wake: Wake
     saved: SavedFile
     refused: str = ""
     """Why the newest program.toml is not in force."""
     written: float = 0.0
-    unpacked: int = 0
 
     def drive(self) -> Status:
         """Step the loop until it is done or somebody ends it; returns the last status."""
@@ -180,10 +204,7 @@ class _Daemon:
             self.written = now
         self.view.update(status, news)
         self.manager.alive(status, time.monotonic())
-        self.unpacked += len(news)
-        if self.unpacked >= PACK_EVERY:
-            _pack(self.loop.ledger)
-            self.unpacked = 0
+        self.housekeeping.step(len(news))
 
     @property
     def status(self) -> Status:
@@ -207,7 +228,6 @@ class _Daemon:
         log.info("daemon_stopped", why=why)
         self._write(status, ())
         self.view.update(status, ())
-        _pack(self.loop.ledger)
         controls.stop_switch(self.loop.ledger.path).unlink(missing_ok=True)
         return status
 
@@ -233,13 +253,6 @@ class _Daemon:
 
 def _shown(setting: object) -> object:
     return "not set" if setting is None else setting
-
-
-def _pack(ledger: Ledger) -> None:
-    try:
-        ledger.pack()
-    except OSError as error:
-        log.warning("packing_failed", why=str(error), then="tried again later")
 
 
 def _requested(program: Program, request: Request) -> Program:
