@@ -38,10 +38,7 @@ def serve(
 
     Raises: UserError when the address cannot be had or the token is no secret.
     """
-    if token and len(token) < SHORTEST_TOKEN:
-        raise UserError(f"the page's token has {len(token)} characters; give it {SHORTEST_TOKEN} or more")
-    if not token and not is_loopback(host):
-        token = secrets.token_urlsafe(24)
+    token = _secret(host, token)
     lab = Lab(program, path)
     news = News(lab)
     listening = _listen(host, port)
@@ -56,6 +53,12 @@ def serve(
         timeout_graceful_shutdown=1,
     )
     _Server(config, news).run(sockets=[listening])
+
+
+def _secret(host: str, token: str) -> str:
+    if token and len(token) < SHORTEST_TOKEN:
+        raise UserError(f"the page's token has {len(token)} characters; give it {SHORTEST_TOKEN} or more")
+    return token or ("" if is_loopback(host) else secrets.token_urlsafe(24))
 
 
 class _Server(uvicorn.Server):

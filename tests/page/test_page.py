@@ -157,8 +157,13 @@ def test_a_token_of_ones_own_is_demanded_on_loopback_too_and_a_foreign_address_i
         assert server.token == "a-token-of-my-own-choice"
         assert server.ask("/api/lab")[0] == 401
     refused = command(program.parent, "serve", "--host", "10.255.255.1", check=False)
-    assert refused.returncode == 2
-    assert "cannot be listened on" in refused.stderr
+    assert (refused.returncode, "cannot be listened on" in refused.stderr) == (2, True)
+
+
+def test_a_token_that_is_no_secret_is_refused(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTORESEARCHD_PAGE_TOKEN", "short")
+    refused = command(program.parent, "serve", "--port", "0", check=False)
+    assert (refused.returncode, "5 characters" in refused.stderr) == (2, True)
 
 
 def test_news_come_as_a_stream_without_being_asked_for(steering: Server, program: Path) -> None:
