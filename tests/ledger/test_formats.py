@@ -83,16 +83,6 @@ def test_a_stored_lab_goes_on_and_keeps_what_it_had(tmp_path: Path) -> None:
     assert again.fsck() == ()
 
 
-def test_a_stored_lab_is_what_this_program_still_writes(tmp_path: Path) -> None:
-    """As long as the number is the same: who changes what is written raises it, and stores a lab of the old one."""
-    (tmp_path / "old").mkdir()
-    (tmp_path / "new").mkdir()
-    old, new = stored(tmp_path / "old", marks.FORMAT), a_lab_with_everything(tmp_path / "new")
-    for ref in git(new.path, "for-each-ref", "--format=%(refname)", "refs/heads/exp", "refs/autoresearch/runs").split():
-        written = [git(ledger.path, "log", "-1", "--format=%T%n%B", ref) for ledger in (old, new)]
-        assert written[0] == written[1], ref
-
-
 def test_init_says_the_format_and_every_clone_has_it(tmp_path: Path) -> None:
     ledger = new_ledger(tmp_path)
     assert git(ledger.path, "show", "refs/autoresearch/format") == f"{marks.FORMAT}\n"
