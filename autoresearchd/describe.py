@@ -21,6 +21,7 @@ def describe(
     busy_seconds: float,
     idle_seconds: Mapping[str, float],
     concluded: int,
+    side_by_side: Mapping[str, int],
     audits: tuple[AuditStatus, ...] = (),
     damaged: tuple[str, ...] = (),
     pid: int,
@@ -29,7 +30,7 @@ def describe(
 ) -> Status:
     """The lab at the instant of `world`; `state` only where the world alone does not say it.
 
-    `concluded` experiments, `busy_seconds` and `idle_seconds` are of this session.
+    `concluded` experiments, `side_by_side`, `busy_seconds` and `idle_seconds` are of this session.
     """
     held = hold(world)
     live = {progress.spec.device.name: progress for progress in world.live}
@@ -61,6 +62,7 @@ def describe(
         session_opened=session.opened,
         session_limit=session.experiments,
         session_deadline=session.deadline,
+        side_by_side=side_by_side,
         audits=audits,
         damaged=damaged,
         audit_word=audit.word(audits, direction=world.program.metric.direction, noise=world.spread.std_dev),

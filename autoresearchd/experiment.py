@@ -141,6 +141,14 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """By how much something is better than what it was compared with; positive is better, in the metric's unit."""
+
+    value: float
+    std_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """A proposal that has a number and a branch: exactly one commit on top of the `best` it was made from."""
 
@@ -163,6 +171,8 @@ class Experiment:
     """Of the proposal and of its corrections."""
     fix_attempts: int = 0
     """So often its code was corrected after a crash."""
+    alone: Gain | None = None
+    """What it had gained on the best that it was made for when a faster win moved best; it is measured again since."""
 
     @property
     def is_baseline(self) -> bool:
@@ -227,6 +237,8 @@ class Verdict:
     throughput: float | None = None
     metrics: Mapping[str, float] = field(default_factory=_no_metrics)
     environment: Environment = Environment("")
+    together: Gain | None = None
+    """What it gains on top of the win that was faster, where the experiment has its gain `alone`."""
     trust: str = ""
     """`self-reported` where the training said its own number; empty where protected code measured it."""
     flag: str = ""

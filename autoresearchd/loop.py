@@ -10,6 +10,7 @@ import secrets
 import select
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
 import structlog
@@ -255,8 +256,8 @@ class Loop:
                 self._open_experiment(proposal, now)
             case Settle(experiment=experiment):
                 self._settled(self.ledger.settle(experiment))
-            case Replay(experiment=experiment):
-                self._replay(experiment, now)
+            case Replay(experiment=experiment, alone=alone):
+                self._replay(replace(experiment, alone=alone), now)
             case ApplyFix():
                 self._apply_fix(move, now)
             case ConcludeExperiment(experiment=experiment, verdict=verdict):
@@ -288,8 +289,8 @@ class Loop:
         if (replayed := self.ledger.replay(experiment, now=now)) is not None:
             announce.experiment_replayed(replayed)
             return
-        verdict = Verdict(outcome=Outcome.STALE, why="its lines conflict with what was kept since")
-        self._conclude(experiment, verdict, now)
+        why = "its lines conflict with what was kept since"
+        self._conclude(experiment, Verdict(outcome=Outcome.STALE, why=why), now)
 
     def _apply_fix(self, fix: ApplyFix, now: float) -> None:
         try:
@@ -341,6 +342,7 @@ class Loop:
             busy_seconds=self._memory.busy_seconds,
             idle_seconds=dict(self._memory.idle_seconds),
             concluded=self._memory.concluded_here,
+            side_by_side=dict(self._memory.side_by_side),
             audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
             damaged=self._memory.damaged(self.ledger),
             pid=os.getpid(),

@@ -25,7 +25,7 @@ from autoresearchd.experiment import (
     Proposal,
     TreeOid,
 )
-from autoresearchd.judge import Spread, composed, estimate, reference
+from autoresearchd.judge import Spread, composed, estimate, fate, reference
 from autoresearchd.ledger import Idea, Ledger
 from autoresearchd.status import AuditStatus, Idle
 from autoresearchd.world import Action, Open
@@ -53,6 +53,8 @@ class Memory:
         """Device seconds in which nothing trained, by reason."""
         self.concluded_here = 0
         """Verdicts since this memory began."""
+        self.side_by_side: Counter[str] = Counter()
+        """Since then, by what became of them: wins that another was faster than."""
         self.held = ""
         """Why nothing was started, as it was last said in the log."""
         self.disturbed: set[str] = set()
@@ -103,6 +105,8 @@ class Memory:
         """An experiment has its verdict."""
         self._count(concluded.experiment.number, concluded.experiment.tree, concluded.verdict.outcome)
         self.concluded_here += 1
+        if (end := fate(concluded)) is not None:
+            self.side_by_side[end] += 1
         self._news.append(concluded)
         if concluded.verdict.outcome in ON_BEST:
             self._audits = self._gains = None

@@ -18,6 +18,7 @@ from autoresearchd.experiment import (
     ON_BEST,
     PERSON,
     Experiment,
+    Gain,
     Outcome,
     Proposal,
     TreeOid,
@@ -28,11 +29,14 @@ from autoresearchd.judge import (
     Decision,
     Rules,
     Side,
+    added,
     decide,
     decide_baseline,
+    gain_of,
     hopeless,
     improper,
     missing_baseline_seeds,
+    standing,
     value,
 )
 from autoresearchd.mending import concluded_or_mended
@@ -114,13 +118,29 @@ def _ledger_move(world: World, opened: Open) -> Action | None:
     if isinstance(decision, Conclude):
         verdict = _never_kept(experiment, decision.verdict)
         if verdict.outcome in ON_BEST and not fresh:
-            return Replay(experiment=experiment)
+            return Replay(experiment=experiment, alone=_alone(world, experiment, verdict))
         if doubtful(world, experiment, verdict):
             return None
         idle = hold(world) is not None or bool(_closing(world))
+        verdict = added(experiment, verdict, direction=world.program.metric.direction)
         return concluded_or_mended(world, experiment, verdict, idle=idle)
     # A stale experiment gets no more device time on its old parent: a keep has to be measured on the new best anyway.
-    return None if fresh else Replay(experiment=experiment)
+    return None if fresh else Replay(experiment=experiment, alone=_alone(world, experiment))
+
+
+def _alone(world: World, experiment: Experiment, verdict: Verdict | None = None) -> Gain | None:
+    """What an experiment gained on the first parent that it was measured against, if it did."""
+    if experiment.alone is not None or experiment.is_baseline:
+        return experiment.alone
+    if verdict is not None and (won := gain_of(verdict, world.program.metric.direction)) is not None:
+        return won
+    return standing(
+        best_runs=undisturbed(world, experiment.parent_tree),
+        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
+        baseline_runs=finished(undisturbed(world, world.baseline_tree)) if world.baseline_tree else (),
+        rules=_rules(world),
+        spread=world.spread,
+    )
 
 
 def _never_kept(experiment: Experiment, verdict: Verdict) -> Verdict:

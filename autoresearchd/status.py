@@ -116,6 +116,8 @@ class Status:
     """Share of the devices' time since the session began that went into runs, 0 to 1."""
     idle_seconds: Mapping[str, float] = field(default_factory=dict)
     """Device seconds of this session in which nothing trained, by `Idle`."""
+    side_by_side: Mapping[str, int] = field(default_factory=dict)
+    """Wins of this session that another win was faster than, by what became of them on top of it (`judge.Fate`)."""
     experiments_per_hour: float | None = None
     """Concluded in this session, over its length; None before the first."""
     llm: LlmStatus | None = None

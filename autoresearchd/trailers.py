@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Environment, Lines, Outcome, Verdict
+from autoresearchd.experiment import Environment, Gain, Lines, Outcome, Verdict
 from autoresearchd.scrub import scrub
 
 LONGEST_TITLE, LONGEST_VALUE, LONGEST_RATIONALE = 72, 300, 4000
@@ -24,6 +24,7 @@ _HIDING = re.compile(r"^(?=---|\S.* -{24} >8 -{24}$)")
 """A divider hides all trailers from libgit2, the scissors of `git commit --verbose` from git."""
 _LINE = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.+)")
 _OTHER_METRIC = "Metric-"
+_GAIN = re.compile(r"(alone|together)=(\S+?)(?:\+-(\S+))?(?: |$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class Record:
     reason: str = ""
     cost_usd: float | None = None
     fix_attempts: int = 0
+    alone: Gain | None = None
+    """As in `Experiment`."""
     verdict: Verdict | None = None
     metric: str = ""
     """Name of the number that `verdict.metric` and `verdict.baseline` are."""
@@ -98,6 +101,7 @@ def _trailers(record: Record) -> Iterator[tuple[str, str]]:
     yield "Lines", f"+{record.lines.added} -{record.lines.removed}"
     yield "Cost-USD", _optional(record.cost_usd)
     yield "Fix-Attempts", str(record.fix_attempts or "")
+    yield "Additivity", _additivity(record.alone, record.verdict.together if record.verdict else None)
     if record.verdict is not None:
         yield from _verdict_trailers(record.verdict, record.metric)
 
@@ -134,7 +138,8 @@ def _other_metrics(metrics: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 
 
 def _record(subject: str, rationale: str, fields: Mapping[str, str]) -> Record:
-    verdict = _verdict(fields) if "Verdict" in fields else None
+    gains = {found[1]: _gain(found) for found in _GAIN.finditer(fields.get("Additivity", ""))}
+    verdict = _verdict(fields, gains.get("together")) if "Verdict" in fields else None
     return Record(
         number=int(fields["Experiment"]),
         title=subject,
@@ -144,13 +149,14 @@ def _record(subject: str, rationale: str, fields: Mapping[str, str]) -> Record:
         lines=_lines(fields["Lines"]),
         reason=fields.get("Reason", ""),
         cost_usd=_number(fields, "Cost-USD"),
+        alone=gains.get("alone"),
         fix_attempts=int(fields.get("Fix-Attempts", "0")),
         verdict=verdict,
         metric=_metric(fields, "Metric")[0] or _metric(fields, "Baseline")[0],
     )
 
 
-def _verdict(fields: Mapping[str, str]) -> Verdict:
+def _verdict(fields: Mapping[str, str], together: Gain | None) -> Verdict:
     others = (_metric(fields, key) for key in fields if key.startswith(_OTHER_METRIC))
     return Verdict(
         outcome=Outcome(fields["Verdict"]),
@@ -167,6 +173,7 @@ def _verdict(fields: Mapping[str, str]) -> Verdict:
         throughput=_number(fields, "Throughput"),
         metrics={name: value for name, value in others if value is not None},
         environment=Environment(fields.get("Environment", "")),
+        together=together,
         trust=fields.get("Trust", ""),
         flag=fields.get("Flag", ""),
     )
@@ -195,6 +202,23 @@ def _finite(text: str) -> float:
 
 def _named(name: str, value: float | None) -> str:
     return "" if value is None or not math.isfinite(value) else f"{_value(name) or 'metric'}={number(value)}"
+
+
+def _additivity(alone: Gain | None, together: Gain | None) -> str:
+    """`alone=0.012000+-0.001000 together=0.009000+-0.001500`."""
+    if alone is None or not math.isfinite(alone.value):
+        return ""
+    both = f"alone={_known(alone)}"
+    return both if together is None or not math.isfinite(together.value) else f"{both} together={_known(together)}"
+
+
+def _known(gain: Gain) -> str:
+    error = _optional(gain.std_error)
+    return f"{number(gain.value)}+-{error}" if error else number(gain.value)
+
+
+def _gain(found: re.Match[str]) -> Gain:
+    return Gain(value=_finite(found[2]), std_error=_finite(found[3]) if found[3] else None)
 
 
 def _digits(value: float) -> str:

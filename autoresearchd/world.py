@@ -11,6 +11,7 @@ from autoresearchd.experiment import (
     Device,
     Environment,
     Experiment,
+    Gain,
     Measurement,
     Outcome,
     Progress,
@@ -139,6 +140,8 @@ class Replay:
     """Move an experiment onto the new `best` by three-way merge, or conclude it as stale."""
 
     experiment: Experiment
+    alone: Gain | None = None
+    """What it gained on its parent, if it has won there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

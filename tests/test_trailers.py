@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Environment, Lines, Outcome, Verdict
+from autoresearchd.experiment import Environment, Gain, Lines, Outcome, Verdict
 from autoresearchd.trailers import LONGEST_TITLE, UNTITLED, Record, number, parse, render, slug, title
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
@@ -40,6 +40,7 @@ TRAPS = st.sampled_from(
     ]
 )
 WORDS = st.one_of(st.text(), TRAPS, st.lists(st.one_of(st.text(), TRAPS), max_size=5).map("\n".join))
+GAINS = st.none() | st.builds(Gain, value=NUMBERS, std_error=st.none() | NUMBERS)
 VERDICTS = st.builds(
     Verdict,
     outcome=st.sampled_from(Outcome),
@@ -56,6 +57,7 @@ VERDICTS = st.builds(
     throughput=st.none() | NUMBERS,
     metrics=st.dictionaries(WORDS | st.text("ab_-=", max_size=3), NUMBERS, max_size=5),
     environment=WORDS.map(Environment),
+    together=GAINS,
     flag=WORDS,
 )
 RECORDS = st.builds(
@@ -69,6 +71,7 @@ RECORDS = st.builds(
     reason=WORDS,
     cost_usd=st.none() | NUMBERS,
     fix_attempts=st.integers(0, 10),
+    alone=GAINS,
     verdict=st.none() | VERDICTS,
     metric=WORDS,
 )
@@ -288,3 +291,16 @@ def test_a_number_that_nobody_checked_says_so_in_the_commit() -> None:
     )
     assert "Trust: self-reported\n" in render(record)
     assert parse(render(record)).verdict == verdict
+
+
+def test_what_a_win_gained_alone_and_on_top_of_another_is_one_trailer_that_git_reads() -> None:
+    won = replace(OPEN, alone=Gain(value=0.3, std_error=0.01))
+    verdict = Verdict(outcome=Outcome.KEEP, together=Gain(value=-0.0004, std_error=0.0125))
+    assert parse(render(won)).alone == won.alone
+    message = render(replace(won, verdict=verdict, metric="loss"))
+    said = subprocess.run(["git", "interpret-trailers", "--parse"], input=message, capture_output=True, text=True)
+    assert "Additivity: alone=0.300000+-0.010000 together=-0.0004+-0.012500" in said.stdout.splitlines()
+    back = parse(message)
+    assert back.alone == won.alone
+    assert back.verdict is not None
+    assert back.verdict.together == verdict.together

@@ -1,6 +1,7 @@
 """The judge: better, allowed, enough evidence, the noise, hopeless. Pure: values in, values out."""
 
 from autoresearchd.judge.accept import decide, decide_baseline, missing_baseline_seeds
+from autoresearchd.judge.additivity import Fate, Tally, added, fate, gain_of, standing, tally
 from autoresearchd.judge.composite import composed, reference
 from autoresearchd.judge.contention import contended
 from autoresearchd.judge.curves import hopeless
@@ -13,19 +14,26 @@ from autoresearchd.judge.spread import Spread, estimate
 __all__ = [
     "Conclude",
     "Decision",
+    "Fate",
     "Measure",
     "Rules",
     "Side",
     "Spread",
+    "Tally",
+    "added",
     "composed",
     "contended",
     "decide",
     "decide_baseline",
     "estimate",
+    "fate",
+    "gain_of",
     "hopeless",
     "improper",
     "missing_baseline_seeds",
     "reference",
+    "standing",
+    "tally",
     "unselected_seed",
     "value",
 ]

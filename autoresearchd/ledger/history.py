@@ -215,6 +215,7 @@ class History:
             opened=float(commit.author.time),
             reason=record.reason,
             cost_usd=record.cost_usd,
+            alone=record.alone,
             fix_attempts=record.fix_attempts,
         )
         return experiment if record.verdict is None else Concluded(experiment=experiment, verdict=record.verdict)

@@ -198,17 +198,17 @@ class Ledger:
         return self._noted(experiment, commit)
 
     @writing()
-    def replay(self, experiment: Experiment, *, alone: Gain | None = None, now: float) -> Experiment | None:
+    def replay(self, experiment: Experiment, *, now: float) -> Experiment | None:
         """Move an open experiment onto the present best by three-way merge; None, and nothing done, on a conflict.
 
-        `alone` is what it gained on its parent, noted in the commit.
+        What it gained `alone` is written into the commit.
         """
         best = self.best()
         tree = trees.merged_tree(self._repo, experiment.parent_tree, best.tree, experiment.tree)
         if tree is None:
             return None
         lines = trees.lines(self._repo, best.tree, tree)
-        message = render(_record(replace(experiment, alone=alone), lines=lines))
+        message = render(_record(experiment, lines=lines))
         commit = self._commit(message, tree, best.commit, experiment.opened, now)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="replay on the new best")
         return self._noted_open(experiment.number, experiment.ref, commit)

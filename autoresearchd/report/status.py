@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Direction
 from autoresearchd.report import eta
-from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain
+from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain, side_by_side
 from autoresearchd.status import FORMAT, DeviceStatus, LlmStatus, Status
 
 
@@ -119,6 +119,8 @@ def _results(status: Status, direction: Direction) -> list[str]:
     if status.damaged:
         many = f" (and {len(status.damaged) - 1} more)" if len(status.damaged) > 1 else ""
         found.append(f"damaged {plain(status.damaged[0])}{many}; not counted; `autoresearchd fsck` says the way out")
+    if status.side_by_side:
+        found.append(f"merged  {side_by_side(status.side_by_side)}")
     if status.audits:
         found.append(_audits(status, direction))
     if status.open:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Direction, Outcome
+from autoresearchd.judge import tally
 from autoresearchd.ledger import Ledger
-from autoresearchd.report.words import counted, figure, gain_figure, gain_of, number, plain
+from autoresearchd.report.words import counted, figure, gain_figure, gain_of, number, plain, side_by_side
 from autoresearchd.status import Status
 
 LONGEST_LINE = 12
@@ -21,7 +22,8 @@ def text(ledger: Ledger, status: Status) -> str:
     lines = [_line(row, status.metric) for row in reversed(kept[-LONGEST_LINE:])]
     if len(kept) > LONGEST_LINE:
         lines.append(f"… and {len(kept) - LONGEST_LINE} more: git --git-dir={plain(str(ledger.path))} log best")
-    return "\n".join([*lines, "", sentence(concluded, metric=status.metric, direction=Direction(status.direction))])
+    said = sentence(concluded, metric=status.metric, direction=Direction(status.direction))
+    return "\n".join([*lines, "", said, *additivity(concluded)])
 
 
 def sentence(concluded: Sequence[Concluded], *, metric: str, direction: Direction) -> str:
@@ -43,6 +45,16 @@ def sentence(concluded: Sequence[Concluded], *, metric: str, direction: Directio
         f"Of {count} tried {len(kept)} {'was' if len(kept) == 1 else 'were'} kept, which took "
         f"{metric} {_from_to(baseline, kept[-1], direction)}{_best_change(kept, direction)}{tail}"
     )
+
+
+def additivity(concluded: Iterable[Concluded]) -> Iterator[str]:
+    """One sentence on whether wins that were found side by side added up, where there were any."""
+    found = tally(concluded)
+    if not found.fates:
+        return
+    alone, together = (gain_figure(gain.value, gain.std_error) for gain in (found.alone, found.together))
+    lost = f" ({1 - found.together.value / found.alone.value:.0%} lost)" if found.alone.value > 0 else ""
+    yield f"{side_by_side(dict(found.fates))}; alone they gained {alone}, on top of the others {together}{lost}."
 
 
 def kept_line(concluded: Sequence[Concluded]) -> list[Concluded]:

@@ -81,7 +81,9 @@ def number(experiment: Experiment | int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
+    """`42 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`; `-` for what is no time."""
+    if not math.isfinite(seconds):
+        return "-"
     whole = max(0, round(seconds))
     if whole < MINUTE:
         return f"{whole} s"
@@ -106,3 +108,10 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return value
+
+
+def side_by_side(fates: Mapping[str, int]) -> str:
+    """`3 wins found beside a faster one: 1 added up, 2 conflicted`."""
+    count = sum(fates.values())
+    ends = ", ".join(f"{many} {plain(end)}" for end, many in sorted(fates.items()))
+    return f"{count} {'win' if count == 1 else 'wins'} found beside a faster one: {ends}"

@@ -188,8 +188,8 @@ class LabModel:
             case Settle(experiment=experiment):
                 assert experiment.number in self.landed
                 self._conclude(experiment, Verdict(outcome=Outcome.KEEP))
-            case Replay(experiment=experiment):
-                self._replay(experiment)
+            case Replay(experiment=experiment, alone=alone):
+                self._replay(replace(experiment, alone=alone))
             case ApplyFix(experiment=experiment, correction=correction):
                 self._fix(experiment, correction)
             case ConcludeExperiment(experiment=experiment, verdict=verdict):
@@ -328,6 +328,7 @@ class LabModel:
     def _refile(self, experiment: Experiment, parent: CommitOid, changes: Changes, attempts: int) -> None:
         del self.opened[experiment.number]
         self._file(experiment.number, parent, changes, experiment.category, experiment.proposer, attempts)
+        self.opened[experiment.number] = replace(self.opened[experiment.number], alone=experiment.alone)
 
     def _conclude(self, experiment: Experiment, verdict: Verdict) -> None:
         assert experiment.number in self.opened, "concluded twice"
