@@ -135,7 +135,7 @@ class Lab:
         """An experiment that is discarded, and one that is kept."""
         experiment = self.timed("new", partial(self._open, serial))
         self.timed("refresh", self.reader.refresh)
-        self.timed("record", partial(self.ledger.record, _measurement(experiment, 0)))
+        self.timed("record", partial(self.ledger.record, _measurement(experiment, 1)))
         self.timed("spread again", self.ledger.repeated)
         self.timed("discard", partial(self._conclude, experiment, Outcome.DISCARD))
         better = self._open(serial + 1_000_000)
