@@ -25,11 +25,11 @@ def write_live(lab: Path, runs: Sequence[LiveRun]) -> None:
 
 
 def read_live(lab: Path) -> list[dict[str, Any]]:
-    """The trainings that a daemon wrote down last, in the shape of `write_live`; none where none did."""
+    """The trainings that a daemon wrote down last, in the shape of `write_live`; none where none can be read."""
     try:
         found = json.loads((lab / "autoresearchd" / "live.json").read_text("utf-8"))
-    except FileNotFoundError:
-        return []
+    except (FileNotFoundError, ValueError):
+        return []  # no daemon yet, or a power cut left it empty: the next second writes it anew
     return found if isinstance(found, list) else []
 
 

@@ -87,6 +87,8 @@ class News:
                 self._tell(await self._lab.moment())
             except (UserError, CorruptRecord, OSError) as error:
                 log.warning("lab_unreadable", why=str(error), then="looked at again")
+            except Exception:  # ours, and said; it must not be the last look that is ever taken
+                log.exception("look_failed")
             try:
                 await asyncio.wait_for(self._awake.wait(), LOOK_SECONDS)
             except TimeoutError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from autoresearchd.bulletin import read_live
 from autoresearchd.ledger import Ledger
 from tests.acceptance.daemon import command
 from tests.page.served import DEADLINE, Server, hostile_lab, serving
@@ -180,6 +181,14 @@ def test_news_come_as_a_stream_without_being_asked_for(steering: Server, program
     finally:
         pause.unlink()
         connection.close()
+
+
+def test_a_live_file_that_a_power_cut_emptied_hides_nothing_else(program: Path) -> None:
+    lab = program.parent / "experiments.git"
+    (lab / "autoresearchd" / "live.json").write_text("")
+    assert read_live(lab) == []
+    (lab / "autoresearchd" / "live.json").unlink()
+    assert read_live(lab) == []
 
 
 def test_the_server_ends_without_a_word_while_a_browser_listens(program: Path) -> None:

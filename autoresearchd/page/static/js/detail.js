@@ -4,6 +4,7 @@ import { get, post, say } from "./net.js";
 
 let control = false;
 let open = null;
+let seen = "";
 
 export function start(mayControl) {
   control = mayControl;
@@ -26,6 +27,9 @@ export async function show(moved = false) {
 }
 
 function render(found) {
+  const news = JSON.stringify(found);
+  if (news === seen) return; // nobody's focus or scrolling is lost for nothing
+  seen = news;
   byId("detail-title").textContent = `${number4(found.number)} ${found.title}`;
   const body = byId("detail-body");
   const places = [...body.querySelectorAll("pre")].map((pre) => pre.scrollTop);
