@@ -47,7 +47,10 @@ class Wake:
 
 
 class SavedFile:
-    """Tells when a file is another than it was when last asked: written, replaced or gone."""
+    """Tells when a file is another than it was when last asked: written, replaced or gone.
+
+    An empty one is in the middle of being saved: editors truncate, then write.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,8 +58,11 @@ class SavedFile:
 
     def is_new(self) -> bool:
         """Whether it has changed since the last call."""
-        before, self._seen = self._seen, self._stamp()
-        return self._seen != before
+        now = self._stamp()
+        if now is not None and now[1] == 0:
+            return False
+        before, self._seen = self._seen, now
+        return now != before
 
     def forget(self) -> None:
         """Have the next call say yes."""

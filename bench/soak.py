@@ -11,6 +11,7 @@ import argparse
 import itertools
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -91,8 +92,8 @@ class Night:
     def __post_init__(self) -> None:
         self.project = make_project(self.disk / "project", seconds=0)
         self.program = self.project / "program.toml"
-        # What the numeric sampler thinks in seconds is nothing beside a real training, and all of it beside these.
-        self.good = self.program.read_text() + '[propose.space]\nsampler = "random"\n'
+        # Thinking is another matter: changes of nothing are proposed in no time, those of the pushed ideas are real.
+        self.good = self.program.read_text() + "[propose.null]\nevery = 1\n"
         self.program.write_text(self.good)
         self.lab = self.project / "experiments.git"
         self.command("init")
@@ -138,12 +139,13 @@ class Night:
         self.records, self.line = dict(now), line
 
     def push(self) -> None:
-        """An idea of a person: a remark at the end of the file."""
+        """An idea of a person, who has found the right constant and aims badly."""
         title = f"Idea {len(self.ideas) + 1}"
         git(self.clone, "fetch", "-q", str(self.lab), "best")
         git(self.clone, "checkout", "-q", "--force", "--detach", "FETCH_HEAD")
-        with (self.clone / "train.py").open("a") as file:
-            file.write(f"# {title}\n")
+        text = (self.clone / "train.py").read_text()
+        rate = f"LEARNING_RATE = {self.rng.gauss(0.02, 0.002):.6f}  # {title}"
+        (self.clone / "train.py").write_text(re.sub("LEARNING_RATE = .*", rate, text))
         git(self.clone, *PUSHER, "commit", "-q", "-a", "-m", title)
         git(self.clone, "push", "-q", str(self.lab), f"HEAD:refs/heads/idea/{len(self.ideas)}")
         self.ideas.append(title)

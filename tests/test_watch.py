@@ -89,7 +89,9 @@ def test_a_file_is_new_once_for_each_time_it_was_saved(tmp_path: Path) -> None:
     path.write_text("one")
     saved = SavedFile(path)
     assert not saved.is_new()
-    path.write_text("another")
+    with path.open("w") as half:
+        assert not saved.is_new()
+        half.write("another")
     assert [saved.is_new(), saved.is_new()] == [True, False]
     path.unlink()
     assert [saved.is_new(), saved.is_new()] == [True, False]

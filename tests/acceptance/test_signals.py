@@ -154,3 +154,8 @@ def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tm
     program.unlink()
     assert "does not exist" in wait_for(folder, "program_refused", count=4)[3]["why"]
     assert stop(daemon) == 0
+
+    program.write_text(good.replace('name = "val_bpb"', 'name = "loss"'))
+    done = command(folder, "run", check=False)
+    assert done.returncode == 2
+    assert "was measured by val_bpb, not by program.toml's loss" in done.stderr
