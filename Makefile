@@ -42,6 +42,8 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.loop
+	$(BIN)/python -m bench.fleet
+	$(BIN)/python -m bench.warm
 	$(BIN)/python -m bench.spread
 	$(BIN)/python -m bench.sandbox
 	$(BIN)/python -m bench.search
