@@ -41,6 +41,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench.ledger
+	$(BIN)/python -m bench.care
 	$(BIN)/python -m bench.loop
 	$(BIN)/python -m bench.fleet
 	$(BIN)/python -m bench.warm
