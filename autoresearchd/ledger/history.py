@@ -61,7 +61,7 @@ class History:
             elif (known := self._entries.get(number)) is None or (known.ref == ref and known.commit != commit):
                 wanted.append((number, ref, commit))
             elif known.ref != ref:
-                log.warning("number_claimed_twice", number=number, ref=ref, first=known.ref)
+                log.warning("number_claimed_twice", experiment=number, ref=ref, first=known.ref)
         wanted.sort()
         for (number, ref, commit), raw in zip(wanted, self._raw([commit for _, _, commit in wanted]), strict=True):
             self._claimed = max(self._claimed, number)

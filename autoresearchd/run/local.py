@@ -110,8 +110,9 @@ class LocalExecutor:
         for run, trial in tuple(self._live.items()):
             try:
                 measurement = trial.step(now)
-            except OSError as error:
-                logger.exception("run_lost", run=run, why=str(error))
+            except OSError:
+                spec = trial.spec
+                logger.exception("run_lost", run=run, tree=spec.tree, device=spec.device.name, seed=spec.seed)
                 self._drop(run, now)
                 continue
             if measurement is not None:
