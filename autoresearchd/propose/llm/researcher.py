@@ -73,6 +73,8 @@ class Llm:
         self._endings: Counter[str] = Counter()
         self._used, self._calls = Usage(), 0
         self._serial = 0
+        self._queued = 0
+        """Crashes that wait for room; they go before new ideas."""
         self._needed = SMALLEST_USD
         """What the last call that the purse refused might have cost: with less there is no use in beginning."""
         self._desks: dict[str, tuple[Task, Desk]] = {}
@@ -114,7 +116,7 @@ class Llm:
     def begin(self, context: Context, suggestion: Proposal | None = None) -> bool:
         """Begin a conversation, about the numeric sampler's next point where one is given; False if none can be."""
         self._see(context)
-        busy = self._background.thinking + len(self._background.ready)
+        busy = self._background.thinking + len(self._background.ready) + self._queued
         now = self._clock()
         if busy >= self.settings.in_flight or self._why_not(now)[0] or not self._breaker.admit(now):
             return False
@@ -132,8 +134,12 @@ class Llm:
         own = crash.experiment
         if context.history.merge(own.parent_tree, context.best_tree, own.tree) is None:
             return None  # best has moved, and its change has no place there
-        while self._background.thinking >= self.settings.in_flight:
-            await self._background.wait()
+        self._queued += 1
+        try:
+            while self._background.thinking >= self.settings.in_flight:
+                await self._background.wait()
+        finally:
+            self._queued -= 1
         now = self._clock()
         if self._why_not(now)[0] or not self._breaker.admit(now):
             return None
