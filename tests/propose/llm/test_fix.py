@@ -143,9 +143,10 @@ def test_a_crash_waits_for_room_and_goes_before_new_ideas() -> None:
             while not server.calls:
                 await asyncio.sleep(0.01)
             gate.set()
-            while not fixing.done():
-                llm.begin(the_lab.context())
-                await asyncio.sleep(0)
+            async with asyncio.timeout(120):
+                while not fixing.done():
+                    llm.begin(the_lab.context())
+                    await asyncio.sleep(0)
             found = await fixing
             await llm.close()
             return found
