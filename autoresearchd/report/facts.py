@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direction, Experiment
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
-from autoresearchd.report import findings
+from autoresearchd.report import findings, summary
 from autoresearchd.report.findings import Additivity, Lately, Spend, Suggestion, Yield
 from autoresearchd.report.rows import Row, row
-from autoresearchd.report.summary import kept_line, sentence
 from autoresearchd.status import AuditStatus, Status
 
 NO_SPREAD = Spread(std_dev=0.0, degrees=0)
@@ -100,6 +99,8 @@ class Facts:
     audit_word: str
     additivity: Additivity | None
     """None before the second keep."""
+    side_by_side: str
+    """Whether wins that were found at the same time added up, harmless to show; empty where there were none."""
     spend: Spend
     suggestions: tuple[Suggestion, ...]
     status: Status | None
@@ -127,7 +128,7 @@ def facts(source: Source) -> Facts:
     concluded = list(source.concluded)
     rows = _rows(concluded, source.opened, direction)
     by_number = {found.number: found for found in rows}
-    line = tuple(by_number[step.experiment.number] for step in kept_line(concluded))
+    line = tuple(by_number[step.experiment.number] for step in summary.kept_line(concluded))
     tried = [found for found in rows if found.is_concluded and found.number != BASELINE_NUMBER]
     return Facts(
         now=source.now,
@@ -135,7 +136,7 @@ def facts(source: Source) -> Facts:
         goal=source.program.program.goal,
         metric=metric,
         direction=direction,
-        sentence=sentence(concluded, metric=metric, direction=direction),
+        sentence=summary.sentence(concluded, metric=metric, direction=direction),
         lately=findings.lately(tried, source.now),
         rows=rows,
         line=line,
@@ -149,6 +150,7 @@ def facts(source: Source) -> Facts:
         audits=source.audits,
         audit_word=source.status.audit_word if source.status else "",
         additivity=findings.additivity(line, direction),
+        side_by_side=" ".join(summary.additivity(concluded)),
         spend=findings.spend(rows, source.status),
         suggestions=findings.suggestions(tried),
         status=source.status,

@@ -122,7 +122,7 @@ def lately(tried: Iterable[Row], now: float) -> Lately:
         tried=len(fresh),
         kept=len(kept),
         failed=sum(row.is_failed for row in fresh),
-        gain=math.fsum(row.gain or 0.0 for row in kept),
+        gain=sum(row.gain or 0.0 for row in kept),
     )
 
 
@@ -142,9 +142,9 @@ def _yield(name: str, rows: Sequence[Row]) -> Yield:
         tried=len(rows),
         kept=len(kept),
         failed=sum(row.is_failed for row in rows),
-        gain=math.fsum(row.gain or 0.0 for row in kept),
-        device_hours=math.fsum(row.train_seconds for row in rows) / HOUR,
-        cost_usd=math.fsum(row.cost_usd or 0.0 for row in rows),
+        gain=sum(row.gain or 0.0 for row in kept),
+        device_hours=sum(row.train_seconds for row in rows) / HOUR,
+        cost_usd=sum(row.cost_usd or 0.0 for row in rows),
     )
 
 
@@ -163,7 +163,7 @@ def additivity(line: Sequence[Row], direction: Direction) -> Additivity | None:
     errors = [row.std_error for row in line[1:] if row.std_error is not None]
     known = len(errors) == len(line) - 1
     return Additivity(
-        steps=math.fsum(gains),
+        steps=sum(gains),
         total=direction.gain(line[-1].metric, line[0].metric),
         std_error=math.hypot(*errors) if known else None,
     )
@@ -174,8 +174,8 @@ def spend(rows: Iterable[Row], status: Status | None) -> Spend:
     everything = list(rows)
     llm = status.llm if status else None
     return Spend(
-        device_hours=math.fsum(row.train_seconds for row in everything) / HOUR,
-        cost_usd=math.fsum(row.cost_usd or 0.0 for row in everything),
+        device_hours=sum(row.train_seconds for row in everything) / HOUR,
+        cost_usd=sum(row.cost_usd or 0.0 for row in everything),
         total_usd=llm.spent_total if llm else None,
         today_usd=llm.spent_today if llm else None,
         kept=sum(row.verdict == Outcome.KEEP for row in everything),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from autoresearchd.experiment import CommitOid, Concluded, Outcome
+from autoresearchd.experiment import CommitOid, Concluded, Gain, Outcome
 from autoresearchd.judge import Spread
 from autoresearchd.program import parse
 from autoresearchd.report.facts import Facts, Source, facts
@@ -123,3 +125,10 @@ def test_the_last_day_is_told_apart_from_the_whole() -> None:
     assert found.lately.sentence == "In the last 24 hours 2 tried, 1 kept (+0.100), 1 failed."
     much_later = facts(Source(now=later + 1e6, program=LOSS, concluded=[concluded(0, Outcome.BASELINE, 2.0), old]))
     assert much_later.lately.sentence == "Nothing was tried in the last 24 hours."
+
+
+def test_wins_found_side_by_side_say_whether_they_added_up() -> None:
+    second = kept(2, 1, 1.7, 1.8, together=Gain(value=0.1, std_error=0.01))
+    moved = replace(second, experiment=replace(second.experiment, alone=Gain(value=0.1, std_error=0.01)))
+    assert told(kept(1, 0, 1.8, 2.0), moved).side_by_side.startswith("1 win found beside a faster one: 1 added up")
+    assert told(kept(1, 0, 1.8, 2.0)).side_by_side == ""

@@ -15,6 +15,8 @@ from itertools import pairwise
 from autoresearchd.report.facts import Facts
 from autoresearchd.report.rows import Row
 
+HUGE, TINY, NOTHING = 1e100, 1e-100, 1e-12
+"""What is larger is not drawn, what is smaller is zero; a range that is smaller beside its values is none."""
 SIDE = 1000
 """Of the square that the reader's window stretches."""
 COMMON = 0.9
@@ -130,7 +132,7 @@ def ticks(low: float, high: float) -> tuple[float, ...]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return tuple(round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1))
+    return tuple(index * step for index in range(first, math.floor(high / step + 1e-9) + 1))
 
 
 def _labelled(values: Sequence[float]) -> Iterable[tuple[float, str]]:
@@ -145,16 +147,22 @@ def visible(facts: Facts) -> tuple[float, float] | None:
 
     None before anything was measured.
     """
-    values = sorted(row.metric for row in facts.rows if row.metric is not None)
-    if not values or not facts.steps:
+    values = sorted(_drawable(row.metric for row in facts.rows if row.metric is not None))
+    line = list(_drawable(_with_errors(facts.line)))
+    if not values or not line:
         return None
     beyond = int(len(values) * (1 - COMMON) / 2)
-    common, line = values[beyond : len(values) - beyond], list(_with_errors(facts.line))
+    common = values[beyond : len(values) - beyond]
     low, high = min(line), max(line)
     reach = ROOM * (high - low) if len(facts.line) > 1 else math.inf
     low, high = min(low, max(low - reach, common[0])), max(high, min(high + reach, common[-1]))
-    pad = PAD * (high - low) or abs(low) * PAD or 1.0
+    pad = PAD * (high - low if high - low > NOTHING * abs(low) else abs(low) or 1.0)
     return low - pad, high + pad
+
+
+def _drawable(values: Iterable[float]) -> Iterable[float]:
+    """Without those that no scale has room for; a target may say anything."""
+    return (value if abs(value) > TINY else 0.0 for value in values if abs(value) < HUGE)
 
 
 def _with_errors(line: Iterable[Row]) -> Iterable[float]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearchd.experiment import Outcome
 from autoresearchd.report.morning.chart import TICKS, intervals, staircase, ticks, visible
+from autoresearchd.report.morning.document import Document
+from autoresearchd.report.morning.pages import as_json, html, markdown
 from tests.report.nouns import concluded
 from tests.report.test_facts import kept, told
 
@@ -60,3 +64,24 @@ def test_intervals_share_one_scale_with_nothing_on_it() -> None:
     assert first.zero == second.zero == 0.0
     assert first.high == pytest.approx(100.0)
     assert second.low < second.gain < second.high < first.gain
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    tries=st.lists(st.tuples(NUMBERS, NUMBERS, st.floats(0, allow_infinity=False)), max_size=6),
+    outcomes=st.lists(st.sampled_from([Outcome.KEEP, Outcome.DISCARD, Outcome.INCONCLUSIVE]), min_size=6, max_size=6),
+)
+def test_whatever_a_run_says_about_itself_there_is_a_report(
+    tries: list[tuple[float, float, float]], outcomes: list[Outcome]
+) -> None:
+    rows = [
+        concluded(number, outcome, metric, baseline, std_error=error, train_seconds=error, proposer="llm")
+        for number, (outcome, (metric, baseline, error)) in enumerate(zip(outcomes, tries, strict=False), 1)
+    ]
+    document = Document(facts=told(*rows), fetch="git fetch", pick_all="", changes=())
+    assert "</html>" in html(document)
+    assert "Gains by change" in markdown(document)
+    json.dumps(as_json(document), allow_nan=False)
