@@ -15,7 +15,7 @@ from typing import assert_never
 
 import structlog
 
-from autoresearchd import announce, controls
+from autoresearchd import announce, controls, weighing
 from autoresearchd.blame import disturbed
 from autoresearchd.describe import describe, idle
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef, UnfilablePath
@@ -114,7 +114,7 @@ class Loop:
         if baseline is not None:
             trees.add(baseline.tree)
         metric = self.program.metric
-        scale = self._memory.scale(self.ledger, self.environment, metric)
+        scale = weighing.scale(self.ledger, self.environment, metric)
         return World(
             now=now,
             program=self.program,

@@ -10,7 +10,6 @@ import structlog
 from autoresearchd import audit
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import (
-    BASELINE_NUMBER,
     FAILED,
     ON_BEST,
     CommitOid,
@@ -25,7 +24,7 @@ from autoresearchd.experiment import (
     Proposal,
     TreeOid,
 )
-from autoresearchd.judge import Spread, composed, estimate, fate, reference
+from autoresearchd.judge import Spread, composed, estimate, fate
 from autoresearchd.ledger import Idea, Ledger
 from autoresearchd.status import AuditStatus, Idle
 from autoresearchd.world import Action, Open
@@ -138,16 +137,6 @@ class Memory:
     def trouble(self, now: float) -> str:
         """What could not be done a moment ago; empty when all is well."""
         return self._trouble if now < self._trouble_until else ""
-
-    def scale(self, ledger: Ledger, environment: Environment, metric: Metric) -> Mapping[str, float]:
-        """What the numbers of a composite are shares of."""
-        if not metric.also:
-            return {}
-        found = ledger.find(BASELINE_NUMBER)
-        baseline = found.experiment if isinstance(found, Concluded) else found
-        runs = () if baseline is None else ledger.measurements(baseline.tree)
-        pools = (runs, ledger.measurements(ledger.best().tree))
-        return reference(metric, *([run for run in pool if run.environment == environment] for pool in pools), runs)
 
     def spread(self, ledger: Ledger, environment: Environment, metric: Metric, scale: Mapping[str, float]) -> Spread:
         """The run-to-run noise in this environment, from every tree with repeats."""

@@ -11,15 +11,25 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from autoresearchd.experiment import CommitOid, Concluded, Edit, Experiment, Measurement, Proposal, TreeOid
+from autoresearchd.experiment import (
+    CommitOid,
+    Concluded,
+    Edit,
+    Environment,
+    Experiment,
+    Measurement,
+    Proposal,
+    TreeOid,
+)
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.propose._protocol import Closing, Context, Fixing, Proposer
+from autoresearchd.weighing import Scale, weighed
 
 log = structlog.get_logger()
 PATIENCE_SECONDS = 5.0
@@ -32,6 +42,7 @@ class LabHistory:
 
     ledger: Ledger
     program: Program
+    scales: dict[Environment, Scale] = field(default_factory=dict)
 
     def concluded(self) -> Sequence[Concluded]:
         return self.ledger.concluded()
@@ -40,7 +51,8 @@ class LabHistory:
         return self.ledger.files(tree, self.program.may_edit)
 
     def measurements(self, tree: TreeOid) -> Sequence[Measurement]:
-        return self.ledger.measurements(tree)
+        """With what the judge compares beside what each run reported."""
+        return weighed(self.ledger, self.ledger.measurements(tree), self.program.metric, self.scales)
 
     def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
         return self.ledger.merge(base, ours, theirs)

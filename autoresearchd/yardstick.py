@@ -102,6 +102,15 @@ class Metric(_Section):
         return COMPOSITE if self.also else self.name
 
     @property
+    def words(self) -> str:
+        """What is compared and which way is better, for whoever looks for improvements."""
+        said = f"{self.name}, {self.direction.value} is better"
+        others = ", ".join(
+            f"{also.name} ({also.direction.value} is better, weight {also.weight:g})" for also in self.also
+        )
+        return said if not others else f"{said}; compared is the {COMPOSITE} of it and {others}"
+
+    @property
     def audit_name(self) -> str:
         """What best's number on the audit data is called."""
         return f"audit_{self.name}"

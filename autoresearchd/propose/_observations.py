@@ -118,7 +118,7 @@ class Observations:
         trees = [self._tree(context, c.experiment.tree) for c in recent]
         frame = skeleton(context.files, constants)
         best = _Tree(frame, {c.key: c.value for c in constants})
-        metric = context.program.metric.name
+        metric = context.program.metric.compared
         first = [c.experiment.tree for c in concluded[:1]]
         return View(
             constants=constants,
@@ -204,9 +204,9 @@ def _gain(context: Context, item: Concluded) -> tuple[float | None, int]:
     if verdict.outcome in FAILED:
         return None, 0
     if experiment.is_baseline:
-        return 0.0, _mean(context, experiment.tree, verdict.environment, program.metric.name)[1]
-    mine, runs = _mean(context, experiment.tree, verdict.environment, program.metric.name)
-    theirs, _ = _mean(context, experiment.parent_tree, verdict.environment, program.metric.name)
+        return 0.0, _mean(context, experiment.tree, verdict.environment, program.metric.compared)[1]
+    mine, runs = _mean(context, experiment.tree, verdict.environment, program.metric.compared)
+    theirs, _ = _mean(context, experiment.parent_tree, verdict.environment, program.metric.compared)
     if mine is None or theirs is None:
         mine, theirs, runs = verdict.metric, verdict.baseline, verdict.runs
     if mine is None or theirs is None:

@@ -187,6 +187,6 @@ def _rationale(context: Context, line: _Line, place: float) -> str:
         f"{t:.2f} steps: " + ("failed" if score is None else f"{score:+.5f}") for t, score in line.points if t
     )
     return (
-        f"Experiment {line.number:04d} gained {line.gain:+.5f} in {context.program.metric.name} (positive is better) "
-        f"along these constants; in units of its step: {measured}. The next point is at {place:.2f}."
+        f"Experiment {line.number:04d} gained {line.gain:+.5f} in {context.program.metric.compared} (positive is "
+        f"better) along these constants; in units of its step: {measured}. The next point is at {place:.2f}."
     )

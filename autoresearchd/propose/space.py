@@ -85,7 +85,7 @@ class Space:
 def explain(context: Context, view: View, surrogate: Surrogate, changes: Values) -> str:
     """What history says about a change, in a few sentences."""
     mean, deviation = (float(x[0]) for x in surrogate.expect([changes]))
-    metric = context.program.metric.name
+    metric = context.program.metric.compared
     lines = [f"The model of gains expects {mean:+.5f} ± {deviation:.5f} in {metric} (positive is better)."]
     for key in changes:
         tried = [o for o in view.observations if o.pure and key in o.changed and o.gain is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autoresearchd import weighing
 from autoresearchd.experiment import Environment
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
@@ -14,7 +15,7 @@ def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
     """What the lab holds now; whoever asks again refreshes the ledger first."""
     best, memory, metric = ledger.best_record(), Memory(ledger), program.metric
     environment = best.verdict.environment if best else Environment("")
-    scale = memory.scale(ledger, environment, metric)
+    scale = weighing.scale(ledger, environment, metric)
     data, holder = reading.read(ledger.path), ledger.holder()
     return Source(
         now=now,

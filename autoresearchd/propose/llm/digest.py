@@ -66,7 +66,7 @@ def diff_of(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str:
 
 def noise(context: Context) -> tuple[float, int] | None:
     """Standard deviation of one run of the same code, and how many runs say so; None without repeats."""
-    name, squares, degrees = context.program.metric.name, 0.0, 0
+    name, squares, degrees = context.program.metric.compared, 0.0, 0
     for step in line_of_best(context)[:NOISE_TREES]:
         runs = context.history.measurements(step.experiment.tree)
         groups: dict[str, list[float]] = {}
@@ -91,7 +91,7 @@ def _successes(context: Context) -> Iterator[str]:
     if len(steps) > SUCCESSES:
         yield f"({len(steps) - SUCCESSES} earlier steps are left out)"
     for step in reversed(steps[:SUCCESSES]):
-        value = "" if step.verdict.metric is None else f" {context.program.metric.name}={step.verdict.metric:.6f}"
+        value = "" if step.verdict.metric is None else f" {context.program.metric.compared}={step.verdict.metric:.6f}"
         yield one_line(context, step) + value
 
 

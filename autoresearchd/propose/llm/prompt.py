@@ -93,7 +93,7 @@ def _goal(context: Context) -> str:
     lines = [
         f"# The program: {program.program.name}",
         program.program.goal.strip(),
-        f"Metric: {metric.name}, {metric.direction.value} is better. Budget of one run: {budget}.",
+        f"Metric: {metric.words}. Budget of one run: {budget}.",
         f"Command: {train.command}",
         f"Editable: {', '.join(program.program.editable)}.",
         f"Protected: {', '.join(program.program.protected) or 'everything else'}.",
