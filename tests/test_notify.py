@@ -53,6 +53,11 @@ def test_several_devices_are_counted_and_a_baseline_has_no_change() -> None:
     assert line(both) == "baseline · training · 1 more training · best 1.0041 · 31 tried, 5 kept"
 
 
+def test_a_lab_that_ends_after_its_runs_says_so_while_they_train() -> None:
+    ending = replace(STATUS, state="ending", why="stopped by `autoresearchd stop --after-run`")
+    assert line(ending) == "ending · exp 0042 · training 63 % · best 1.0041 (−2.1 %) · 31 tried, 5 kept"
+
+
 @given(st.text(max_size=400), st.text(max_size=40))
 def test_whatever_an_experiment_says_it_stays_one_line(why: str, phase: str) -> None:
     for devices in ((), (replace(TRAINING, phase=phase),)):
