@@ -6,6 +6,7 @@ killed one leaves of them is cleared at the next start.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ COMMANDS = (
     ("commit-graph", "write", "--reachable", "--no-progress"),
 )
 NICENESS = 10
+PR_SET_PDEATHSIG = 1
 LAST_SECONDS = 3.0
 """So long a packing has to end by itself when the daemon does."""
 
@@ -67,7 +69,7 @@ class Housekeeping:
         """End it where it is; packing is begun anew some other time."""
         if self._process is None:
             return
-        self._signal(signal.SIGTERM)  # git takes its locks away on this one
+        self._signal(signal.SIGTERM)
         try:
             self._process.communicate(timeout=LAST_SECONDS)
         except subprocess.TimeoutExpired:
@@ -79,13 +81,12 @@ class Housekeeping:
         self._loose, self._deadline = 0, time.monotonic() + GIT_SECONDS
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(self._path)],
+                [sys.executable, "-P", "-m", __name__, str(self._path), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
         except OSError as error:
             log.warning("packing_failed", why=str(error), then="tried again later")
 
@@ -109,7 +110,25 @@ class Housekeeping:
             os.killpg(self._process.pid, number)
 
 
+def _end_with(daemon: int) -> None:
+    """Take git along when told to end, and be told so by the kernel when the daemon is killed.
+
+    A packing that outlived its daemon would have its locks taken away by the next one.
+    """
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.killpg(0, signal.SIGTERM)  # git takes its locks away on this one
+
+    signal.signal(signal.SIGTERM, end)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != daemon:
+        sys.exit("the daemon is gone")
+
+
 if __name__ == "__main__":
+    _end_with(int(sys.argv[2]))
+    os.nice(NICENESS)
     try:
         pack(Path(sys.argv[1]))
     except GitFailed as failed:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,40 @@ def test_an_end_of_the_daemon_ends_the_packing_and_leaves_no_lock(ledger: Ledger
     (slow_git / "go").touch()
     assert git(ledger.path, "for-each-ref", "--count=1") != ""
     assert list(ledger.path.rglob("*.lock")) == []
+
+
+DAEMON = """
+import sys, time
+from pathlib import Path
+from autoresearchd.ledger import Housekeeping, housekeeping
+housekeeping.PACK_EVERY = 1
+keeper = Housekeeping(Path(sys.argv[1]))
+keeper.step(1)
+keeper.step(0)
+print("packing", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_packing_does_not_outlive_a_killed_daemon(ledger: Ledger, slow_git: Path) -> None:
+    """The next one would take its locks away under its hands."""
+    with subprocess.Popen([sys.executable, "-c", DAEMON, str(ledger.path)], stdout=subprocess.PIPE) as daemon:
+        until((slow_git / "begun").exists)
+        packing = working_for(ledger.path)
+        daemon.kill()
+    assert packing
+    until(lambda: not working_for(ledger.path))
+
+
+def working_for(lab: Path) -> list[str]:
+    """Processes that have this lab on their command line, the stand-in for a daemon aside."""
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = line.read_bytes().split(b"\0")
+            if str(lab).encode() in words and b"-c" not in words[:2]:
+                found.append(line.parent.name)
+    return found
 
 
 def test_a_packing_that_fails_is_said_and_tried_again_when_it_is_due_again(ledger: Ledger) -> None:
