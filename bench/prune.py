@@ -1,12 +1,15 @@
 """What pruning saves, and what it costs, on recorded curves: `python -m bench.prune`.
 
-Trains nanogpt as it is and with one constant changed, to the end each time, then replays `judge.hopeless` over the
-curves as they grew. Prints a table; the figures of record are in BENCHMARKS.md.
+The curves are nanogpt's own, as it is and with one constant changed, each trained to the end on a CPU: `--record`
+trains those that the file does not have yet. `judge.hopeless` is replayed over them as they grew. Prints a table; the
+figures of record are in BENCHMARKS.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import random
 import re
 import shutil
 import statistics
@@ -14,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +36,20 @@ from autoresearchd.judge import hopeless
 from autoresearchd.run.curve import Curve
 from bench.spread import ROOT, Lab
 
-CHANGES = ("MATRIX_LR=0.04", "HEAD_LR=0.006", "WARMUP=0.4", "MATRIX_LR=0.004", "EMBEDDING_LR=0.003",
-           "LOGIT_SOFTCAP=2.0", "MATRIX_LR=0.4", "MLP_RATIO=1")  # fmt: skip
-"""Two that help, two that start slowly, and four that harm in different ways."""
+RECORDED = ROOT / "bench" / "data" / "curves.jsonl"
+SEEDS_OF_BEST = 6
+CHANGES = {
+    "MATRIX_LR": "0.004 0.01 0.04 0.08 0.4", "HEAD_LR": "0.0005 0.001 0.004 0.006 0.02",
+    "EMBEDDING_LR": "0.003 0.03 0.3 1.0", "WARMUP": "0.1 0.2 0.4 0.6", "WARMDOWN": "0.0 0.1 0.5 0.7 0.9",
+    "FINAL_LR": "0.0 0.3", "MOMENTUM": "0.8 0.9 0.98", "NESTEROV": "False", "NEWTON_SCHULZ_STEPS": "1 3",
+    "MATRIX_DECAY": "0.1", "ADAM_DECAY": "0.1", "GRADIENT_CLIP": "0.1 1.0", "LOGIT_SOFTCAP": "2.0 5.0 30.0",
+    "EMBEDDING_STD": "0.1 0.3 3.0", "INIT_SCALE": "0.3 0.5 2.0 4.0", "MLP_RATIO": "1 2", "HEAD_DIM": "16",
+    "ACTIVATION": '"gelu" "silu"', "NORM": '"layer"', "QK_NORM": "False", "ATTENTION_SCALE": "0.5 2.0",
+    "ROPE_BASE": "100.0 1000.0", "ATTENTION_PATTERN": '"L"', "WINDOW_FRACTION": "0.1 0.5", "ASPECT": "32",
+    "CONTEXT": "16 64", "BATCH_TOKENS": "2**6",
+}  # fmt: skip
+"""Every constant of nanogpt that makes sense to vary, to either side: what a wide search would propose on its first
+night. Chosen before any of it was trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +57,9 @@ class Recorded:
     """One training to its end."""
 
     change: str
+    """`NAME=value`; empty for the code as it is."""
+    seed: int
+    steps: int
     val_bpb: float
     train_seconds: float
     curve: tuple[CurvePoint, ...]
@@ -49,79 +67,139 @@ class Recorded:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.prune", description=__doc__)
+    parser.add_argument("--record", action="store_true", help="train what is missing, one after the other")
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--seeds", type=int, default=2, help="of each change; of what is there one more")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=330.0, help="begin no training after so long")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="begin no training after so long")
+    parser.add_argument("--file", type=Path, default=RECORDED)
     said = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        lab = Lab(folder=Path(temporary), threads=said.threads, steps=said.steps)
+    if said.record:
+        record(said.file, steps=said.steps, threads=said.threads, until=time.monotonic() + said.seconds)
+    best, others = divided(load(said.file))
+    report(best, replayed(best, others))
+
+
+def wanted() -> list[tuple[str, int]]:
+    """(change, seed) of every training, mixed, so that a recording that was cut short is a fair sample of all."""
+    changes = [(f"{name}={value}", 0) for name, values in CHANGES.items() for value in values.split()]
+    return [*(("", seed) for seed in range(SEEDS_OF_BEST)), *random.Random(0).sample(changes, len(changes))]
+
+
+def record(file: Path, *, steps: int, threads: int, until: float) -> None:
+    """Train what the file does not have yet; each line is whole before the next training begins."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    there = {(run.change, run.seed) for run in load(file)} if file.exists() else set()
+    with tempfile.TemporaryDirectory() as temporary, file.open("a") as stream:
+        lab = Lab(folder=Path(temporary), threads=threads, steps=steps)
         shutil.copytree(ROOT / "nanogpt", lab.folder / "nanogpt", ignore=shutil.ignore_patterns("__pycache__"))
         prepare = [sys.executable, "-m", "nanogpt.prepare", "--out", str(lab.folder / "data")]
         subprocess.run(prepare, cwd=lab.folder, check=True, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + said.seconds
-        best = [record(lab, "", seed) for seed in range(said.seeds + 1)]
-        others = []
-        for seed in range(said.seeds):
-            others += [record(lab, change, seed) for change in CHANGES if time.monotonic() < until]
-    report(best, others, said.steps)
+        for change, seed in (each for each in wanted() if each not in there):
+            if time.monotonic() > until:
+                return
+            try:
+                stream.write(_line(trained(lab, change, seed)))
+            except subprocess.CalledProcessError as ended:
+                print(f"{change}: the training ended with code {ended.returncode}, it has no place in the replay")
+            stream.flush()
 
 
-def record(lab: Lab, change: str, seed: int) -> Recorded:
+def trained(lab: Lab, change: str, seed: int) -> Recorded:
     run = lab.run(change, seed)
     curve = Curve(lab.folder / re.sub(r"\W+", "-", change or "as-is") / str(seed) / "out" / "metrics.jsonl")
     curve.read_all()
-    return Recorded(change=change, val_bpb=run.val_bpb, train_seconds=run.train_seconds, curve=curve.points())
+    return Recorded(change=change, seed=seed, steps=lab.steps, val_bpb=run.val_bpb, train_seconds=run.train_seconds,
+                    curve=curve.points())  # fmt: skip
 
 
-def report(best: list[Recorded], others: list[Recorded], steps: int) -> None:
+def _line(run: Recorded) -> str:
+    points = [[point.step, round(point.seconds, 2), round(point.train_loss, 4)] for point in run.curve]
+    values = {"change": run.change, "seed": run.seed, "steps": run.steps, "val_bpb": round(run.val_bpb, 5)}
+    return json.dumps({**values, "train_seconds": round(run.train_seconds, 2), "curve": points}) + "\n"
+
+
+def load(file: Path) -> list[Recorded]:
+    return list(_loaded(file))
+
+
+def _loaded(file: Path) -> Iterator[Recorded]:
+    for line in file.read_text().splitlines():
+        said = json.loads(line)
+        curve = (CurvePoint(step=step, seconds=seconds, train_loss=loss) for step, seconds, loss in said.pop("curve"))
+        yield Recorded(curve=tuple(curve), **said)
+
+
+def divided(runs: Sequence[Recorded]) -> tuple[list[Recorded], list[Recorded]]:
+    """Best's own trainings, and those of changes."""
+    return [run for run in runs if not run.change], [run for run in runs if run.change]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What pruning would have done to one training."""
+
+    run: Recorded
+    gain: float
+    """On the mean of best's own, in standard deviations of one of them."""
+    at: float | None
+    """The share of the budget after which it would have been stopped."""
+
+
+def replayed(best: Sequence[Recorded], others: Sequence[Recorded]) -> list[Replay]:
+    """The others, from the best end to the worst."""
     usual, noise = statistics.mean(run.val_bpb for run in best), statistics.stdev(run.val_bpb for run in best)
-    print("| change | val_bpb, mean | gain / std of best | pruned | at (share of the steps) |\n|---|---|---|---|---|")
-    stops = {id(run): stop(run.curve, best, steps) for run in others}
-    for change in dict.fromkeys(run.change for run in others):
-        runs = [run for run in others if run.change == change]
-        found = [at for run in runs if (at := stops[id(run)]) is not None]
-        value = statistics.mean(run.val_bpb for run in runs)
-        where = ", ".join(f"{at:.2f}" for at in found)
-        print(f"| {change} | {value:.4f} | {(usual - value) / noise:+.1f} | {len(found)} of {len(runs)} | {where} |")
-    own = [stop(run.curve, [other for other in best if other is not run], steps) for run in best]
-    harmless = [run for run in others if run.val_bpb <= usual + 2 * noise]
-    false = sum(stops[id(run)] is not None for run in harmless)
-    total = sum(run.train_seconds for run in others)
-    saved = sum(run.train_seconds * (1 - at) for run in others if (at := stops[id(run)]) is not None)
-    worse = len(others) - len(harmless)
-    print(f"\nbest: {usual:.4f}, standard deviation {noise:.4f} over {len(best)} seeds; pruned by the other seeds: "
-          f"{sum(at is not None for at in own)} of {len(own)}")  # fmt: skip
-    print(f"false prunes: {false} of {len(harmless)} runs that ended within two standard deviations of best, or better")
-    print(f"pruned of the {worse} that ended worse: {sum(at is not None for at in stops.values()) - false}")
-    print(f"training time saved: {saved:.0f} of {total:.0f} s, {100 * saved / total:.0f} %")
+    found = [Replay(run=run, gain=(usual - run.val_bpb) / noise, at=stop(run, best)) for run in others]
+    return sorted(found, key=lambda replay: -replay.gain)
 
 
-def stop(curve: tuple[CurvePoint, ...], best: list[Recorded], steps: int) -> float | None:
+def report(best: Sequence[Recorded], replays: Sequence[Replay]) -> None:
+    numbers = [run.val_bpb for run in best]
+    print(f"best: {statistics.mean(numbers):.4f}, standard deviation {statistics.stdev(numbers):.4f} over {len(best)}")
+    print("\n| change | val_bpb | gain / std of best | stopped at (share of the steps) |\n|---|---|---|---|")
+    for replay in replays:
+        where = "never" if replay.at is None else f"{replay.at:.2f}"
+        print(f"| {replay.run.change} | {replay.run.val_bpb:.4f} | {replay.gain:+.1f} | {where} |")
+    print()
+    for words, least in (("better than best's mean", 0.0), ("better, or worse by less than two std", -2.0)):
+        print(
+            f"false prunes, of those that ended {words}: {share(replay for replay in replays if replay.gain > least)}"
+        )
+    print(f"pruned of those that ended worse by two std or more: {share(r for r in replays if r.gain <= -2.0)}")
+    own = [stop(run, [other for other in best if other is not run]) for run in best]
+    print(f"best's own runs, each against the others: {sum(at is not None for at in own)} of {len(own)}")
+    print(f"steps saved: {100 * saved(replays):.0f} %")
+
+
+def share(replays: Iterable[Replay]) -> str:
+    """`3 of 40`, and how large the rate may be with 95 % where it is 0 (Clopper & Pearson 1934)."""
+    every = list(replays)
+    pruned = sum(replay.at is not None for replay in every)
+    bound = f" (95 %: up to {100 * (1 - 0.05 ** (1 / len(every))):.0f} %)" if every and not pruned else ""
+    return f"{pruned} of {len(every)}{bound}"
+
+
+def saved(replays: Sequence[Replay]) -> float:
+    """The share of all steps that would not have been trained; a shared machine's seconds compare nothing."""
+    return statistics.mean(0.0 if replay.at is None else 1.0 - replay.at for replay in replays)
+
+
+def stop(run: Recorded, best: Sequence[Recorded]) -> float | None:
     """The share of the budget at which a run with this curve would have been stopped."""
     device, environment = Device(name="cpu:0"), Environment("bench")
-    spec = RunSpec(run="bench", tree=TreeOid("bench"), seed=0, device=device, environment=environment)
-    theirs = [measurement(run) for run in best]
-    for count, point in enumerate(curve, 1):
-        live = Progress(spec=spec, started=0.0, fraction=point.step / steps, curve=curve[:count], step=point.step)
+    spec = RunSpec(run="bench", tree=TreeOid("bench"), seed=run.seed, device=device, environment=environment)
+    theirs = [_measurement(each) for each in best]
+    for count, point in enumerate(run.curve, 1):
+        share = point.step / run.steps
+        live = Progress(spec=spec, started=0.0, fraction=share, curve=run.curve[:count], step=point.step)
         if hopeless(live, theirs, direction=Direction.LOWER):
-            return point.step / steps
+            return share
     return None
 
 
-def measurement(run: Recorded) -> Measurement:
-    return Measurement(
-        run="best",
-        tree=TreeOid("best"),
-        seed=0,
-        environment=Environment("bench"),
-        device="cpu:0",
-        ending=Ending.FINISHED,
-        curve=run.curve,
-        started=0.0,
-        train_seconds=run.train_seconds,
-        wall_seconds=run.train_seconds,
-    )
+def _measurement(run: Recorded) -> Measurement:
+    return Measurement(run=f"best-{run.seed}", tree=TreeOid("best"), seed=run.seed, environment=Environment("bench"),
+                       device="cpu:0", ending=Ending.FINISHED, curve=run.curve, started=0.0,
+                       train_seconds=run.train_seconds, wall_seconds=run.train_seconds)  # fmt: skip
 
 
 if __name__ == "__main__":

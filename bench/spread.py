@@ -60,7 +60,7 @@ class Lab:
         )
 
     def _command(self, module: str, code: Path, seed: int, *, data: str, out: str) -> float:
-        """Run one of the two commands; the CPU seconds it took."""
+        """Run one of the two commands; the CPU seconds it took. Raises: CalledProcessError."""
         environment = {
             **os.environ,
             "AUTORESEARCH_DEVICE": "cpu:0",
@@ -76,7 +76,7 @@ class Lab:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            sys.exit(f"nanogpt.{module} with seed {seed} ended with code {process.returncode}")
+            raise subprocess.CalledProcessError(process.returncode, command)
         return usage.ru_utime + usage.ru_stime
 
 
