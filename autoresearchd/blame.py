@@ -28,10 +28,12 @@ def doubtful(world: World, experiment: Experiment, verdict: Verdict) -> bool:
 
 
 def trusted(world: World, runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
-    """The runs without those failures after which best failed too: they say nothing about the code."""
+    """The runs without those failures after which best failed too, or that are their device's: they say nothing."""
     best = world.of(world.best_tree)
 
     def blameless(run: Measurement) -> bool:
+        if run.run in world.excused:
+            return True
         after = next((other for other in best if other.started >= run.started), None)
         return run.ending in ENVIRONMENTAL and after is not None and after.ending is not Ending.FINISHED
 
@@ -63,9 +65,9 @@ def is_timed(world: World) -> bool:
 
 
 def failures_of_best(world: World) -> list[Measurement]:
-    """The newest runs of best, oldest first, as far as none of them finished."""
+    """The newest runs of best, oldest first, as far as none of them finished; those of a bad device left out."""
     failures: list[Measurement] = []
-    for run in reversed(world.of(world.best_tree)):
+    for run in reversed([run for run in world.of(world.best_tree) if run.run not in world.excused]):
         if run.ending is Ending.FINISHED:
             break
         failures.insert(0, run)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from autoresearchd import audit
-from autoresearchd.experiment import Concluded, Experiment
+from autoresearchd.experiment import Concluded, Device, Experiment, Progress
 from autoresearchd.plan import hold
-from autoresearchd.status import AuditStatus, Idle, Status, device_status
+from autoresearchd.status import AuditStatus, DeviceStatus, Idle, Status, device_status
 from autoresearchd.world import Session, World
 
 
@@ -54,7 +55,7 @@ def describe(
         baseline=baseline.verdict.metric if isinstance(baseline, Concluded) else None,
         verdicts=verdicts,
         open=tuple(experiment.number for experiment in opened),
-        devices=tuple(device_status(d.name, d.model, live.get(d.name), opened, number) for d in world.devices),
+        devices=tuple(_device(world, device, live.get(device.name), number) for device in world.devices),
         ready=len(world.ready),
         thinking=world.asked,
         sandbox=session.sandbox,
@@ -70,6 +71,14 @@ def describe(
         idle_seconds=idle_seconds,
         experiments_per_hour=3600 * concluded / elapsed if concluded else None,
     )
+
+
+def _device(world: World, device: Device, live: Progress | None, best_number: int | None) -> DeviceStatus:
+    found = device_status(device.name, device.model, live, [item.experiment for item in world.opened], best_number)
+    resting = world.aside.get(device.name)
+    if resting is None or live is not None:
+        return found
+    return replace(found, phase="set aside", why=resting.why, until=resting.until)
 
 
 def _state(world: World, *, is_held: bool) -> str:

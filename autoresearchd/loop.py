@@ -140,6 +140,8 @@ class Loop:
             closing=self._closing(now),
             skips=controls.skips(self.ledger.path),
             trouble=self._trouble(now),
+            aside=self._memory.aside_devices,
+            excused=frozenset(self._memory.excused),
         )
 
     def news(self) -> tuple[Concluded, ...]:

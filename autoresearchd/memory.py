@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 
 import structlog
@@ -24,14 +24,17 @@ from autoresearchd.experiment import (
     Proposal,
     TreeOid,
 )
+from autoresearchd.fleet import aside
 from autoresearchd.judge import Spread, composed, estimate, fate
 from autoresearchd.ledger import Idea, Ledger
 from autoresearchd.status import AuditStatus, Idle
-from autoresearchd.world import Action, Open
+from autoresearchd.world import Action, Aside, Open
 from autoresearchd.yardstick import Metric
 
 log = structlog.get_logger()
 
+MOST_ENDED = 200
+"""Runs that devices are judged by."""
 NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})
 """Verdicts that leave a tree untried: the same change may come again."""
 
@@ -54,6 +57,10 @@ class Memory:
         """Verdicts since this memory began."""
         self.side_by_side: Counter[str] = Counter()
         """Since then, by what became of them: wins that another was faster than."""
+        self.aside_devices: Mapping[str, Aside] = {}
+        """Devices that fail where others do not, and the runs that they are to blame for."""
+        self.excused: set[str] = set()
+        self._ended: deque[Measurement] = deque(maxlen=MOST_ENDED)
         self.held = ""
         """Why nothing was started, as it was last said in the log."""
         self.disturbed: set[str] = set()
@@ -116,6 +123,18 @@ class Memory:
         if measurement.audited:
             self._audits = None
         self.busy_seconds += measurement.wall_seconds
+        self._ended.append(measurement)
+        self._look_at_devices()
+
+    def _look_at_devices(self) -> None:
+        found = aside(self._ended)
+        for device, state in found.items():
+            self.excused |= state.runs
+            if device not in self.aside_devices:
+                log.warning("device_set_aside", device=device, why=state.why)
+        for device in self.aside_devices.keys() - found.keys():
+            log.info("device_taken_back", device=device)
+        self.aside_devices = found
 
     def note_idle(self, now: float, devices: int, reason: Idle) -> None:
         """From `now` on so many devices train nothing; what was noted before has lasted until now."""

@@ -17,6 +17,7 @@ from autoresearchd.experiment import (
     NULL,
     ON_BEST,
     PERSON,
+    Device,
     Experiment,
     Gain,
     Outcome,
@@ -201,13 +202,22 @@ def _device_moves(world: World) -> Iterator[Action]:
     if held is not None and (held[1] > world.now):
         return
     busy = {live.spec.device.name for live in world.live}
-    free = [device for device in world.devices if device.name not in busy]
+    idle = [device for device in world.devices if device.name not in busy]
+    yield from _tries(world, idle)
+    free = [device for device in idle if device.name not in world.aside]
     running = {(live.spec.tree, live.spec.seed) for live in world.live}
     starts = [need for need in dict.fromkeys(needs) if (need.tree, need.seed) not in running][: len(free)]
     for need, device in zip(starts, free, strict=False):
         yield Start(tree=need.tree, seed=need.seed, device=device, audit=need.audit)
     if held is None:
         yield from _new_work(world, idle=len(free) - len(starts))
+
+
+def _tries(world: World, idle: Sequence[Device]) -> Iterator[Start]:
+    """A run of best on each device that was set aside and has rested."""
+    rested = [device for device in idle if device.name in world.aside and world.aside[device.name].until <= world.now]
+    for number, device in enumerate(rested):
+        yield Start(tree=world.best_tree, seed=audit.seed(world) + number, device=device)
 
 
 def _new_work(world: World, *, idle: int) -> Iterator[Action]:

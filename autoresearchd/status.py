@@ -36,6 +36,10 @@ class DeviceStatus:
     title: str = ""
     seed: int | None = None
     phase: str = "idle"
+    why: str = ""
+    """Behind `set aside`."""
+    until: float | None = None
+    """When a device that is set aside is tried again."""
     fraction: float | None = None
     step: int = 0
     train_loss: float | None = None

@@ -62,6 +62,16 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """A device that fails where others do not: nothing but a try of best is run there, and not before `until`."""
+
+    why: str
+    until: float
+    runs: frozenset[str]
+    """Those that it is to blame for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything that is known at `now` (Unix time)."""
 
@@ -100,6 +110,10 @@ class World:
     """Why nothing new may begin; empty while things may begin."""
     skips: frozenset[int] = frozenset()
     """Open experiments that a person wants to see the end of."""
+    aside: Mapping[str, Aside] = field(default_factory=dict)
+    """By name."""
+    excused: frozenset[str] = frozenset()
+    """Runs that failed by their device: they say nothing about the code."""
     trouble: str = ""
     """Why this machine cannot run anything now (a full disk); empty while it can."""
 

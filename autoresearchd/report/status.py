@@ -164,7 +164,9 @@ def _model(llm: LlmStatus, now: float) -> str:
 def _device(device: DeviceStatus, status: Status) -> str:
     name = f"{plain(device.device):<7}"
     if device.experiment is None:
-        return f"{name} {plain(device.phase)}  {plain(device.model)}".rstrip()
+        why = f": {plain(device.why)}" if device.why else ""
+        again = "" if device.until is None else f", tried again in {duration(max(0.0, device.until - status.now))}"
+        return f"{name} {plain(device.phase)}{why}{again}  {plain(device.model)}".rstrip()
     parts = [f"{name} {number(device.experiment)}", f"seed {device.seed}", plain(device.phase)]
     if device.fraction is not None:
         parts.append(f"{min(1.0, device.fraction):.0%}")

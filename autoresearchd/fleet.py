@@ -1,0 +1,56 @@
+"""Which devices are set aside: those that fail where others do not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autoresearchd.blame import ENVIRONMENTAL
+from autoresearchd.experiment import Ending, Measurement
+from autoresearchd.world import Aside
+
+FAILURES = 3
+"""So many failures in a row, word for word alike and not of one tree only."""
+FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 3600.0
+
+
+def aside(runs: Sequence[Measurement]) -> Mapping[str, Aside]:
+    """By name: the devices whose last runs all failed alike while another device finished some.
+
+    `runs` are those of this session in the order in which they ended. After a rest the device gets one run of best;
+    each that fails as before doubles the rest, any other ends it.
+    """
+    found = {device: _streak(runs, device) for device in {run.device for run in runs}}
+    return {device: _resting(streak) for device, streak in found.items() if _is_the_devices(streak, runs)}
+
+
+def _streak(runs: Sequence[Measurement], device: str) -> tuple[Measurement, ...]:
+    """The newest runs of a device as far as they failed alike, newest first."""
+    streak: list[Measurement] = []
+    for run in reversed(runs):
+        if run.device != device:
+            continue
+        if run.ending not in ENVIRONMENTAL or (streak and _how(run) != _how(streak[0])):
+            break
+        streak.append(run)
+    return tuple(streak)
+
+
+def _how(run: Measurement) -> tuple[Ending, str]:
+    return run.ending, run.why
+
+
+def _is_the_devices(streak: Sequence[Measurement], runs: Sequence[Measurement]) -> bool:
+    if len(streak) < FAILURES or len({run.tree for run in streak}) < 2:
+        return False
+    since, device = streak[-1].started, streak[0].device
+    return any(run.device != device and run.ending is Ending.FINISHED and run.started >= since for run in runs)
+
+
+def _resting(streak: Sequence[Measurement]) -> Aside:
+    newest = streak[0]
+    rest = min(FIRST_REST_SECONDS * 2.0 ** (len(streak) - FAILURES), LONGEST_REST_SECONDS)
+    return Aside(
+        why=newest.why or newest.ending.value,
+        until=newest.started + newest.wall_seconds + rest,
+        runs=frozenset(run.run for run in streak),
+    )
