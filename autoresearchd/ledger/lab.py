@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd import controls, lock
@@ -28,7 +28,7 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
-from autoresearchd.ledger import facts, marks, project, refs, trees
+from autoresearchd.ledger import facts, marks, project, records, refs, trees
 from autoresearchd.ledger.history import Entry, History
 from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.inbox import Idea, Inbox, new_idea
@@ -177,7 +177,7 @@ class Ledger:
         Raises: StaleRef when `best` is not the experiment's parent any more, or the branch was moved by others;
         ValueError when `best` would move without a finished run of this very tree.
         """
-        message = render(_record(experiment, verdict=verdict, metric=metric))
+        message = render(records.of(experiment, verdict=verdict, metric=metric))
         commit = self._commit(message, experiment.tree, experiment.parent, experiment.opened, now)
         why = f"{verdict.outcome.value} {experiment.number:04d}"
         if verdict.outcome in ON_BEST:
@@ -208,7 +208,7 @@ class Ledger:
         if tree is None:
             return None
         lines = trees.lines(self._repo, best.tree, tree)
-        message = render(_record(experiment, lines=lines))
+        message = render(records.of(experiment, lines=lines))
         commit = self._commit(message, tree, best.commit, experiment.opened, now)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="replay on the new best")
         return self._noted_open(experiment.number, experiment.ref, commit)
@@ -224,12 +224,7 @@ class Ledger:
         """
         parent_tree = self._history.tree_of(correction.parent)
         tree = trees.file_edits(self._repo, parent_tree, correction.edits)
-        record = replace(
-            _record(experiment, lines=trees.lines(self._repo, parent_tree, tree)),
-            rationale=f"{experiment.rationale}\n\n{correction.rationale}",
-            cost_usd=(experiment.cost_usd or 0.0) + (correction.cost_usd or 0.0),
-            fix_attempts=experiment.fix_attempts + 1,
-        )
+        record = records.corrected(experiment, correction, trees.lines(self._repo, parent_tree, tree))
         commit = self._commit(render(record), tree, correction.parent, experiment.opened, now)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="fix a crash")
         return self._noted_open(experiment.number, experiment.ref, commit)
@@ -333,22 +328,3 @@ class Ledger:
         noted = self._history.note(experiment.number, experiment.ref, commit)
         assert isinstance(noted, Concluded)
         return noted
-
-
-def _record(
-    experiment: Experiment, *, lines: Lines | None = None, verdict: Verdict | None = None, metric: str = ""
-) -> Record:
-    return Record(
-        number=experiment.number,
-        title=experiment.title,
-        rationale=experiment.rationale,
-        proposer=experiment.proposer,
-        category=experiment.category,
-        lines=lines or experiment.lines,
-        reason=experiment.reason,
-        cost_usd=experiment.cost_usd,
-        alone=experiment.alone,
-        fix_attempts=experiment.fix_attempts,
-        verdict=verdict,
-        metric=metric,
-    )
