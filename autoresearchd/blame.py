@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from autoresearchd.experiment import FAILED, Ending, Experiment, Measurement, TreeOid, Verdict
 from autoresearchd.judge import contended
+from autoresearchd.program import Program
 from autoresearchd.world import World
 
 SAME_CRASHES = 2
@@ -57,6 +58,13 @@ def _contended(world: World, tree: TreeOid, *, best: TreeOid | None) -> tuple[Me
     if not is_timed(world):
         return ()
     return contended(world.of(tree), best_runs=world.of(best) if best is not None and best != tree else ())
+
+
+def calm(runs: Sequence[Measurement], program: Program) -> tuple[Measurement, ...]:
+    """Runs of one tree in one environment without those that something slowed down: noise is measured by the rest."""
+    timed = program.train.cpu_steps is None or any(run.device.startswith("cuda") for run in runs)
+    slowed = {run.run for run in contended(runs)} if timed else set()
+    return tuple(run for run in runs if run.run not in slowed)
 
 
 def is_timed(world: World) -> bool:

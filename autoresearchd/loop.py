@@ -127,7 +127,7 @@ class Loop:
             known=self._memory.known,
             keeps=self._memory.verdicts[Outcome.KEEP],
             runs={tree: composed(self.ledger.measurements(tree), metric, scale) for tree in trees},
-            spread=self._memory.spread(self.ledger, self.environment, metric, scale),
+            spread=self._memory.spread(self.ledger, self.environment, self.program, scale),
             largest_gain=self._memory.largest_gain(self.ledger, self.environment, metric.direction),
             live=tuple(self.executor.progress()),
             ready=self.pipeline.ready,

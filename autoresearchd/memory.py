@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import structlog
 
 from autoresearchd import audit
+from autoresearchd.blame import calm
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import (
     FAILED,
@@ -27,9 +28,9 @@ from autoresearchd.experiment import (
 from autoresearchd.fleet import aside
 from autoresearchd.judge import Spread, composed, estimate, fate
 from autoresearchd.ledger import Idea, Ledger
+from autoresearchd.program import Program
 from autoresearchd.status import AuditStatus, Idle
 from autoresearchd.world import Action, Aside, Open
-from autoresearchd.yardstick import Metric
 
 log = structlog.get_logger()
 
@@ -157,11 +158,13 @@ class Memory:
         """What could not be done a moment ago; empty when all is well."""
         return self._trouble if now < self._trouble_until else ""
 
-    def spread(self, ledger: Ledger, environment: Environment, metric: Metric, scale: Mapping[str, float]) -> Spread:
+    def spread(self, ledger: Ledger, environment: Environment, program: Program, scale: Mapping[str, float]) -> Spread:
         """The run-to-run noise in this environment, from every tree with repeats."""
         if self._spread is None:
+            metric = program.metric
             pools = ([run for run in runs if run.environment == environment] for runs in ledger.repeated().values())
-            self._spread = estimate((composed(pool, metric, scale) for pool in pools), metric=metric.compared)
+            weighed = (composed(calm(pool, program), metric, scale) for pool in pools)
+            self._spread = estimate(weighed, metric=metric.compared)
         return self._spread
 
     def largest_gain(self, ledger: Ledger, environment: Environment, direction: Direction) -> float | None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from autoresearchd.blame import disturbed
-from autoresearchd.experiment import Device, Ending, Outcome
+from autoresearchd.experiment import Device, Ending, Environment, Outcome, RunSpec
+from autoresearchd.memory import Memory
 from autoresearchd.program import Program
+from tests.support.fakes import finished
 from tests.support.lab_model import PROGRAM, LabModel, tree_of
+from tests.support.projects import lab
 
 CPU = (Device(name="cpu:0", model="test"),)
 CHANGED = tree_of(frozenset({1}))
@@ -68,3 +74,19 @@ def test_a_budget_in_steps_knows_no_contention() -> None:
     lab = lab_with_one_open(steps)
     ended(lab, speed=40.0, noise=5.0)
     assert lab.concluded[1][1].outcome is Outcome.DISCARD
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(None, 0.01), (100, 2.5)])
+def test_the_measured_noise_is_not_that_of_runs_which_something_slowed_down(
+    tmp_path: Path, steps: int | None, expected: float
+) -> None:
+    ledger = lab(tmp_path / "project")
+    baseline = ledger.open_baseline(now=1.0)
+    for seed, (loss, speed) in enumerate(((1.0, 100.0), (1.01, 101.0), (0.99, 99.0), (6.0, 30.0))):
+        spec = RunSpec(run=f"r{seed}", tree=baseline.tree, seed=seed, device=CPU[0], environment=Environment("here"))
+        done = finished(spec, "loss", loss, now=10.0 + seed)
+        ledger.record(replace(done, metrics={**done.metrics, "tokens_per_second": speed}))
+    train = PROGRAM.train.model_copy(update={"cpu_steps": steps})
+    program = PROGRAM.model_copy(update={"train": train})
+    found = Memory(ledger).spread(ledger, Environment("here"), program, {})
+    assert found.std_dev == pytest.approx(expected, rel=0.02)

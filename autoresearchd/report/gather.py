@@ -22,7 +22,7 @@ def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
         program=program,
         concluded=ledger.concluded(),
         opened=ledger.opened(),
-        spread=memory.spread(ledger, environment, metric, scale),
+        spread=memory.spread(ledger, environment, program, scale),
         audits=memory.audits(ledger, environment, metric.name),
         status=reading.typed(data),
         is_running=reading.is_fresh(data, holder),
