@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from typing import Any
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from bench.loop import environment, make_project
 
-DISK_BYTES = FREE_FLOOR_BYTES + 512 * 2**20
+DISK_BYTES = FREE_FLOOR_BYTES + 128 * 2**20
 PATIENCE_SECONDS = 600.0
 PUSHER = ("-c", "user.name=Pusher", "-c", "user.email=pusher@localhost")
 
@@ -38,14 +38,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as name, disk(Path(name, "disk")) as (folder, why_none):
-        night = Night(folder, Path(name, "log.jsonl"), random.Random(options.seed), can_fill=not why_none)
         began = time.monotonic()
-        one_life(night, options.experiments // 2)
-        many_lives(night, options.experiments)
-        wrong = night.verdict()
+        night = Night(folder, Path(name, "log.jsonl"), random.Random(options.seed), can_fill=not why_none)
+        wrong = soak(night, options.experiments)
         report(night, time.monotonic() - began, why_none)
     print("\n".join(f"WRONG: {each}" for each in wrong) or "everything is there once")
     sys.exit(1 if wrong else 0)
+
+
+def soak(night: Night, experiments: int) -> list[str]:
+    """Everything that can go wrong, and what did."""
+    one_life(night, experiments // 2)
+    many_lives(night, experiments)
+    return night.verdict()
 
 
 @contextmanager
@@ -168,13 +173,10 @@ class Night:
     def fill(self) -> None:
         """Not a byte left, until the daemon says so; then room again."""
         filler = self.disk / "filler"
-        with filler.open("wb") as file:
-            try:
-                for size in (2**20, 2**12):
-                    while file.write(bytes(size)):
-                        file.flush()
-            except OSError:
-                pass  # this is what it is for
+        with filler.open("wb") as file, suppress(OSError):  # no space left: this is what it is for
+            while True:
+                file.write(bytes(2**16))
+                file.flush()
         self.tail.until(self, lambda event: event["event"] == "held" and "MiB are free" in event["why"])
         filler.unlink()
         self.tail.until(self, lambda event: event["event"] == "resumed")
