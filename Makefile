@@ -43,6 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.care
 	$(BIN)/python -m bench.loop
+	$(BIN)/python -m bench.soak
 	$(BIN)/python -m bench.fleet
 	$(BIN)/python -m bench.warm
 	$(BIN)/python -m bench.spread
