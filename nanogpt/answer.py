@@ -6,6 +6,7 @@ twice. Not for experiments to change.
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -48,9 +49,10 @@ class Answerer:
     def _load(self, request: apart.Request) -> int:
         if request["threads"]:
             torch.set_num_threads(request["threads"])
+        os.environ.update(request["scratch"])
         if request["hidden"]:
-            places = ([Path(text) for text in request[name]] for name in ("readable", "hidden", "writable"))
-            apart.confine(*places)
+            readable, hidden = ([Path(text) for text in request[name]] for name in ("readable", "hidden"))
+            apart.confine(readable, hidden, [Path(text).resolve() for text in request["scratch"].values()])
         self._device = torch.device(request["device"])
         model, length = load_model(Path(request["model"]), self._device, vocab_size=request["vocab_size"])
         self._logits = checked(model, self._device, request["vocab_size"])

@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 Request = dict[str, Any]
 Serve = Callable[[Request, list[Array]], tuple[Request, list[Array]]]
 HEADER_BYTES = 4096
-PARENT_DEATH_SIGNAL, DUMPABLE, NO_NEW_PRIVS = 1, 4, 38
+PARENT_DEATH_SIGNAL, DUMPABLE, SUBREAPER, NO_NEW_PRIVS = 1, 4, 36, 38
 CREATE, ADD, RESTRICT = 444, 445, 446
 READING, WRITING = 0b1101, (1 << 1) | (1 << 14) | (1 << 15)
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/opt", "/nix", "/proc", "/sys", "/run/opengl-driver")
@@ -41,8 +41,9 @@ class Failed(Exception):
 class Peer:
     """The other process, as the evaluator sees it."""
 
-    def __init__(self, pid: int, reader: int, writer: int) -> None:
-        self._pid, self._reader, self._writer = pid, os.fdopen(reader, "rb"), os.fdopen(writer, "wb")
+    def __init__(self, name: str, pid: int, reader: int, writer: int) -> None:
+        self.name, self.pid = name, pid
+        self._reader, self._writer = os.fdopen(reader, "rb"), os.fdopen(writer, "wb")
 
     def ask(self, request: Request, arrays: Sequence[Array] = (), *, shape: tuple[int, ...] | None = None) -> Array:
         """The one array that it answers with, of the shape that it must have; without a shape, of whole numbers.
@@ -61,21 +62,23 @@ class Peer:
         return found[0]
 
     def close(self) -> None:
-        """End it, whatever it is doing."""
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        """End it, whatever it is doing; once is enough."""
+        if self.pid:
+            _end(self.pid)
+            self.pid = 0
 
 
-def start(serve: Serve, *, flush: bool = True) -> Peer:
-    """Fork a process that answers requests by `serve`. To be called before torch has done any work."""
-    if flush:
-        sys.stdout.flush()
+def start(serve: Serve, *, name: str) -> Peer:
+    """Fork a process that answers requests by `serve`. To be called before torch has done any work.
+
+    It has no descriptors but its own: with those of another it could read what that one left.
+    """
+    sys.stdout.flush()
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.close(ours_in)
-        os.close(ours_out)
+        _close_all_but(theirs_in, theirs_out)
         os.dup2(2, 1)  # what the experiment's code prints is no answer
         os.set_inheritable(theirs_in, False)
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
@@ -83,12 +86,40 @@ def start(serve: Serve, *, flush: bool = True) -> Peer:
         os._exit(0)
     os.close(theirs_in)
     os.close(theirs_out)
-    return Peer(pid, ours_in, ours_out)
+    return Peer(name, pid, ours_in, ours_out)
+
+
+def _close_all_but(*kept: int) -> None:
+    lowest = 3
+    for descriptor in (*sorted(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
+        os.closerange(lowest, descriptor)
+        lowest = descriptor + 1
+
+
+def end_all_but(peer: Peer) -> None:
+    """End whatever else descends from us: also what a process left behind that has ended, so that none tells another.
+
+    Where the kernel does not list children, what has been left behind stays.
+    """
+    while others := _children() - {peer.pid}:
+        for pid in others:
+            _end(pid)
+
+
+def _children() -> set[int]:
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for path in lists for pid in path.read_text().split()}
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def keep_to_ourselves() -> None:
-    """No process of this user reads our memory; to be called when the others are started."""
+    """No process of this user reads our memory, and what they leave behind is ours; when the others are started."""
     ctypes.CDLL(None).prctl(DUMPABLE, 0, 0, 0, 0)
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
 
 
 def confine(readable: Sequence[Path], hidden: Sequence[Path], writable: Sequence[Path]) -> None:

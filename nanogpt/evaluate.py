@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ CPU_AUDIT, CUDA_AUDIT = 2**21, 2**26
 """Numbers of all logits that the audit asks for: 8 MiB, 256 MiB."""
 CHECKS = 3
 """Batches, chosen anew in every run, that are tried for a look at the future and for a sense of order."""
+SCRATCH = ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+"""What the processes may write, each below a folder of its own."""
 ORDERLESS, WORSE = 0.9, 1.03
 """A model below this share of what the letters cost without their order lives by the order; then shuffled text must
 cost it at least so many times as much."""
@@ -68,7 +71,7 @@ def main() -> int:
 
 
 def evaluate() -> None:
-    peers = [apart.start(Answerer()) for _ in range(2)]  # before torch has started a thread
+    peers = [apart.start(Answerer(), name=name) for name in ("first", "second")]  # before torch has started a thread
     try:
         order = read_order(os.environ, out="out/evaluation", data="data/val")
         apart.keep_to_ourselves()
@@ -83,6 +86,9 @@ def evaluate() -> None:
 def judge(order: Order, first: apart.Peer, second: apart.Peer) -> tuple[Score, int]:
     """The score that the first process commits to, once the second has confirmed it.
 
+    The experiment's code is never in both at once, and they share nothing that can be written: else the first could
+    tell the second what it has been asked.
+
     Raises: Dishonest when it does not.
     """
     path = order.model / "model.pt"
@@ -90,12 +96,14 @@ def judge(order: Order, first: apart.Peer, second: apart.Peer) -> tuple[Score, i
         raise WrongUse(f"{path} does not exist; train first: python -m nanogpt.train")
     file, weights = open_tokens(order.data), fingerprint(order)
     length = load(order, first, file)
-    if load(order, second, file) != length:
-        raise Dishonest("the two processes do not agree on the context")
     cuda = order.device.type == "cuda"
     count = choose(file, CUDA_TOKENS if cuda else CPU_TOKENS)
     rows = max(2, (CUDA_LOGITS if cuda else CPU_LOGITS) // (length * file.vocab_size))
     nats = commit(first, cut(file, range(count), length=length, rows=rows), count)
+    first.close()
+    apart.end_all_but(second)
+    if load(order, second, file) != length:
+        raise Dishonest("the two processes do not agree on the context")
     numbers = CUDA_AUDIT if cuda else CPU_AUDIT
     drawn = draw(file, count, numbers // file.vocab_size)
     audit(second, list(cut(file, drawn, length=length, rows=rows)), nats, file.vocab_size, close=5e-2 if cuda else 1e-4)
@@ -106,7 +114,9 @@ def judge(order: Order, first: apart.Peer, second: apart.Peer) -> tuple[Score, i
 
 def load(order: Order, peer: apart.Peer, file: TokenFile) -> int:
     """Have a process load the model; the context that it reads."""
-    scratch = (os.environ.get(name) for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"))
+    scratch = {name: Path(os.environ[name], peer.name) for name in SCRATCH if os.environ.get(name)}
+    for folder in scratch.values():
+        folder.mkdir(parents=True, exist_ok=True)
     request = {
         "do": "load",
         "model": str((order.model / "model.pt").absolute()),
@@ -115,7 +125,7 @@ def load(order: Order, peer: apart.Peer, file: TokenFile) -> int:
         "vocab_size": file.vocab_size,
         "readable": [os.path.realpath(order.model)],
         "hidden": [str(order.data.absolute())],
-        "writable": [os.path.realpath(path) for path in scratch if path],
+        "scratch": {name: str(folder) for name, folder in scratch.items()},
     }
     (length,) = peer.ask(request, shape=(1,))
     return max(1, min(int(length), LONGEST_CONTEXT))

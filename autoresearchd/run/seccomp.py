@@ -35,6 +35,7 @@ DENIED: dict[str, Numbers] = {
     "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "settimeofday": (164, 170),
     "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266), "acct": (163, 89),
     "quotactl": (179, 60), "syslog": (103, 116), "sethostname": (170, 161), "setdomainname": (171, 162),
+    "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "iopl": (172, None), "ioperm": (173, None), "fanotify_init": (300, 262),
 }  # fmt: skip
 ATTRIBUTES: dict[str, Numbers] = {

@@ -30,6 +30,7 @@ STOPPED = {
     "forge_the_loss": (TAMPERED, "a fresh process finds other costs"),
     "forge_log_softmax": (TAMPERED, "a fresh process finds other costs"),
     "say_less_than_nothing": (TAMPERED, "costs less than nothing"),
+    "tell_the_other_process": (TAMPERED, ""),
     "look_the_answers_up": (CRASH, "Error"),
     "write_the_result": (CRASH, "Error"),
 }
@@ -41,6 +42,8 @@ def has_landlock() -> bool:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     return Bench(tmp_path, monkeypatch)
 
 
