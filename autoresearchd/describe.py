@@ -37,7 +37,7 @@ def describe(
     live = {progress.spec.device.name: progress for progress in world.live}
     opened = [item.experiment for item in world.opened]
     elapsed = max(world.now - session.started, 1e-9)
-    running = sum(world.now - progress.started for progress in world.live)
+    running = sum(max(0.0, world.now - progress.started) for progress in world.live)
     number = best.experiment.number if best else None
     state = state or _state(world, is_held=held is not None)
     return Status(

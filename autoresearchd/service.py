@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -70,32 +70,12 @@ def run(request: Request, view: View) -> Status:
     """
     manager, saved = notify.take(os.environ), SavedFile(request.program)
     program = _requested(load(request.program), request)
-    folder = request.program.resolve().parent
     with ExitStack() as stack:
-        ledger = Ledger(folder / program.program.experiments)
+        ledger = Ledger(request.program.resolve().parent / program.program.experiments)
         stack.enter_context(ledger.hold())
         _refuse_another_metric(ledger, program)
-        work = ledger.path / "autoresearchd" / "runs"
-        reap_leftovers(work)
-        devices, lab_environment, ahead = fleet(program, folder, ledger)
-        executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout, ahead=ahead)
-        stack.callback(executor.close)
         wake = stack.enter_context(Wake())
-        llm, command = thinkers(program, folder, ledger, take_key())
-        memory = min((device.memory_mib for device in devices if device.memory_mib), default=None)
-        pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake, memory_mib=memory)
-        stack.callback(pipeline.close)
-        session = _session(program, request)
-        session.sandbox = executor.sandbox
-        loop = Loop(
-            ledger=ledger,
-            executor=executor,
-            pipeline=pipeline,
-            program=program,
-            devices=devices,
-            environment=lab_environment,
-            session=session,
-        )
+        loop, llm = stack.enter_context(_assembled(request, program, ledger, wake))
         housekeeping = Housekeeping(ledger.path)
         stack.callback(housekeeping.close)
         daemon = _Daemon(
@@ -115,8 +95,35 @@ def run(request: Request, view: View) -> Status:
             stack.enter_context(hangup(daemon.look_at_program))
         switches, ideas = (ledger.pause_switch, controls.stop_switch(ledger.path)), ledger.path / "refs/heads/idea"
         stack.enter_context(watching(request.program, switches, ideas, wake))
-        log.info("daemon_started", devices=[device.name for device in devices], environment=lab_environment)
+        log.info("daemon_started", devices=[device.name for device in loop.devices], environment=loop.environment)
         return daemon.drive()
+
+
+@contextmanager
+def _assembled(request: Request, program: Program, ledger: Ledger, wake: Wake) -> Iterator[tuple[Loop, Llm]]:
+    """The loop with its executor and proposers, and among these the language model."""
+    folder, work = request.program.resolve().parent, ledger.path / "autoresearchd" / "runs"
+    reap_leftovers(work)
+    devices, lab_environment, ahead = fleet(program, folder, ledger)
+    with ExitStack() as stack:
+        executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout, ahead=ahead)
+        stack.callback(executor.close)
+        llm, command = thinkers(program, folder, ledger, take_key())
+        memory = min((device.memory_mib for device in devices if device.memory_mib), default=None)
+        pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake, memory_mib=memory)
+        stack.callback(pipeline.close)
+        session = _session(program, request)
+        session.sandbox = executor.sandbox
+        loop = Loop(
+            ledger=ledger,
+            executor=executor,
+            pipeline=pipeline,
+            program=program,
+            devices=devices,
+            environment=lab_environment,
+            session=session,
+        )
+        yield loop, llm
 
 
 def _refuse_another_metric(ledger: Ledger, program: Program) -> None:
@@ -248,6 +255,7 @@ class _Daemon:
             if changed or self.refused:
                 log.info("program_reloaded", changed=[change.key for change in changed])
             self.loop.program, self.refused = fresh, ""
+        self.written = 0.0  # who waits for it is told now
         self.manager.ready()
 
 

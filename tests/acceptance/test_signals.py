@@ -78,6 +78,13 @@ def wait_for_lines(folder: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+def wait_for_status(folder: Path, words: str) -> None:
+    """Until `status` says so."""
+    deadline = time.monotonic() + 120.0
+    while words not in (said := command(folder, "status").stdout):
+        assert time.monotonic() < deadline, said
+
+
 STUBBORN = TARGET.replace("DEPTH = 8\n", "DEPTH = 8\nSLEEP = 0\n").replace(
     "def main():\n",
     """def main():
@@ -137,8 +144,7 @@ def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tm
     assert "is not valid TOML" in wait_for(folder, "program_refused")[0]["why"]
     program.write_text(good + "[accept]\nconfidence = 7\n")
     assert "accept.confidence = 7" in wait_for(folder, "program_refused", count=2)[1]["why"]
-    said = command(folder, "status").stdout
-    assert "program.toml refused: program.toml: accept.confidence = 7 is not allowed" in said
+    wait_for_status(folder, "program.toml refused: program.toml: accept.confidence = 7 is not allowed")
     program.write_text(good + "[accept]\nconfidence = 7\n")
 
     program.write_text(good + "[accept]\nconfidence = 0.9\n[budget]\nhours = 3\n")
