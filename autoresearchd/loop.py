@@ -169,7 +169,7 @@ class Loop:
         return found.experiment if isinstance(found, Concluded) else found
 
     def _remaining(self) -> int | None:
-        tried = sum(self._memory.verdicts.values()) + len(self.ledger.opened()) - 1
+        tried = self._memory.verdicts.total() + len(self.ledger.opened()) - 1
         return self.session.remaining(tried, self.program.budget.experiments)
 
     def _closing(self, now: float) -> str:
@@ -184,9 +184,7 @@ class Loop:
 
     def _look_into_inbox(self) -> None:
         waiting = set(self._memory.ideas.values())
-        for idea in self.ledger.ideas():
-            if idea in waiting:
-                continue
+        for idea in (each for each in self.ledger.ideas() if each not in waiting):
             if idea.proposal is None:
                 log.warning("idea_refused", ref=idea.ref, why=idea.why)
                 self.ledger.drop_idea(idea)
@@ -296,12 +294,10 @@ class Loop:
 
     def _apply_fix(self, fix: ApplyFix, now: float) -> None:
         try:
-            fixed = self.ledger.fix(fix.experiment, fix.correction, now=now)
+            announce.experiment_fixed(self.ledger.fix(fix.experiment, fix.correction, now=now), fix.verdict.why)
         except UnfilablePath as error:
             log.warning("proposal_refused", experiment=fix.experiment.number, why=str(error))
             self._conclude(fix.experiment, fix.verdict, now)
-        else:
-            announce.experiment_fixed(fixed, fix.verdict.why)
         self.pipeline.take_fix(fix.experiment.commit)
 
     def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
