@@ -61,6 +61,7 @@ def night(steps: Night) -> Facts:
     )
 
 
+@settings(deadline=None)
 @given(NIGHTS)
 def test_a_night_in_which_all_went_well_has_no_finding(steps: Night) -> None:
     assert findings(night(steps)) == ()
@@ -112,6 +113,7 @@ def test_one_thing_out_of_place_is_found_wherever_it_is(damage: str, steps: Nigh
     assert all(finding.what and finding.mend for finding in found)
 
 
+@settings(deadline=None)
 @given(NIGHTS, st.integers(0, 8))
 def test_a_verdict_without_its_runs_is_found(steps: Night, at: int) -> None:
     at = min(at, len(steps))
@@ -120,6 +122,7 @@ def test_a_verdict_without_its_runs_is_found(steps: Night, at: int) -> None:
     assert bool(found) == concluded, "an open experiment may have no run yet"
 
 
+@settings(deadline=None)
 @given(NIGHTS, st.integers(0, 8), st.floats(0.01, 10.0), st.booleans())
 def test_a_metric_that_no_centre_of_the_runs_can_be_is_found(steps: Night, at: int, off: float, above: bool) -> None:
     facts, at = night(steps), min(at, len(steps))
@@ -132,6 +135,7 @@ def test_a_metric_that_no_centre_of_the_runs_can_be_is_found(steps: Night, at: i
     assert any("its runs gave" in finding.what for finding in findings(_branch(facts, at, record=record)))
 
 
+@settings(deadline=None)
 @given(NIGHTS)
 def test_the_way_back_of_an_unbacked_best_is_the_newest_step_that_is_backed(steps: Night) -> None:
     facts = night([*steps, (Outcome.KEEP, [1.0])])
