@@ -33,7 +33,7 @@ from autoresearchd.ledger.history import Entry, History
 from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.inbox import Idea, Inbox, new_idea
 from autoresearchd.ledger.invariants import Finding, findings
-from autoresearchd.ledger.repository import open_repository, reading, signature, writing
+from autoresearchd.ledger.repository import open_repository, reading, signature, writing, written
 from autoresearchd.ledger.runs import Runs
 from autoresearchd.trailers import Record, render, slug, title
 
@@ -133,7 +133,7 @@ class Ledger:
         best = self.best()
         return best.commit if best.number == experiment.number and best.tree == experiment.tree else None
 
-    @writing()
+    @written
     def open_baseline(self, *, now: float) -> Experiment:
         """Make experiment 0000: an empty commit on the imported HEAD."""
         best = self.best()
@@ -147,7 +147,7 @@ class Ledger:
         )
         return self._open(record, best.tree, best.commit, now)
 
-    @writing()
+    @written
     def open_experiment(self, proposal: Proposal, *, now: float) -> Experiment:
         """Give a proposal the next number and its branch: one commit on top of the best it was made from.
 
@@ -167,7 +167,7 @@ class Ledger:
         )
         return self._open(record, tree, proposal.parent, now)
 
-    @writing()
+    @written
     def conclude(self, experiment: Experiment, verdict: Verdict, *, metric: str, now: float) -> Concluded:
         """Write the verdict into the experiment's commit; KEEP and BASELINE move `best`. `metric` names the number.
 
@@ -188,7 +188,7 @@ class Ledger:
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why=why)
         return self._noted(experiment, commit)
 
-    @writing()
+    @written
     def settle(self, experiment: Experiment) -> Concluded:
         """Finish a conclusion that `best` holds already. Raises: StaleRef when it does not."""
         commit = self.landed(experiment)
@@ -197,7 +197,7 @@ class Ledger:
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="settle after a crash")
         return self._noted(experiment, commit)
 
-    @writing()
+    @written
     def replay(self, experiment: Experiment, *, now: float) -> Experiment | None:
         """Move an open experiment onto the present best by three-way merge; None, and nothing done, on a conflict.
 
@@ -213,7 +213,7 @@ class Ledger:
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="replay on the new best")
         return self._noted_open(experiment.number, experiment.ref, commit)
 
-    @writing()
+    @written
     def fix(self, experiment: Experiment, correction: Proposal, *, now: float) -> Experiment:
         """Give an open experiment the correction's code instead of its own; number, title and hypothesis stay.
 
@@ -246,12 +246,12 @@ class Ledger:
         """Edits that bring `theirs`' change since `base` onto `ours`; None where they conflict."""
         return trees.merge(self._repo, base, ours, theirs)
 
-    @writing()
+    @written
     def checkout(self, tree: TreeOid, folder: Path) -> None:
         """Write the files of a tree into an empty folder."""
         trees.checkout(self._repo, tree, folder)
 
-    @writing()
+    @written
     def record(self, measurement: Measurement) -> None:
         """File a run under its tree; to file it again changes nothing."""
         self._runs.record(measurement)
@@ -273,7 +273,7 @@ class Ledger:
         """What people have put into the inbox."""
         return self._inbox.ideas(self.best().commit)
 
-    @writing()
+    @written
     def drop_idea(self, idea: Idea) -> None:
         """Delete an idea's branch: it was opened, or cannot be."""
         self._inbox.drop(idea)
@@ -288,7 +288,7 @@ class Ledger:
         project.fetch_branch(self.path, project_path, branch, ref)
         return ref
 
-    @writing()
+    @written
     def pack(self) -> None:
         """Pack refs and loose objects, and wait for it; `Housekeeping` does it beside a daemon."""
         pack(self.path)

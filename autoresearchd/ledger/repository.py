@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import ParamSpec, TypeVar
 
 import pygit2
 import structlog
@@ -18,8 +20,12 @@ import structlog
 from autoresearchd.errors import CorruptRecord, UserError
 
 log = structlog.get_logger()
+P = ParamSpec("P")
+T = TypeVar("T")
 NAME, EMAIL = "autoresearchd", "autoresearchd@localhost"
 GIT_SECONDS = 600.0
+ATTEMPTS = 4
+GONE = "No such file or directory"
 SETTINGS = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -72,6 +78,29 @@ def writing() -> Iterator[None]:
         raise CorruptRecord("experiments.git", f"an object is missing: {error}") from error
     except (pygit2.GitError, GitFailed) as error:
         raise OSError(f"git cannot write: {error}") from error
+
+
+def written(method: Callable[P, T]) -> Callable[P, T]:
+    """A method that writes: its errors are those of `writing`, and what packing took away under it is written again.
+
+    Packing removes the folders that it has emptied, also between the moment that libgit2 makes one and the moment that
+    it renames a file into it.
+    """
+
+    @wraps(method)
+    def persistent(*args: P.args, **named: P.kwargs) -> T:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                with writing():
+                    return method(*args, **named)
+            except OSError as error:
+                if GONE not in str(error):
+                    raise
+                log.info("packed_under_a_write", what=method.__name__, why=str(error))
+        with writing():
+            return method(*args, **named)
+
+    return persistent
 
 
 @contextmanager

@@ -19,7 +19,7 @@ BOOT = Path(__file__).with_name("boot.sh")
 BOOT_SECONDS = 90.0
 USER = "researcher"
 LAB = Path("/srv/lab")
-PRIVATE = ("/tmp", "/run", "/dev/shm")
+PRIVATE = ("/tmp", "/var/tmp", "/run", "/dev/shm")
 """Folders that the booted machine does not share with this one."""
 UNIT = "autoresearchd@srv-lab.service"
 
