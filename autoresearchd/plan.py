@@ -95,7 +95,8 @@ def hold(world: World) -> tuple[str, float] | None:
 
 def _ledger_moves(world: World) -> Iterator[Action]:
     kept = False
-    for opened in world.opened:
+    # What best holds already is settled first: once best has moved on, nothing would tell that it landed.
+    for opened in sorted(world.opened, key=lambda item: not item.landed):
         move = _ledger_move(world, opened)
         if isinstance(move, ConcludeExperiment) and move.verdict.outcome in ON_BEST:
             if kept:

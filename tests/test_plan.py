@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from autoresearchd.experiment import NULL, CommitOid, Device, Ending, Outcome
 from autoresearchd.plan import hold, plan
-from autoresearchd.world import Ask, ConcludeExperiment, OpenExperiment, Start
+from autoresearchd.world import Ask, ConcludeExperiment, OpenExperiment, Settle, Start
 from tests.support.lab_model import LabModel, tree_of
 
 SIGMA = 0.01
@@ -187,6 +187,23 @@ def test_a_daemon_that_dies_right_after_best_moved_finishes_the_keep_at_the_next
     lab.step()
     assert lab.concluded[1][1].outcome is Outcome.KEEP
     assert len(lab.line) == 3, "head, baseline, and the keep once"
+
+
+def test_what_landed_before_a_crash_is_settled_before_anything_else_is_kept() -> None:
+    lab = measured_lab()
+    lab.effects.update({1: 0.0, 2: 1.0})
+    lab.propose(1)
+    lab.propose(2)
+    lab.step()
+    while not lab.landed:
+        lab.now += 10
+        for run in [run for run, spec in lab.live.items() if spec.tree != tree_of(frozenset({1}))]:
+            lab.end_run(run, Ending.FINISHED, 0.0)
+        if not lab.die_after_best_moved():
+            lab.step()
+    assert lab.landed == {2}
+    assert 1 in lab.opened, "the older experiment is still open"
+    assert isinstance(plan(lab.world())[0], Settle)
 
 
 def test_an_experiment_made_from_an_older_best_gets_no_more_device_time_there() -> None:

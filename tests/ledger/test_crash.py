@@ -110,8 +110,8 @@ def finish(ledger: Ledger, experiment: Experiment) -> None:
 
 
 def recover(ledger: Ledger) -> None:
-    """What the next daemon does: it goes on with what is open."""
-    for experiment in ledger.opened():
+    """What the next daemon does: it settles what has landed, and goes on with what is open."""
+    for experiment in sorted(ledger.opened(), key=lambda each: ledger.landed(each) is None):
         finish(ledger, experiment)
 
 
