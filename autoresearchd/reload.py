@@ -9,7 +9,17 @@ from typing import Any
 from autoresearchd.errors import UserError
 from autoresearchd.program import Program
 
-LIVE = ("accept", "budget", "constraint", "metric.target", "program.goal", "program.name", "propose")
+LIVE = (
+    "accept",
+    "budget",
+    "constraint",
+    "export",
+    "metric.target",
+    "program.goal",
+    "program.name",
+    "propose",
+    "report",
+)
 """Tables and keys that are read anew for every decision."""
 ANOTHER_LAB = ("metric", "program.project", "train.command", "train.cpu_steps", "train.data", "train.seconds")
 """What every number in the lab was measured by: with another one they compare with nothing."""

@@ -70,7 +70,7 @@ def reproduce(program: Program, folder: Path, ledger: Ledger, number: int, say: 
     with ledger.hold(), tempfile.TemporaryDirectory(prefix="autoresearchd-reproduce-") as work:
         devices, environment, ahead = fleet(program, folder, ledger)
         on_record = _on_record(ledger, found, environment)
-        executor = LocalExecutor(program, folder=folder, work=Path(work), checkout=ledger.checkout, ahead=ahead)
+        executor = LocalExecutor(program, folder=folder, work=Path(work, "runs"), checkout=ledger.checkout, ahead=ahead)
         try:
             runs = _train(executor, found, sorted(on_record), devices, environment, say)
         finally:

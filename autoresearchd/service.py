@@ -255,6 +255,8 @@ class _Daemon:
             if changed or self.refused:
                 log.info("program_reloaded", changed=[change.key for change in changed])
             self.loop.program, self.refused = fresh, ""
+            session = self.loop.session
+            session.deadline = _deadline(fresh, self.request, session.started)
         self.written = 0.0  # who waits for it is told now
         self.manager.ready()
 
@@ -281,9 +283,9 @@ def _updated(program: Program, section: str, **values: object) -> Program:
 
 def _session(program: Program, request: Request) -> Session:
     now = time.time()
+    return Session(started=now, experiments=request.experiments, deadline=_deadline(program, request, now))
+
+
+def _deadline(program: Program, request: Request, started: float) -> float | None:
     hours = request.hours if request.hours is not None else program.budget.hours
-    return Session(
-        started=now,
-        experiments=request.experiments,
-        deadline=None if hours is None else now + hours * 3600,
-    )
+    return None if hours is None else started + hours * 3600

@@ -35,6 +35,13 @@ def test_what_a_metric_should_reach_may_change_and_what_it_is_may_not() -> None:
         refuse_fixed(changed(PROGRAM.replace('name = "loss"', 'name = "speed"')))
 
 
+@pytest.mark.parametrize("table", ['[report]\nat = "06:30"\n', "[export]\nsign_off = true\n"])
+def test_what_the_morning_looks_like_may_change_at_night(table: str) -> None:
+    found = changed(PROGRAM + table)
+    assert len(found) == 1
+    refuse_fixed(found)
+
+
 @pytest.mark.parametrize("table", ["[sandbox]\ncpus = 1\n", "[devices]\ncpu_slots = 7\n"])
 def test_what_was_set_up_at_the_start_changes_with_the_next_one(table: str) -> None:
     with pytest.raises(UserError, match=r"^(sandbox.cpus|devices.cpu_slots) changes at a new start of the daemon$"):

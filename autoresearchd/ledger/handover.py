@@ -18,6 +18,7 @@ from autoresearchd.errors import UserError
 from autoresearchd.experiment import CommitOid, TreeOid
 from autoresearchd.ledger.repository import GitFailed, git, git_in, open_repository
 from autoresearchd.ledger.trees import merged_tree
+from autoresearchd.trailers import defused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class Handover:
             )
         if tree == _tree(tip):
             return False
-        self._grow(tree, commit.message, self._tip, commit.author)
+        self._grow(tree, defused(commit.message), self._tip, commit.author)
         return True
 
     def squash(self, message: str) -> None:

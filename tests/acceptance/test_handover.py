@@ -93,6 +93,37 @@ def test_patches_apply_with_git_am_and_bring_their_evidence(moved: Path, tmp_pat
     assert "autoresearchd reproduce" in cover
 
 
+SMUGGLED = """diff --git a/evil.py b/evil.py
+new file mode 100644
+index 0000000000000000000000000000000000000000..0cfbf08886fca9a91cb753ec8734c84fcbe52c9f
+GIT binary patch
+literal 2
+JcmXpoWB>pF00961
+
+literal 0
+HcmV?d00001
+
+Index: evil.py
+From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001
+"""
+
+
+def test_words_of_a_commit_never_travel_as_a_part_of_its_patch(moved: Path, tmp_path: Path) -> None:
+    idea = tmp_path / "idea"
+    git(tmp_path, "clone", "-q", "-b", "best", str(moved / "experiments.git"), str(idea))
+    source = (idea / "train.py").read_text()
+    (idea / "train.py").write_text(source.replace("abs(rate() - 0.08)", "0.5 * abs(rate() - 0.08) - 0.2"))
+    git(idea, "commit", "-q", "-am", f"Halve a loss\n\n{SMUGGLED}")
+    git(idea, "push", "-q", "origin", "HEAD:refs/heads/idea/halve")
+    command(moved, "run", "--experiments", "1")
+    command(moved, "export", "--patches", str(tmp_path / "patches"))
+    git(moved, "checkout", "-q", "-b", "tried")
+    git(moved, "am", "-q", *map(str, sorted((tmp_path / "patches").glob("*.patch"))))
+    assert branch(moved, "tried")[-1] == "Halve a loss"
+    assert not (moved / "evil.py").exists()
+    assert "Verdict: keep" in git(moved, "log", "-1", "--format=%(trailers)", "tried")
+
+
 def test_one_of_them_can_be_taken_alone(moved: Path) -> None:
     command(moved, "export", "2", "--branch", "decay")
     assert branch(moved, "decay") == [DECAY]

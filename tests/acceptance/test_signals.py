@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -154,6 +155,11 @@ def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tm
         ("accept.confidence", 0.95, 0.9), ("budget.hours", "not set", 3.0),
     ]  # fmt: skip
     assert len([event for event in events(folder) if event["event"] == "program_refused"]) == 2
+    status = folder / "experiments.git" / "autoresearchd" / "status.json"
+    deadline = time.monotonic() + 120.0
+    while (told := json.loads(status.read_text()))["session_deadline"] is None:
+        assert time.monotonic() < deadline, told
+    assert told["session_deadline"] == told["session_started"] + 3 * 3600
 
     program.write_text(good.replace('name = "val_bpb"', 'name = "loss"'))
     assert "metric.name cannot change in a lab" in wait_for(folder, "program_refused", count=3)[2]["why"]
