@@ -21,8 +21,8 @@ _BREAKS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 """Everything that some reader takes for the end of a line (str.splitlines's list)."""
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069]|[\ud800-\udfff]")
 _HIDING = re.compile(r"^(?=---|\S.* -{24} >8 -{24}$|diff -|Index: |From )")
-"""A divider hides all trailers from libgit2, the scissors of `git commit --verbose` from git. At the last three `git am`
-ends the message of a patch, and takes what follows for the patch itself."""
+"""A divider hides all trailers from libgit2, the scissors of `git commit --verbose` from git. At the last three `git
+am` ends the message, and takes what follows for the patch itself."""
 _LINE = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.+)")
 _OTHER_METRIC = "Metric-"
 _GAIN = re.compile(r"(alone|together)=(\S+?)(?:\+-(\S+))?(?: |$)")
