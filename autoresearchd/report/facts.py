@@ -151,7 +151,7 @@ def facts(source: Source) -> Facts:
         audit_word=source.status.audit_word if source.status else "",
         additivity=findings.additivity(line, direction),
         side_by_side=" ".join(summary.additivity(concluded)),
-        spend=findings.spend(rows, source.status),
+        spend=findings.spend(rows, source.status, source.now),
         suggestions=findings.suggestions(tried),
         status=source.status,
         is_running=source.is_running,

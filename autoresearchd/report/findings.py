@@ -73,6 +73,7 @@ class Spend:
     total_usd: float | None
     """Everything that the language model was paid, unopened proposals included; None where none is enabled."""
     today_usd: float | None
+    """Of these, since midnight UTC; None where no daemon has spoken since."""
     kept: int
 
     @property
@@ -169,15 +170,16 @@ def additivity(line: Sequence[Row], direction: Direction) -> Additivity | None:
     )
 
 
-def spend(rows: Iterable[Row], status: Status | None) -> Spend:
+def spend(rows: Iterable[Row], status: Status | None, now: float) -> Spend:
     """Device time and money, over all experiments."""
     everything = list(rows)
     llm = status.llm if status else None
+    is_of_today = status is not None and status.now // DAY == now // DAY  # UTC, as the budget of a day is
     return Spend(
         device_hours=sum(row.train_seconds for row in everything) / HOUR,
         cost_usd=sum(row.cost_usd or 0.0 for row in everything),
         total_usd=llm.spent_total if llm else None,
-        today_usd=llm.spent_today if llm else None,
+        today_usd=llm.spent_today if llm and is_of_today else None,
         kept=sum(row.verdict == Outcome.KEEP for row in everything),
     )
 
@@ -192,8 +194,11 @@ def _near_misses(tried: Sequence[Row]) -> Iterable[Suggestion]:
     kept = {row.title for row in tried if row.is_step}
     nearly = [row for row in tried if row.verdict in ALMOST and row.category != NULL and (row.gain or 0.0) > 0]
     nearly.sort(key=lambda row: (row.gain or 0.0) / (row.std_error or typical), reverse=True)
-    once = {row.title: row for row in reversed(nearly) if row.title not in kept}
-    for row in list(reversed(once.values()))[:NEAREST]:
+    nearest: dict[str, Row] = {}
+    for row in nearly:
+        if row.title not in kept:
+            nearest.setdefault(row.title, row)
+    for row in list(nearest.values())[:NEAREST]:
         text = "nearly won: more runs of it, or a related change, would tell"
         yield Suggestion(text=text, number=row.number, title=row.title)
 

@@ -10,6 +10,7 @@ from autoresearchd.experiment import CommitOid, Concluded, Gain, Outcome
 from autoresearchd.judge import Spread
 from autoresearchd.program import parse
 from autoresearchd.report.facts import Facts, Source, facts
+from autoresearchd.status import LlmStatus
 from tests.report.nouns import concluded, experiment, status
 from tests.support.projects import PROGRAM
 
@@ -99,6 +100,21 @@ def test_what_nearly_won_is_suggested_once_and_not_after_it_was_kept() -> None:
         concluded(6, Outcome.DISCARD, 2.2, 2.0, std_error=0.1, title="Worse"),
     )
     assert [each.number for each in found.suggestions] == [2, 3]
+
+
+def test_the_best_of_a_title_that_was_tried_often_is_suggested_however_badly_the_others_went() -> None:
+    again = [concluded(n, Outcome.DISCARD, 1.99, 2.0, std_error=0.1, title="Softcap") for n in range(1, 4)]
+    others = [concluded(n, Outcome.DISCARD, 1.9, 2.0, std_error=0.1, title=f"Try {n}") for n in range(4, 10)]
+    best = concluded(10, Outcome.INCONCLUSIVE, 1.8, 2.0, std_error=0.1, title="Softcap")
+    assert [each.number for each in told(*again, *others, best).suggestions] == [10, 4, 5, 6, 7]
+
+
+def test_what_a_daemon_spent_on_another_day_is_not_spent_today() -> None:
+    midnight = 20_000 * 86_400.0
+    said = status(now=midnight - 1, llm=LlmStatus(model="m", state="ready", spent_today=0.5, spent_total=2.0))
+    for now, today in ((midnight - 0.5, 0.5), (midnight + 0.5, None), (midnight + 3 * 86_400, None)):
+        spend = facts(Source(now=now, program=LOSS, concluded=[], status=said)).spend
+        assert (spend.today_usd, spend.total_usd) == (today, 2.0)
 
 
 def test_noise_audits_and_the_status_are_passed_on() -> None:
