@@ -1,4 +1,4 @@
-"""The report as HTML and as Markdown: one template each, with the same words for figures."""
+"""The report as HTML and as Markdown: templates for each, with the same words for figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def html(document: Document) -> str:
 def markdown(document: Document) -> str:
     """The same for a pull request, a wiki or a mail."""
     text = _template("report.md.j2").render(**_content(document))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    changes = _template("changes.md.j2").render(document=document)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n" + changes
 
 
 def as_json(document: Document) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from autoresearchd.errors import UserError
+from autoresearchd.experiment import Outcome
 from autoresearchd.program import load
 from autoresearchd.report.facts import Source, facts
 from autoresearchd.report.morning import pages, plot
@@ -115,13 +117,31 @@ def _words(command: str) -> list[str]:
 
 
 def test_a_long_diff_is_cut_and_says_where_the_rest_is(program: Path, night: Lab) -> None:
-    from autoresearchd.experiment import Outcome
-
     opened = night.open("Long", "".join(f"A{n} = {n}\n" for n in range(LONGEST_DIFF * 2)))
     done = night.conclude(opened, Outcome.KEEP, 1.0, baseline=1.4, std_error=0.01)
     text = pages.html(read(program))
     assert f"more lines: git show {done.experiment.commit}" in text
     assert f"A{LONGEST_DIFF * 2 - 1} =" not in text
+
+
+def test_the_page_says_what_was_spent_today_only_where_a_daemon_has_said_it_today(program: Path) -> None:
+    made = read(program)
+    for today, said in ((0.5, "$2.00 in all, $0.50 today"), (None, "$2.00 in all")):
+        spend = replace(made.facts.spend, total_usd=2.0, today_usd=today)
+        text = pages.html(replace(made, facts=replace(made.facts, spend=spend)))
+        assert f"{said}</dd>" in text
+
+
+def test_markdown_shows_a_diff_with_all_of_its_blank_lines(program: Path, night: Lab) -> None:
+    opened = night.open("Spread", "A = 1\n\n\n\nB = 2\n")
+    night.conclude(opened, Outcome.KEEP, 1.0, baseline=1.4, std_error=0.01)
+    further = night.open("Further", "A = 1\n\n\n\nB = 3\n")
+    night.conclude(further, Outcome.KEEP, 0.9, baseline=1.0, std_error=0.01)
+    found, text = read(program), pages.markdown(read(program))
+    assert "\n\n\n\n-B = 2\n+B = 3\n" in text, "context"
+    assert len(found.changes) == 3
+    for change in found.changes:
+        assert "diff\n" + "\n".join(change.diff) + "\n```" in text
 
 
 def test_a_lab_without_a_number_has_a_report(program: Path) -> None:
