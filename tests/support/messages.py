@@ -22,6 +22,7 @@ CHARACTERS_A_TOKEN = 4
 class Say:
     """One answer of the server."""
 
+    thinking: str = ""
     text: str = ""
     tools: tuple[tuple[str, Json | str], ...] = ()
     """Name and input; a string is sent as it is, whether it is JSON or not."""
@@ -39,6 +40,8 @@ class Say:
     """Seconds before anything is said."""
     pause: float = 0.0
     """Seconds between two events of the stream."""
+    piece: int = 200
+    """Characters in one event of the stream."""
     output_tokens: int = 50
 
 
@@ -228,7 +231,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _message(body: Json, say: Say, usage: Json) -> Json:
-    content: list[Json] = [{"type": "text", "text": say.text}] if say.text else []
+    content: list[Json] = []
+    if say.thinking:
+        content.append({"type": "thinking", "thinking": say.thinking, "signature": ""})
+    if say.text:
+        content.append({"type": "text", "text": say.text})
     for number, (name, given) in enumerate(say.tools):
         content.append(
             {"type": "tool_use", "id": f"toolu_{time.monotonic_ns()}_{number}", "name": name, "input": given}
@@ -251,15 +258,14 @@ def _events(message: Json, say: Say) -> Iterator[Json]:
     yield {"type": "message_start", "message": start}
     yield {"type": "ping"}
     for index, block in enumerate(message["content"]):
-        if block["type"] == "text":
-            empty, text, kind = {"type": "text", "text": ""}, block["text"], "text_delta"
+        if (name := block["type"]) in ("text", "thinking"):
+            empty, text, kind = {**block, name: ""}, block[name], f"{name}_delta"
         else:
-            empty, kind = {**block, "input": {}}, "input_json_delta"
+            empty, kind, name = {**block, "input": {}}, "input_json_delta", "partial_json"
             text = block["input"] if isinstance(block["input"], str) else json.dumps(block["input"])
         yield {"type": "content_block_start", "index": index, "content_block": empty}
-        for at in range(0, len(text), 200):
-            piece = text[at : at + 200]
-            delta = {"type": kind, "text" if kind == "text_delta" else "partial_json": piece}
+        for at in range(0, len(text), say.piece):
+            delta = {"type": kind, name: text[at : at + say.piece]}
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}

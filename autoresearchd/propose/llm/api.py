@@ -6,6 +6,7 @@ The SDK takes more than a second to import, so it is imported where it is used.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autoresearchd.propose.llm.breaker import Failure
 from autoresearchd.propose.llm.fence import line
 from autoresearchd.propose.llm.key import Key
-from autoresearchd.propose.llm.prices import Usage, estimate_tokens, read_usage
+from autoresearchd.propose.llm.prices import BYTES_A_TOKEN, Usage, read_usage
 from autoresearchd.scrub import scrub
 from autoresearchd.thinkers import Llm
 
@@ -148,17 +149,20 @@ class _Seen:
     """What a stream has used so far, for one that breaks off."""
 
     def __init__(self) -> None:
-        self.used = Usage()
+        self._told, self._bytes = Usage(), 0
+
+    @property
+    def used(self) -> Usage:
+        """What the API has told, and an estimate of what it has said since."""
+        return replace(self._told, output=self._told.output + math.ceil(self._bytes / BYTES_A_TOKEN))
 
     def note(self, event: Any) -> None:
         kind = event.type
-        if kind == "message_start":
-            self.used = read_usage(event.message.usage)
-        elif kind == "content_block_delta":
-            text = getattr(event.delta, "text", None) or getattr(event.delta, "partial_json", None) or ""
-            self.used = replace(self.used, output=self.used.output + estimate_tokens(len(text)) - 1)
-        elif kind == "message_stop":
-            self.used = read_usage(event.message.usage)
+        if kind == "content_block_delta":
+            said = "".join(getattr(event.delta, name, None) or "" for name in ("text", "thinking", "partial_json"))
+            self._bytes += len(said.encode(errors="surrogatepass"))
+        elif kind in ("message_start", "message_stop"):
+            self._told, self._bytes = read_usage(event.message.usage), 0
 
 
 def _arguments(settings: Llm, request: Request) -> dict[str, Any]:

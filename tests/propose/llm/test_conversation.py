@@ -142,6 +142,24 @@ def test_a_slow_stream_is_given_up_in_time_and_paid_for() -> None:
     assert status.spent_total > 0
 
 
+@pytest.mark.parametrize(
+    "say",
+    [
+        Say(thinking="x" * 2_000, drop_after=3 + 5),
+        Say(thinking="xy" * 500, piece=2, drop_after=3 + 500),
+        Say(text="x" * 1_000, piece=1, drop_after=3 + 1_000),
+        Say(tools=(("check", {"x": "x" * 1_000}),), piece=1, drop_after=3 + 1_000),
+        Say(text="ä" * 500, piece=100, drop_after=3 + 5),
+    ],
+)
+def test_an_answer_that_breaks_off_is_paid_for_by_all_that_was_said(say: Say) -> None:
+    with MessagesServer([say]) as server:
+        _, status = ask(lab(server))
+    assert status.calls == 1
+    assert status.output_tokens == 1 + 334  # the API's own first token, then 1000 bytes at three a token
+    assert status.spent_total > 0
+
+
 def test_an_answer_is_never_longer_than_its_money() -> None:
     with MessagesServer([tool("read_file", path="train.py")]) as server:
         found, status = ask(lab(server, "usd_per_experiment = 0.03\n"))
