@@ -93,8 +93,8 @@ class Command:
         secrets = [value for name, value in environment.items() if _SECRET.search(name) and value]
         for secret in secrets:
             why = why.replace(secret, "[secret]")
-        if any(secret.encode() in (edit.content or b"") for edit in edits for secret in secrets):
-            why = "it wrote a secret of its environment into a file"
+        if any(secret in edit.path or secret.encode() in (edit.content or b"") for edit in edits for secret in secrets):
+            why = "it wrote a secret of its environment into a file or its name"
         if why or not edits:
             self._failures += 1
             self._rest = min(2 ** max(0, self._failures - PATIENCE), LONGEST_REST)

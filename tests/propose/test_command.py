@@ -87,12 +87,17 @@ def test_it_has_a_network_only_where_that_is_said() -> None:
 def test_a_secret_that_it_was_given_reaches_no_log_and_no_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_API_KEY", "very-secret-words")
     the_lab = FakeLab({"train.py": "RATE = 1\n"}, toml=TOML + 'environment = ["AGENT_API_KEY"]\n')
-    leaking = Command(FakeWorkbench(edits=(Edit(path="train.py", content=b"KEY = 'very-secret-words'\n"),)))
+    leaks = (
+        Edit(path="train.py", content=b"KEY = 'very-secret-words'\n"),
+        Edit(path="very-secret-words.py", content=b"RATE = 2\n"),
+    )
     failing = Command(FakeWorkbench(why="401: very-secret-words is no key"))
     with structlog.testing.capture_logs() as logs:
-        assert [turn(leaking, the_lab), leaking.finished(the_lab.context())] == [None, None]
+        for leak in leaks:
+            leaking = Command(FakeWorkbench(edits=(leak,)))
+            assert [turn(leaking, the_lab), leaking.finished(the_lab.context())] == [None, None]
         turn(failing, the_lab)
     assert [entry["why"] for entry in logs] == [
-        "it wrote a secret of its environment into a file",
+        *2 * ["it wrote a secret of its environment into a file or its name"],
         "401: [secret] is no key",
     ]
