@@ -30,7 +30,7 @@ def doubtful(world: World, experiment: Experiment, verdict: Verdict) -> bool:
 
 def trusted(world: World, runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
     """The runs without those failures after which best failed too, or that are their device's: they say nothing."""
-    best = world.of(world.best_tree)
+    best = [run for run in world.of(world.best_tree) if run.run not in world.excused]
 
     def blameless(run: Measurement) -> bool:
         if run.run in world.excused:

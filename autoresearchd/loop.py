@@ -187,7 +187,7 @@ class Loop:
         for idea in (each for each in self.ledger.ideas() if each not in waiting):
             if idea.proposal is None:
                 log.warning("idea_refused", ref=idea.ref, why=idea.why)
-                self.ledger.drop_idea(idea)
+                self._memory.drop(idea, self.ledger)
             else:
                 log.info("idea_queued", ref=idea.ref, title=idea.proposal.title)
                 self._memory.ideas[idea.proposal] = idea
@@ -215,6 +215,7 @@ class Loop:
             self._act(action, now)
         except (StaleRef, RefLocked) as error:
             log.warning("ref_contended", action=type(action).__name__, why=str(error))
+            self.ledger.refresh()  # somebody may have deleted or moved an experiment's branch
             return False
         except OSError as error:
             log.exception("action_failed", action=type(action).__name__)
@@ -266,8 +267,6 @@ class Loop:
                 assert_never(move)
 
     def _open_experiment(self, proposal: Proposal, now: float) -> None:
-        self.pipeline.take(proposal)
-        idea = self._memory.ideas.pop(proposal, None)
         try:
             experiment = self.ledger.open_experiment(proposal, now=now)
         except UnfilablePath as error:
@@ -275,8 +274,9 @@ class Loop:
         else:
             self.session.opened += 1
             announce.experiment_opened(experiment)
-        if idea is not None:
-            self.ledger.drop_idea(idea)
+        self.pipeline.take(proposal)
+        if (idea := self._memory.ideas.get(proposal)) is not None:
+            self._memory.drop(idea, self.ledger)
 
     def _start(self, start: Start) -> None:
         tree, seed, device = start.tree, start.seed, start.device
@@ -302,6 +302,7 @@ class Loop:
 
     def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
         self._settled(self.ledger.conclude(experiment, verdict, metric=self.program.metric.compared, now=now))
+        self.pipeline.take_fix(experiment.commit)
 
     def _stop(self, run: str) -> None:
         live = next(progress for progress in self.executor.progress() if progress.spec.run == run)

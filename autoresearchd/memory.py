@@ -9,7 +9,7 @@ import structlog
 
 from autoresearchd import audit
 from autoresearchd.blame import calm
-from autoresearchd.errors import CorruptRecord
+from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import (
     FAILED,
     ON_BEST,
@@ -144,6 +144,15 @@ class Memory:
             if idle:
                 self.idle_seconds[why] = self.idle_seconds.get(why, 0.0) + idle * (now - since)
         self._idle = now, devices, reason
+
+    def drop(self, idea: Idea, ledger: Ledger) -> None:
+        """Delete an idea's branch; where that cannot be now (it moved, a push is under way) it is looked at again."""
+        if idea.proposal is not None:
+            self.ideas.pop(idea.proposal, None)
+        try:
+            ledger.drop_idea(idea)
+        except (StaleRef, RefLocked, OSError) as error:
+            log.warning("idea_not_dropped", ref=idea.ref, why=str(error))
 
     def take_news(self) -> tuple[Concluded, ...]:
         """What was concluded since the last call, in that order."""

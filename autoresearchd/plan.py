@@ -38,6 +38,7 @@ from autoresearchd.judge import (
     improper,
     missing_baseline_seeds,
     standing,
+    unselected_seed,
     value,
 )
 from autoresearchd.mending import concluded_or_mended
@@ -323,9 +324,16 @@ def _closing(world: World) -> str:
 
 
 def _canary(world: World) -> Iterator[_Need]:
-    """A run of best that tells broken code from a broken machine; counted like any other run of best if it finishes."""
-    used = {run.seed for run in finished(world.of(world.best_tree))}
-    yield _Need(tree=world.best_tree, seed=next(seed for seed in range(len(used) + 1) if seed not in used))
+    """A run of best that tells broken code from a broken machine; counted like any other run of best if it finishes.
+
+    With a seed that best has not had, not even in vain: best may diverge with that very one.
+    """
+    tried = {run.seed for run in world.of(world.best_tree)}
+    if world.best_tree == world.baseline_tree:
+        seed = next(seed for seed in range(len(tried) + 1) if seed not in tried)
+    else:
+        seed = unselected_seed(tried, planned=False)
+    yield _Need(tree=world.best_tree, seed=seed)
 
 
 def _is_live(world: World, tree: TreeOid) -> bool:

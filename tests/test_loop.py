@@ -107,6 +107,20 @@ def test_two_wins_found_at_once_are_both_kept_only_if_they_add_up(tmp_path: Path
     assert len(git(night.ledger.path, "log", "best", "--format=%h").split()) == 3
 
 
+def test_a_branch_that_somebody_deletes_holds_nothing_up(night: Night) -> None:
+    night.steps(6)
+    night.propose(0.5, 2.0)
+    night.hanging = True
+    night.steps(3)
+    (open_one,) = night.ledger.opened()
+    git(night.ledger.path, "update-ref", "-d", open_one.ref)
+    night.hanging = False
+    night.steps()
+    assert night.ledger.find(open_one.number) is None
+    assert night.outcome(open_one.number + 1) is Outcome.KEEP, "the next one is tried"
+    assert fsck(night.ledger.path) == ""
+
+
 def test_the_session_ends_after_the_experiments_that_were_asked_for(tmp_path: Path) -> None:
     night = Night(lab(tmp_path / "project"), experiments=2)
     night.steps(6)

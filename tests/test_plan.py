@@ -189,6 +189,22 @@ def test_a_daemon_that_dies_right_after_best_moved_finishes_the_keep_at_the_next
     assert len(lab.line) == 3, "head, baseline, and the keep once"
 
 
+def test_a_best_that_diverges_is_tried_with_a_seed_that_it_has_not_had() -> None:
+    lab = measured_lab()
+    world = lab.world()
+    runs = list(world.of(world.best_tree))
+    for seed in (3, 4):
+        runs.append(replace(runs[-1], run=f"diverged-{seed}", seed=seed, ending=Ending.UNSTABLE, started=world.now))
+    later = world.now + 100_000.0
+    (start,) = [
+        action
+        for action in plan(replace(world, runs={**world.runs, world.best_tree: runs}, now=later))
+        if isinstance(action, Start)
+    ]
+    assert start.tree == world.best_tree
+    assert start.seed not in {run.seed for run in runs}
+
+
 def test_what_landed_before_a_crash_is_settled_before_anything_else_is_kept() -> None:
     lab = measured_lab()
     lab.effects.update({1: 0.0, 2: 1.0})

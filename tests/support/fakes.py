@@ -109,7 +109,7 @@ class FakePipeline:
         self.fixes_asked |= {crash.experiment.commit}
 
     def take_fix(self, commit: CommitOid) -> None:
-        del self.fixes[commit]
+        self.fixes.pop(commit, None)
 
     def take(self, proposal: Proposal) -> None:
         self._ready.remove(proposal)
