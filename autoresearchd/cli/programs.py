@@ -16,6 +16,8 @@ commands = typer.Typer()
 def mcp(program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """Serve this lab to a coding agent: the Model Context Protocol on the standard input and output."""
     try:
+        import mcp.server.mcpserver  # noqa: F401 - the one that an installation may lack
+
         from autoresearchd import mcp_server
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed; `pip install 'autoresearchd[mcp]'` brings it") from error
