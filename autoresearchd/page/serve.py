@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -43,7 +44,8 @@ def serve(
     news = News(lab)
     listening = _listen(host, port)
     rules = Rules(names=_names(host, names), any_address=_is_wildcard(host), token=token, control=control)
-    say(f"{_address(host, listening.getsockname()[1])}{f'?token={token}' if token else ''}")
+    door = f"?token={quote(token, safe='')}" if token else ""
+    say(f"{_address(host, listening.getsockname()[1])}{door}")
     config = uvicorn.Config(
         build(lab, news, rules),
         log_level="warning",

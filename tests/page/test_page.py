@@ -161,6 +161,15 @@ def test_a_token_of_ones_own_is_demanded_on_loopback_too_and_a_foreign_address_i
     assert (refused.returncode, "cannot be listened on" in refused.stderr) == (2, True)
 
 
+def test_the_address_that_is_printed_opens_the_page_whatever_signs_are_in_the_token(program: Path) -> None:
+    own = '1+1=2 & 100%/#?;,"token'
+    with serving(program, token=own) as server:
+        status, headers, _ = server.ask(f"/?token={server.token}")
+        assert status == 303, server.token
+        assert server.ask("/api/lab", cookie=headers["set-cookie"].rsplit("; HttpOnly")[0])[0] == 200
+        assert server.ask("/api/lab", authorization=f"Bearer {own}")[0] == 200
+
+
 def test_a_token_that_is_no_secret_is_refused(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTORESEARCHD_PAGE_TOKEN", "short")
     refused = command(program.parent, "serve", "--port", "0", check=False)
