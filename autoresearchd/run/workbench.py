@@ -100,7 +100,7 @@ async def _run(order: bytes, seconds: float) -> dict[str, Any]:
     environment = {name: os.environ[name] for name in ("PATH", "TMPDIR", *INHERITED) if name in os.environ}
     package = str(Path(__file__).resolve().parents[2])
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "autoresearchd.run.errand"),
+        *(sys.executable, "-P", "-m", "autoresearchd.run.errand"),  # -P: no module of the folder that it is started in
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

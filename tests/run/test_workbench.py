@@ -66,6 +66,15 @@ def test_a_check_sees_the_draft_and_says_what_is_wrong(tmp_path: Path) -> None:
     assert "ModuleNotFoundError" in check(tmp_path, command, Edit(path="train.py", content=None))
 
 
+def test_an_errand_imports_nothing_of_the_folder_that_the_daemon_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("queue.py", "structlog.py", "json.py"):
+        (tmp_path / name).write_text("raise SystemExit('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    assert check(tmp_path, "true") == ""
+
+
 def test_a_check_that_hangs_is_ended(tmp_path: Path) -> None:
     why = check(tmp_path, "sleep 300", seconds=1.0)
     assert "still running after 1 s" in why

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import IO
@@ -59,10 +59,17 @@ class Mornings:
         self._end_of_writing(wait=True)
 
     def _write(self) -> None:
-        said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        command = (sys.executable, "-m", "autoresearchd", "report", "--file", "--program", str(self._program))
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
-        self._writing = child, said
+        # -P: no module of the folder that it is started in, which is often the user's project
+        command = (sys.executable, "-P", "-m", "autoresearchd", "report", "--file", "--program", str(self._program))
+        try:
+            with ExitStack() as opened:
+                said = opened.enter_context(tempfile.TemporaryFile())
+                child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+                opened.pop_all()  # lives as long as the child
+        except OSError as error:
+            log.warning("report_failed", program=str(self._program), why=str(error))
+        else:
+            self._writing = child, said
 
     def _end_of_writing(self, *, wait: bool) -> None:
         if self._writing is None:

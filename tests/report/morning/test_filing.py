@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 import time as clock
 from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd.errors import ConfigError, UserError
 from autoresearchd.experiment import Concluded
@@ -124,6 +127,35 @@ def test_in_the_morning_another_process_writes_the_report(program: Path) -> None
         view.update(status(now=(before - timedelta(minutes=1)).timestamp()), ())
         view.update(status(now=(before + timedelta(minutes=1)).timestamp()), ())
     assert inner.updates == 2
+    assert (program.parent / "experiments.git/autoresearchd/reports/latest.html").exists()
+
+
+def passes_seven(program: Path) -> None:
+    """A view that looks before the hour of the report and after it."""
+    before = datetime.combine(datetime.now().astimezone().date(), SEVEN).astimezone() - timedelta(minutes=1)
+    with schedule.mornings(Inner(), program) as view:
+        for minutes in (0, 2):
+            view.update(status(now=(before + timedelta(minutes=minutes)).timestamp()), ())
+
+
+@pytest.mark.parametrize(("place", "name"), [(tempfile, "tempdir"), (sys, "executable")])
+def test_a_machine_that_cannot_start_the_report_takes_nothing_from_the_daemon(
+    program: Path, monkeypatch: pytest.MonkeyPatch, place: ModuleType, name: str
+) -> None:
+    with monkeypatch.context() as missing, capture_logs() as logs:
+        missing.setattr(place, name, str(program.parent / "not" / "there"))
+        passes_seven(program)
+    assert [(entry["event"], entry["program"]) for entry in logs] == [("report_failed", str(program))]
+    assert "not/there" in logs[0]["why"]
+    passes_seven(program)
+    assert (program.parent / "experiments.git/autoresearchd/reports/latest.html").exists()
+
+
+def test_the_report_imports_nothing_of_the_users_project(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("queue.py", "structlog.py"):
+        (program.parent / "project" / name).write_text("raise SystemExit('not this one')\n")
+    monkeypatch.chdir(program.parent / "project")
+    passes_seven(program)
     assert (program.parent / "experiments.git/autoresearchd/reports/latest.html").exists()
 
 
