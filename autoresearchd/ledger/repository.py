@@ -58,6 +58,8 @@ def open_repository(path: Path) -> pygit2.Repository:
         pygit2.settings.search_path[level] = ""
     # Without it a power cut leaves refs of zero bytes.
     pygit2.settings.enable_fsync_gitdir(True)
+    # A cache that grows to 256 MiB over the weeks, of what is kept as our own nouns anyway.
+    pygit2.settings.enable_caching(False)
     try:
         repo = pygit2.Repository(str(path), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
     except pygit2.GitError as error:

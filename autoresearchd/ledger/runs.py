@@ -58,7 +58,7 @@ class Runs:
 
     def __init__(self, repo: pygit2.Repository) -> None:
         self._repo = repo
-        self._read: dict[tuple[TreeOid, str], tuple[Measurement, ...]] = {}
+        self._read: dict[TreeOid, tuple[str, tuple[Measurement, ...]]] = {}
         self._damaged: dict[str, str] = {}
         self._repeats: dict[str, tuple[str, dict[TreeOid, str]]] = {}
 
@@ -147,14 +147,16 @@ class Runs:
             return self._repo[head].peel(pygit2.Tree)
 
     def _measurements(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
-        """Cached by the folder's own oid: it changes whenever a run is added."""
-        key = tree, str(folder.id)
-        if key not in self._read:
+        """Cached with the folder's own oid: it changes whenever a run is added."""
+        oid = str(folder.id)
+        known = self._read.get(tree)
+        if known is None or known[0] != oid:
             with reading(f"{refs.RUNS}:{tree}"):
                 blobs = [entry for entry in folder.peel(pygit2.Tree) if isinstance(entry, pygit2.Blob)]
             runs = [run for blob in blobs if (run := self._readable(tree, blob)) is not None]
-            self._read[key] = tuple(sorted(runs, key=lambda run: (run.started, run.run)))
-        return self._read[key]
+            known = oid, tuple(sorted(runs, key=lambda run: (run.started, run.run)))
+            self._read[tree] = known
+        return known[1]
 
     def _readable(self, tree: TreeOid, blob: pygit2.Blob) -> Measurement | None:
         try:
