@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import Measurement, Progress, RunSpec
 from autoresearchd.program import Program
 from autoresearchd.run import proc
@@ -102,7 +103,8 @@ class LocalExecutor:
     def poll(self, now: float) -> Sequence[Measurement]:
         """The runs that ended since the last call, reaped; enforces deadlines by `now` (Unix time).
 
-        A run that this machine failed (a full disk before its evaluation) gives no Measurement: it is no longer live.
+        A run that this machine failed (a full disk or a damaged tree before its evaluation) gives no Measurement: it
+        is no longer live.
         """
         self._silence()
         self._bury(now)
@@ -110,7 +112,7 @@ class LocalExecutor:
         for run, trial in tuple(self._live.items()):
             try:
                 measurement = trial.step(now)
-            except OSError:
+            except (OSError, CorruptRecord):
                 spec = trial.spec
                 logger.exception("run_lost", run=run, tree=spec.tree, device=spec.device.name, seed=spec.seed)
                 self._drop(run, now)

@@ -84,9 +84,13 @@ class Site:
         self._spec = spec
 
     def checkout(self, phase: Phase) -> None:
-        """Write the run's tree into the folder of a phase. Raises: OSError."""
+        """Write the run's tree into the folder of a phase. Raises: OSError, CorruptRecord."""
         folder = self.code(phase)
-        self._bench.checkout(self._spec.tree, folder if phase in self._waiting else fresh(folder))
+        if phase in self._waiting:
+            any(folder.iterdir())  # of one that the training has taken away, git says only that it cannot write
+        else:
+            fresh(folder)
+        self._bench.checkout(self._spec.tree, folder)
 
     def prepare(self, phase: Phase) -> None:
         """Have an interpreter wait for the command of a phase, in an empty folder. Raises: OSError."""

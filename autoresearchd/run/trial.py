@@ -20,7 +20,10 @@ from autoresearchd.run.site import Bench, Site
 
 QUIET_SECONDS = 10.0
 """A training that says nothing is under way after so long."""
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+_MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+    None,  # git cannot write, and says no number
+}
 """Errors that say nothing about the tree; all others are what the target made of its folder, or no program."""
 
 
@@ -54,7 +57,7 @@ class Trial:
     def step(self, now: float) -> Measurement | None:
         """Go on as far as it goes without waiting; the Measurement once all is over.
 
-        Raises: OSError when this machine fails, which says nothing about the tree.
+        Raises: OSError when this machine fails, CorruptRecord when its tree is damaged: neither is the run's doing.
         """
         try:
             return self._step(now)

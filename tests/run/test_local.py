@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import Ending, Measurement, TreeOid
 from autoresearchd.run import LocalExecutor, proc, spawn
 from autoresearchd.run._protocol import Executor
@@ -206,12 +207,20 @@ def test_a_machine_that_fails_leaves_nothing_behind(room: Room) -> None:
     executor.close()
 
 
-def test_a_machine_that_fails_before_the_evaluation_blames_nobody(room: Room) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError("git cannot write: could not write to 'train.py'"),
+        CorruptRecord("tree", "git cannot read it"),
+    ],
+)
+def test_a_machine_that_fails_before_the_evaluation_blames_nobody(room: Room, error: Exception) -> None:
     tree = room.tree("", evaluate="say(loss=1)")
 
     def full(tree: TreeOid, folder: Path) -> None:
         if room.checkouts:
-            raise OSError(28, "No space left on device")
+            raise error
         room.checkout(tree, folder)
 
     wanted = program(metric="evaluate = 'python evaluate.py'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from autoresearchd.experiment import Device, Ending, Measurement
+from autoresearchd.experiment import Device, Ending, Measurement, TreeOid
 from autoresearchd.limits import Mode
 from autoresearchd.program import parse
 from autoresearchd.run import LocalExecutor, proc, sandbox
@@ -143,6 +144,25 @@ def test_the_evaluation_waits_beside_its_training_and_sees_what_that_left(room: 
         end(room, "first")
         done = finish(executor)
     assert (done.ending, done.metrics) == (Ending.FINISHED, {"loss": 1.0})
+
+
+def test_a_training_that_takes_away_where_its_evaluation_waits_is_a_crash(room: Room) -> None:
+    destroy = UNTIL_TOLD.replace("say(loss=1)", "import shutil; shutil.rmtree(OUT.parents[1])")
+
+    def as_git_does(tree: TreeOid, folder: Path) -> None:
+        if not folder.is_dir():
+            raise OSError("git cannot write: failed to make directory")
+        room.checkout(tree, folder)
+
+    wanted = program(metric="evaluate = 'python evaluate.py'")
+    executor = LocalExecutor(wanted, folder=room.folder, work=room.work, checkout=as_git_does, ahead=())
+    with contextlib.closing(executor):
+        executor.start(spec(room.tree(destroy, evaluate="say(loss=1)"), run="first"))
+        until(executor, lambda: len(list(room.work.glob("first/pid-*"))) == 2)
+        end(room, "first")
+        done = finish(executor)
+    assert (done.ending, done.metrics) == (Ending.CRASH, {})
+    assert "its folder is unusable" in done.why
 
 
 def test_what_waits_ends_with_the_executor_and_with_a_training_that_fails(room: Room) -> None:
