@@ -20,7 +20,7 @@ from autoresearchd.run import nodes, proc, target, warm
 from autoresearchd.run._protocol import Checkout
 from autoresearchd.run.bounds import Bounds
 from autoresearchd.run.device import threads
-from autoresearchd.run.folders import fresh, own_cache, warm_cache
+from autoresearchd.run.folders import fresh, own_cache, remove, warm_cache
 from autoresearchd.run.log import Log
 from autoresearchd.run.phase import Phase, held_out, order
 from autoresearchd.run.process import Process, Ward
@@ -95,9 +95,14 @@ class Site:
     def prepare(self, phase: Phase) -> None:
         """Have an interpreter wait for the command of a phase, in an empty folder. Raises: OSError."""
         wanted = order(self._bench.program, phase)
-        fresh(self.code(phase))
         words = warm.waiting(wanted.words, self._bench.ahead or ())
-        self._waiting[phase] = self._spawn(phase, words, self._place(phase, wanted.data))
+        try:
+            fresh(self.code(phase))
+            self._waiting[phase] = self._spawn(phase, words, self._place(phase, wanted.data))
+        except OSError:  # what is left of it must not be in the way of a plain start
+            remove(self._home(phase))
+            self._secret = secrets.token_hex(6)  # nor what could not be removed
+            raise
 
     def start(self, phase: Phase) -> Started:
         """Begin the command of a phase, in the interpreter that waits for it if there is one.

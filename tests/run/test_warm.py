@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd.experiment import Device, Ending, Measurement, TreeOid
 from autoresearchd.limits import Mode
@@ -144,6 +146,19 @@ def test_the_evaluation_waits_beside_its_training_and_sees_what_that_left(room: 
         end(room, "first")
         done = finish(executor)
     assert (done.ending, done.metrics) == (Ending.FINISHED, {"loss": 1.0})
+
+
+def test_an_evaluation_that_could_not_be_made_ready_is_started_plainly(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with room.executor(program(metric="evaluate = 'python evaluate.py'")) as executor:
+        executor.start(spec(room.tree(UNTIL_TOLD, evaluate="say(loss=2)"), run="first"))
+        with monkeypatch.context() as failing, capture_logs() as logs:
+            failing.setattr(tempfile, "tempdir", str(room.folder / "nowhere"))
+            until(executor, lambda: any(line["event"] == "nothing_prepared" for line in logs))
+        end(room, "first")
+        done = finish(executor)
+    assert (done.ending, done.why, done.metrics) == (Ending.FINISHED, "", {"loss": 2.0})
 
 
 def test_a_training_that_takes_away_where_its_evaluation_waits_is_a_crash(room: Room) -> None:
