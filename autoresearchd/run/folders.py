@@ -13,6 +13,8 @@ from pathlib import Path
 import structlog
 
 logger = structlog.get_logger()
+LONGEST_WHY = 500
+"""Characters of why a folder could not be copied, which names every file."""
 
 
 def fresh(folder: Path) -> Path:
@@ -52,10 +54,14 @@ def warm_cache(caches: Path, tree: str, kind: str, home: Path) -> Path:
 
 
 def own_cache(caches: Path, kind: str, home: Path) -> Path:
-    """A copy of the kept kernels in `home`."""
+    """A copy of the kept kernels in `home`; an empty folder where it fails, as when a training baseline moves them."""
     kept, own = caches / kind, home / "cache"
     if kept.is_dir() and not own.exists():
-        shutil.copytree(kept, own, symlinks=True)
+        try:
+            shutil.copytree(kept, own, symlinks=True)
+        except shutil.Error as error:
+            logger.warning("cache_not_copied", kept=str(kept), why=str(error)[:LONGEST_WHY], then="it starts cold")
+            shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True, exist_ok=True)
     return own
 

@@ -232,6 +232,17 @@ def test_a_machine_that_fails_before_the_evaluation_blames_nobody(room: Room, er
     assert list(room.work.iterdir()) == []
 
 
+def test_a_cache_that_cannot_be_copied_costs_a_run_its_kernels_only(room: Room) -> None:
+    cache = "CACHE = Path(os.environ['AUTORESEARCH_CACHE'])\n"
+    baseline = room.tree(cache + "(CACHE / 'kernel').touch(); os.mkfifo(CACHE / 'moved'); say(loss=1)")
+    with room.executor(program()) as executor:
+        executor.start(spec(baseline))
+        assert finish(executor).ending is Ending.FINISHED
+        executor.start(spec(room.tree(cache + "say(loss=len(list(CACHE.iterdir())))"), run="run-2"))
+        done = finish(executor)
+    assert (done.ending, done.why, done.metrics) == (Ending.FINISHED, "", {"loss": 0.0})
+
+
 def test_a_name_that_is_a_path_is_refused(room: Room) -> None:
     with room.executor(program()) as executor, pytest.raises(ValueError, match="no name for a run"):
         executor.start(spec(room.tree(""), run="../../elsewhere"))
