@@ -44,7 +44,10 @@ class _Kept(BaseModel):
 
 
 class Breaker:
-    """Closed: calls may be made. Open: none until `until`. Then one probe at a time, until one succeeds."""
+    """Closed: calls may be made. Open: none until `until`. Then one probe at a time, until one succeeds.
+
+    A probe is a whole conversation: an API that answers a first call and fails at the second is not in order.
+    """
 
     def __init__(self, path: Path | None = None, *, whom: str = "") -> None:
         """`path` is where a failure is remembered, of `whom` only: another key or server has not failed yet."""
@@ -74,14 +77,14 @@ class Breaker:
         return BURST_RETRIES if self.is_closed and in_flight <= 2 else 0
 
     def succeeded(self) -> None:
-        """A call went through."""
+        """A conversation was answered and ended without a failure."""
         was_open = not self.is_closed
         self.failure, self.until, self._failures, self._probing = None, 0.0, 0, False
         if was_open and self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def failed(self, failure: Failure, now: float) -> None:
-        """A call did not; failures of the same burst count once."""
+        """A call did not go through; failures of the same burst count once."""
         burst = self.failure is not None and not self._probing
         self._failures += 0 if burst else 1
         self._probing = False
@@ -96,7 +99,7 @@ class Breaker:
             keep(self._path, kept.model_dump_json())
 
     def dropped(self) -> None:
-        """The probe ended without telling anything."""
+        """A conversation ended without telling anything."""
         self._probing = False
 
     def _remember(self) -> None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from autoresearchd.experiment import Proposal
 from autoresearchd.propose.llm.api import Answer, Api, Block, Malformed, Request, TooLong
-from autoresearchd.propose.llm.breaker import Breaker
+from autoresearchd.propose.llm.breaker import Breaker, Failure
 from autoresearchd.propose.llm.desk import Desk
 from autoresearchd.propose.llm.prices import MILLION, Rates, Usage, estimate_tokens
 from autoresearchd.propose.llm.tools import ToolError
@@ -48,9 +48,10 @@ class Ending(StrEnum):
 class Abandoned(Exception):
     """The conversation leads to no proposal."""
 
-    def __init__(self, ending: Ending) -> None:
+    def __init__(self, ending: Ending, failure: Failure | None = None) -> None:
+        """`failure` is what the breaker is to be told."""
         super().__init__(ending.value)
-        self.ending = ending
+        self.ending, self.failure = ending, failure
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +66,8 @@ class Meter:
     used: Usage = field(default_factory=Usage)
     last: Usage = field(default_factory=Usage)
     calls: int = 0
+    answers: int = 0
+    """Calls that went through."""
 
     @property
     def usd(self) -> float:
@@ -102,7 +105,9 @@ class Conversation:
         except TimeoutError as error:
             raise Abandoned(Ending.TIME) from error
         except TooLong as error:
-            raise Abandoned(Ending.PROMPT) from error
+            # The next conversation begins like this one: where the opening does not fit, that one's will not either.
+            failure = None if self._meter.answers else Failure(why=f"the prompt does not fit the model ({error})")
+            raise Abandoned(Ending.PROMPT, failure) from error
         raise Abandoned(Ending.TURNS)
 
     async def _turn(self, system: list[Block], tools: list[Block]) -> None:
@@ -111,12 +116,12 @@ class Conversation:
         try:
             answer = await self._api.ask(self._settings, request, retries=retries, paid=self._meter.note)
         except Malformed:
-            self._breaker.succeeded()
+            self._meter.answers += 1
             self._stumble(Ending.MALFORMED, "Your last tool call was not valid JSON and was dropped. Send it again.")
             return
         finally:
             self._meter.afford(0.0)
-        self._breaker.succeeded()
+        self._meter.answers += 1
         if answer.stop == "refusal":
             raise Abandoned(Ending.REFUSED)
         if answer.stop in ("max_tokens", "model_context_window_exceeded"):

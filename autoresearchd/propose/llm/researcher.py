@@ -171,25 +171,21 @@ class Llm:
     async def _converse(self, context: Context, task: Task, talk: str) -> Proposal | None:
         """One conversation, paid for and accounted for however it ends."""
         settings = _bounded(self.settings, task)
-        meter = self._meter(talk, settings)
-        ending, proposal = Ending.CANCELLED, None
+        meter, breaker = self._meter(talk, settings), self._breaker
+        ending, proposal, failure = Ending.CANCELLED, None, None
         log.info("conversation_began", mode=task.mode.value, model=settings.model)
         try:
             proposal = await self._talk(context, task, talk, settings, meter)
             ending = Ending.PROPOSED
         except Abandoned as error:
-            ending = error.ending
+            ending, failure = error.ending, error.failure
         except CallFailed as error:
-            ending = Ending.FAILED
-            self._breaker.failed(error.failure, self._clock())
-            log.warning("llm_failed", why=error.failure.why, until=self._breaker.until)
+            ending, failure = Ending.FAILED, error.failure
         except Exception:
-            ending = Ending.FAILED
-            self._breaker.failed(Failure(why="it failed in this program itself; the log says how"), self._clock())
+            ending, failure = Ending.FAILED, Failure(why="it failed in this program itself; the log says how")
             log.exception("proposer_failed", proposer=LLM)
         finally:
-            if ending is not Ending.FAILED:
-                self._breaker.dropped()
+            self._tell(breaker, failure, answered=meter.answers > 0 and ending is not Ending.CANCELLED)
             self._desks.pop(talk, None)
             self._endings[ending.value] += 1
             self._purse.end(talk, ending.value, self._clock(), proposed=proposal is not None, mends=_mended(task))
@@ -202,6 +198,18 @@ class Llm:
         if task.crash is None:
             self._shelf.put(talk, paid)
         return paid
+
+    def _tell(self, breaker: Breaker, failure: Failure | None, *, answered: bool) -> None:
+        """Tell the breaker that a conversation began with how it went."""
+        if breaker is not self._breaker:
+            return  # who is asked has changed meanwhile
+        if failure is not None:
+            breaker.failed(failure, self._clock())
+            log.warning("llm_failed", why=failure.why, until=breaker.until)
+        elif answered:
+            breaker.succeeded()
+        else:
+            breaker.dropped()
 
     async def _talk(self, context: Context, task: Task, talk: str, settings: Settings, meter: Meter) -> Proposal:
         if self._api is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoresearchd.propose.llm.breaker import FIRST_SECONDS, LONGEST_SECONDS, Breaker, Failure
 from tests.propose.llm.room import CALL, Clock, ask, lab, researcher
-from tests.support.messages import MessagesServer, Say, proposal
+from tests.support.messages import Json, MessagesServer, Say, proposal, tool
 
 HOUR = 3600.0
 SLOW_DOWN = (("retry-after", "0"),)
@@ -52,6 +53,8 @@ def hammer(server: MessagesServer, extra: str, *, hours: float, every: float = 2
         (Say(status=404, error=("not_found_error", "model: x")), "blocked", "does not know the model"),
         (Say(status=400, error=("invalid_request_error", "Your credit balance is too low")), "blocked", "used up"),
         (Say(status=400, error=("invalid_request_error", "thinking: no")), "blocked", "refuses the request"),
+        (Say(status=413, error=("request_too_large", "Request exceeds")), "waiting", "does not fit the model"),
+        (Say(status=400, error=("invalid_request_error", "prompt is too long: 9 > 8")), "waiting", "does not fit"),
     ],
 )
 def test_a_broken_api_sees_at_most_ten_calls_an_hour(say: Say, state: str, why: str) -> None:
@@ -61,6 +64,23 @@ def test_a_broken_api_sees_at_most_ten_calls_an_hour(say: Say, state: str, why: 
     assert min(counts) >= 1  # it is tried again by itself
     assert found == state
     assert why in words
+
+
+def test_an_api_that_fails_in_the_middle_of_every_conversation_is_left_alone_too() -> None:
+    failed = 0
+
+    def answer(body: Json) -> Say:
+        nonlocal failed
+        if len(body["messages"]) == 1:
+            return tool("read_file", path="train.py")
+        failed += 1
+        return Say(status=529, error=("overloaded_error", "Overloaded"), headers=SLOW_DOWN)
+
+    with MessagesServer(answer) as server:
+        _, state, why = hammer(server, "", hours=1)
+    assert 1 < failed <= 10
+    assert state == "waiting"
+    assert "overloaded" in why
 
 
 def test_a_dead_port_is_no_storm_either() -> None:
@@ -104,6 +124,38 @@ def test_another_model_is_tried_at_once() -> None:
         found, status = ask(the_lab, llm)
     assert found is not None
     assert status.state == "ready"
+
+
+def test_what_the_former_model_still_says_does_not_speak_for_the_new_one() -> None:
+    gate = threading.Event()
+
+    def answer(body: Json) -> Say:
+        if body["model"] == "another":
+            return Say(status=404, error=("not_found_error", "model: another"))
+        gate.wait(120)
+        return proposal(*CALL)
+
+    with MessagesServer(answer) as server:
+        the_lab = lab(server)
+        llm = researcher(the_lab)
+
+        async def switch() -> None:
+            assert llm.begin(the_lab.context())
+            async with asyncio.timeout(120):
+                while not server.calls:
+                    await asyncio.sleep(0.01)
+                the_lab.program = lab(server, 'model = "another"\n').program
+                assert llm.begin(the_lab.context())
+                while llm.status.state != "blocked":
+                    await asyncio.sleep(0.01)
+                gate.set()
+                while llm.is_thinking:
+                    await llm.wait()
+            await llm.close()
+
+        asyncio.run(switch())
+    assert llm.status.endings == {"api failed": 1, "proposed": 1}
+    assert llm.status.state == "blocked"
 
 
 @given(st.lists(st.tuples(st.floats(0, 5_000), st.booleans(), st.sampled_from([None, 0.0, 50.0, 1e9])), max_size=40))

@@ -121,8 +121,6 @@ def test_what_was_proposed_already_is_sent_back() -> None:
         (tool("no_such_tool", x=1), "too many turns"),
         (tool("read_file", file=1), "too many turns"),
         (Say(text="x", output_tokens=70_000, tools=(("check", {}),)), "too many tokens"),
-        (Say(status=413, error=("request_too_large", "Request exceeds the maximum size")), "prompt too long"),
-        (Say(status=400, error=("invalid_request_error", "prompt is too long: 9 > 8")), "prompt too long"),
     ],
 )
 def test_a_conversation_that_leads_nowhere_is_given_up_and_counted(say: Say, ending: str) -> None:
@@ -132,6 +130,17 @@ def test_a_conversation_that_leads_nowhere_is_given_up_and_counted(say: Say, end
     assert found is None
     assert status.endings == {ending: 1}
     assert status.state == "ready"  # nothing is wrong with the API
+
+
+@pytest.mark.parametrize(("before", "state"), [([], "waiting"), ([tool("read_file", path="train.py")], "ready")])
+def test_a_conversation_that_no_longer_fits_is_given_up_and_one_that_never_did_is_a_failure(
+    before: list[Say], state: str
+) -> None:
+    with MessagesServer([*before, Say(status=413, error=("request_too_large", "Request exceeds"))]) as server:
+        found, status = ask(lab(server))
+    assert found is None
+    assert status.endings == {"prompt too long": 1}
+    assert status.state == state
 
 
 def test_a_slow_stream_is_given_up_in_time_and_paid_for() -> None:
