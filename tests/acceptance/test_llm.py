@@ -268,7 +268,7 @@ def save(project: Path, text: str) -> None:
 CUT_OFF = Say(text="Once upon a time", stop="max_tokens")
 NO_JSON = Say(tools=(("edit_file", '{"path": }'),))
 NO_MATCH = Say(tools=(edit('return "logarithmic"', COSINE),))
-MANY = Say(tools=(edit("0.2", "0.1"), ("submit", {"title": "x"})))
+MANY = Say(tools=(edit("main()", "train()"), ("submit", {"title": "x"})))
 
 
 def test_whatever_a_model_says_wrong_is_counted_and_told_and_the_devices_go_on(tmp_path: Path) -> None:
