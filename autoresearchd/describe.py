@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from autoresearchd import audit
 from autoresearchd.experiment import Concluded, Device, Experiment, Progress
-from autoresearchd.plan import hold
+from autoresearchd.holds import hold
 from autoresearchd.status import AuditStatus, DeviceStatus, Idle, Status, device_status
 from autoresearchd.world import Session, World
 

@@ -10,15 +10,14 @@ import secrets
 import select
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
-from typing import assert_never
 
 import structlog
 
 from autoresearchd import announce, controls, weighing
 from autoresearchd.blame import disturbed
+from autoresearchd.clerk import Clerk
 from autoresearchd.describe import describe, idle
-from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef, UnfilablePath
+from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
     Concluded,
@@ -27,34 +26,26 @@ from autoresearchd.experiment import (
     Experiment,
     Measurement,
     Outcome,
-    Proposal,
     RunSpec,
     TreeOid,
-    Verdict,
 )
+from autoresearchd.holds import hold
 from autoresearchd.judge import composed
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.memory import Memory, pruned
 from autoresearchd.pipeline import Pipeline
-from autoresearchd.plan import hold, plan
+from autoresearchd.plan import plan
 from autoresearchd.program import Program
 from autoresearchd.run._protocol import Executor
 from autoresearchd.status import LiveRun, Status, live_runs
 from autoresearchd.world import (
     Action,
-    ApplyFix,
     Ask,
     AskFix,
-    ConcludeExperiment,
     Drop,
     Finish,
-    LedgerMove,
-    OpenBaseline,
-    OpenExperiment,
     Prune,
-    Replay,
     Session,
-    Settle,
     Start,
     Stop,
     World,
@@ -88,6 +79,9 @@ class Loop:
         self.program, self.devices, self.environment, self.session = program, devices, environment, session
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(ledger.path).free)
         self._memory = Memory(ledger)
+        self._clerk = Clerk(
+            ledger=ledger, pipeline=pipeline, memory=self._memory, session=session, metric=program.metric.compared
+        )
         self.status = self._describe(self.observe(session.started), "starting")
 
     def step(self, now: float) -> Finish | None:
@@ -247,36 +241,7 @@ class Loop:
             case Finish():
                 pass  # the caller's: a loop does not end itself
             case _:
-                self._move(action, now)
-
-    def _move(self, move: LedgerMove, now: float) -> None:
-        match move:
-            case OpenBaseline():
-                self.ledger.open_baseline(now=now)
-            case OpenExperiment(proposal=proposal):
-                self._open_experiment(proposal, now)
-            case Settle(experiment=experiment):
-                self._settled(self.ledger.settle(experiment))
-            case Replay(experiment=experiment, alone=alone):
-                self._replay(replace(experiment, alone=alone), now)
-            case ApplyFix():
-                self._apply_fix(move, now)
-            case ConcludeExperiment(experiment=experiment, verdict=verdict):
-                self._conclude(experiment, verdict, now)
-            case _:
-                assert_never(move)
-
-    def _open_experiment(self, proposal: Proposal, now: float) -> None:
-        try:
-            experiment = self.ledger.open_experiment(proposal, now=now)
-        except UnfilablePath as error:
-            log.warning("proposal_refused", proposer=proposal.proposer, title=proposal.title, why=str(error))
-        else:
-            self.session.opened += 1
-            announce.experiment_opened(experiment)
-        self.pipeline.take(proposal)
-        if (idea := self._memory.ideas.get(proposal)) is not None:
-            self._memory.drop(idea, self.ledger)
+                self._clerk.move(action, now)
 
     def _start(self, start: Start) -> None:
         tree, seed, device = start.tree, start.seed, start.device
@@ -284,25 +249,6 @@ class Loop:
         spec = RunSpec(run=name, tree=tree, seed=seed, device=device, environment=self.environment, audit=start.audit)
         self.executor.start(spec)
         announce.run_started(spec, self._number_of(tree))
-
-    def _replay(self, experiment: Experiment, now: float) -> None:
-        if (replayed := self.ledger.replay(experiment, now=now)) is not None:
-            announce.experiment_replayed(replayed)
-            return
-        why = "its lines conflict with what was kept since"
-        self._conclude(experiment, Verdict(outcome=Outcome.STALE, why=why), now)
-
-    def _apply_fix(self, fix: ApplyFix, now: float) -> None:
-        try:
-            announce.experiment_fixed(self.ledger.fix(fix.experiment, fix.correction, now=now), fix.verdict.why)
-        except UnfilablePath as error:
-            log.warning("proposal_refused", experiment=fix.experiment.number, why=str(error))
-            self._conclude(fix.experiment, fix.verdict, now)
-        self.pipeline.take_fix(fix.experiment.commit)
-
-    def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
-        self._settled(self.ledger.conclude(experiment, verdict, metric=self.program.metric.compared, now=now))
-        self.pipeline.take_fix(experiment.commit)
 
     def _stop(self, run: str) -> None:
         live = next(progress for progress in self.executor.progress() if progress.spec.run == run)
@@ -314,11 +260,6 @@ class Loop:
         self.executor.kill(run)
         self._memory.unfiled.append(pruned(live, why, now))
         self._file_runs(now)
-
-    def _settled(self, concluded: Concluded) -> None:
-        self._memory.concluded(concluded)
-        controls.skipped(self.ledger.path, concluded.experiment.number)
-        announce.experiment_concluded(concluded)
 
     def _say_trouble(self, world: World) -> None:
         held = hold(world)

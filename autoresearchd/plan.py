@@ -10,56 +10,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autoresearchd import audit
-from autoresearchd.blame import doubtful, failures_of_best, finished, is_timed, trusted, undisturbed
-from autoresearchd.experiment import (
-    AGENT,
-    FALSE_KEEP,
-    NULL,
-    ON_BEST,
-    PERSON,
-    Device,
-    Experiment,
-    Gain,
-    Outcome,
-    Proposal,
-    TreeOid,
-    Verdict,
-)
-from autoresearchd.judge import (
-    Conclude,
-    Decision,
-    Rules,
-    Side,
-    added,
-    decide,
-    decide_baseline,
-    gain_of,
-    hopeless,
-    improper,
-    missing_baseline_seeds,
-    standing,
-    unselected_seed,
-    value,
-)
-from autoresearchd.mending import concluded_or_mended
+from autoresearchd.blame import doubtful, failures_of_best, finished, undisturbed
+from autoresearchd.experiment import AGENT, PERSON, Device, Experiment, Proposal, TreeOid
+from autoresearchd.holds import closing, hold
+from autoresearchd.judge import Conclude, Side, hopeless, missing_baseline_seeds, unselected_seed
+from autoresearchd.ruling import ledger_moves, rules_of, verdict_of
 from autoresearchd.world import (
     Action,
     Ask,
-    ConcludeExperiment,
     Drop,
     Finish,
-    Open,
     OpenBaseline,
     OpenExperiment,
     Prune,
-    Replay,
-    Settle,
     Start,
     Stop,
     World,
 )
-
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,126 +44,22 @@ def plan(world: World) -> tuple[Action, ...]:
     """
     if world.baseline_tree is None:
         return (Finish(why=world.closing),) if world.closing else (OpenBaseline(),)
-    return tuple(_ledger_moves(world)) or _finish(world) or tuple(_device_moves(world))
+    return tuple(ledger_moves(world)) or _finish(world) or tuple(_device_moves(world))
 
 
-def hold(world: World) -> tuple[str, float] | None:
-    """Why no training is started and until when (Unix time; infinity: until somebody acts); None when all is well."""
-    if world.trouble:
-        return world.trouble, float("inf")
-    if world.paused:
-        return "paused", float("inf")
-    failures = failures_of_best(world)
-    if not failures:
-        return None
-    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** (len(failures) - 1), LONGEST_BACKOFF_SECONDS)
-    until = failures[-1].started + failures[-1].wall_seconds + wait
-    return f"best itself does not train: {failures[-1].why or failures[-1].ending}", until
-
-
-def _ledger_moves(world: World) -> Iterator[Action]:
-    kept = False
-    # What best holds already is settled first: once best has moved on, nothing would tell that it landed.
-    for opened in sorted(world.opened, key=lambda item: not item.landed):
-        move = _ledger_move(world, opened)
-        if isinstance(move, ConcludeExperiment) and move.verdict.outcome in ON_BEST:
-            if kept:
-                continue
-            kept = True
-        if move is not None:
-            yield move
-
-
-def _ledger_move(world: World, opened: Open) -> Action | None:
-    """What the ledger should hold about one open experiment and does not yet."""
-    experiment = opened.experiment
-    if opened.landed:
-        return Settle(experiment=experiment)
-    if _is_live(world, experiment.tree):
-        return None
-    if (refusal := _refusal(world, opened)) is not None:
-        return ConcludeExperiment(experiment=experiment, verdict=refusal)
-    decision = _decide(world, experiment)
-    fresh = experiment.parent == world.best
-    if isinstance(decision, Conclude):
-        verdict = _never_kept(experiment, decision.verdict)
-        if verdict.outcome in ON_BEST and not fresh:
-            return Replay(experiment=experiment, alone=_alone(world, experiment, verdict))
-        if doubtful(world, experiment, verdict):
-            return None
-        idle = hold(world) is not None or bool(_closing(world))
-        verdict = added(experiment, verdict, direction=world.program.metric.direction)
-        return concluded_or_mended(world, experiment, verdict, idle=idle)
-    # A stale experiment gets no more device time on its old parent: a keep has to be measured on the new best anyway.
-    return None if fresh else Replay(experiment=experiment, alone=_alone(world, experiment))
-
-
-def _alone(world: World, experiment: Experiment, verdict: Verdict | None = None) -> Gain | None:
-    """What an experiment gained on the first parent that it was measured against, if it did."""
-    if experiment.alone is not None or experiment.is_baseline:
-        return experiment.alone
-    if verdict is not None and (won := gain_of(verdict, world.program.metric.direction)) is not None:
-        return won
-    return standing(
-        best_runs=undisturbed(world, experiment.parent_tree),
-        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
-        baseline_runs=finished(undisturbed(world, world.baseline_tree)) if world.baseline_tree else (),
-        rules=_rules(world),
-        spread=world.spread,
-    )
-
-
-def _never_kept(experiment: Experiment, verdict: Verdict) -> Verdict:
-    """A null experiment that the judge would keep is a false keep: said, and not kept."""
-    if experiment.category != NULL or verdict.outcome is not Outcome.KEEP:
-        return verdict
-    why = f"{FALSE_KEEP}: nothing that runs is different ({verdict.why})"
-    return replace(verdict, outcome=Outcome.DISCARD, why=why)
-
-
-def _refusal(world: World, opened: Open) -> Verdict | None:
-    """Why an experiment is concluded without being trained, if it is."""
-    experiment = opened.experiment
-    if experiment.is_baseline:
-        return None
-    if experiment.number in world.skips:
-        return Verdict(outcome=Outcome.SKIPPED, why="skipped by a person")
-    if why := improper(opened.changes, world.program):
-        return Verdict(outcome=Outcome.REJECTED, why=why)
-    if experiment.tree in (experiment.parent_tree, world.best_tree):
-        return Verdict(outcome=Outcome.DUPLICATE, why="nothing in it differs from best")
-    first = world.known.get(experiment.tree, experiment.number)
-    if first < experiment.number:
-        return Verdict(outcome=Outcome.DUPLICATE, why=f"the same tree as experiment {first:04d}")
-    return None
-
-
-def _rules(world: World) -> Rules:
-    train = world.program.train
-    seconds, steps = (train.seconds, None) if is_timed(world) else (None, train.cpu_steps)
-    return replace(Rules.of(world.program), train_seconds=seconds, train_steps=steps)
-
-
-def _decide(world: World, experiment: Experiment) -> Decision:
-    rules = _rules(world)
-    if experiment.is_baseline:
-        return decide_baseline(runs=finished(undisturbed(world, experiment.tree)), rules=rules)
-    assert world.baseline_tree is not None
-    return decide(
-        best_runs=undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
-        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
-        baseline_runs=finished(undisturbed(world, world.baseline_tree)),
-        rules=rules,
-        spread=world.spread,
-        lines=experiment.lines,
-        category=experiment.category,
-        largest_gain=world.largest_gain,
-    )
+def _finish(world: World) -> tuple[Action, ...]:
+    if world.live:
+        return ()
+    if why := closing(world):
+        return (Finish(why=why),)
+    if world.remaining == 0 and not world.opened and (hold(world) is not None or not audit.due(world)):
+        return (Finish(why="every experiment of the budget has its verdict"),)
+    return ()
 
 
 def _device_moves(world: World) -> Iterator[Action]:
     """Prune, start, open and ask, in this order; one run a device, each tree and seed once."""
-    if _closing(world):
+    if closing(world):
         return
     yield from _prunes(world)
     held = hold(world)
@@ -259,7 +122,7 @@ def _needs(world: World) -> Iterator[_Need]:
         if experiment.is_baseline:
             yield from _baseline_needs(world, experiment)
             continue
-        decision = _decide(world, experiment)
+        decision = verdict_of(world, experiment)
         if isinstance(decision, Conclude):
             if doubtful(world, experiment, decision.verdict):
                 yield from _canary(world)
@@ -273,7 +136,7 @@ def _needs(world: World) -> Iterator[_Need]:
 def _baseline_needs(world: World, baseline: Experiment) -> Iterator[_Need]:
     """All the runs that the baseline lacks at once: nothing else can be done before it is known."""
     runs = finished(undisturbed(world, baseline.tree))
-    for seed in missing_baseline_seeds(runs=runs, rules=_rules(world)):
+    for seed in missing_baseline_seeds(runs=runs, rules=rules_of(world)):
         yield _Need(tree=baseline.tree, seed=seed)
 
 
@@ -300,29 +163,6 @@ def _prunes(world: World) -> Iterator[Prune | Stop]:
                 yield Prune(run=live.spec.run, why=why)
 
 
-def _finish(world: World) -> tuple[Action, ...]:
-    if world.live:
-        return ()
-    if why := _closing(world):
-        return (Finish(why=why),)
-    if world.remaining == 0 and not world.opened and (hold(world) is not None or not audit.due(world)):
-        return (Finish(why="every experiment of the budget has its verdict"),)
-    return ()
-
-
-def _closing(world: World) -> str:
-    """Why nothing new may begin: somebody said so, or best is as good as the program asked."""
-    metric = world.program.metric
-    if world.closing or metric.target is None or any(opened.experiment.is_baseline for opened in world.opened):
-        return world.closing
-    runs = finished(world.of(world.best_tree))
-    numbers = [number for run in runs if (number := value(run, metric.name)) is not None]
-    mean = sum(numbers) / len(numbers) if numbers else None
-    if mean is None or metric.direction.gain(mean, metric.target) < 0:
-        return ""
-    return f"{metric.name} reached {mean:.6f}, the target was {metric.target}"
-
-
 def _canary(world: World) -> Iterator[_Need]:
     """A run of best that tells broken code from a broken machine; counted like any other run of best if it finishes.
 
@@ -334,7 +174,3 @@ def _canary(world: World) -> Iterator[_Need]:
     else:
         seed = unselected_seed(tried, planned=False)
     yield _Need(tree=world.best_tree, seed=seed)
-
-
-def _is_live(world: World, tree: TreeOid) -> bool:
-    return any(live.spec.tree == tree for live in world.live)

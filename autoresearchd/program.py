@@ -19,6 +19,7 @@ from autoresearchd.errors import UserError
 from autoresearchd.limits import Sandbox
 from autoresearchd.mistakes import config_error
 from autoresearchd.morning import Report
+from autoresearchd.slots import Devices
 from autoresearchd.thinkers import Command, Llm
 from autoresearchd.yardstick import Accept, Constraint, Metric, Seconds, split
 
@@ -89,30 +90,6 @@ class Budget(_Section):
     experiments: Annotated[int, Field(ge=0)] | None = None
     hours: Annotated[float, Field(gt=0)] | None = None
     usd: Annotated[float, Field(ge=0)] | None = None
-
-
-class Devices(_Section):
-    """[devices]: where to train. `auto` is every CUDA device, or the CPU slots where there is none."""
-
-    use: Literal["auto", "cpu"] | tuple[str, ...] = "auto"
-    cpu_slots: Annotated[int, Field(ge=1, le=256)] = 1
-    cpu_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Threads of one CPU slot; default: the machine's cores shared evenly between the slots."""
-    warm: bool = True
-    """Have the next run wait, in its sandbox and with torch imported where the editable files do so, while one trains.
-
-    For commands like `python -m train` and `python train.py`; others start plainly, as they do with false.
-    """
-
-    @field_validator("use", mode="before")
-    @classmethod
-    def _names(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            for name in value:
-                if not (isinstance(name, str) and re.fullmatch(r"cuda:\d+|cpu:\d+", name)):
-                    raise ValueError('"auto", "cpu" or a list like ["cuda:0", "cuda:1"] or ["cpu:0"]')
-            return tuple(value)
-        return value
 
 
 class Export(_Section):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoresearchd.experiment import NULL, CommitOid, Device, Ending, Outcome
-from autoresearchd.plan import hold, plan
+from autoresearchd.holds import hold
+from autoresearchd.plan import plan
 from autoresearchd.world import Ask, ConcludeExperiment, OpenExperiment, Settle, Start
 from tests.support.lab_model import LabModel, tree_of
 

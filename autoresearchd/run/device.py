@@ -17,8 +17,9 @@ import structlog
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device, Environment
-from autoresearchd.program import Devices, Program
+from autoresearchd.program import Program
 from autoresearchd.run.target import visible_gpus
+from autoresearchd.slots import Devices
 
 logger = structlog.get_logger()
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits")

@@ -10,9 +10,10 @@ import pytest
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device
-from autoresearchd.program import Devices, Program
+from autoresearchd.program import Program
 from autoresearchd.run import discover, environment
 from autoresearchd.run.device import cores, slug, threads
+from autoresearchd.slots import Devices
 from tests.run.room import program
 
 CPU = Device(name="cpu:0", model="AMD EPYC 7B13")

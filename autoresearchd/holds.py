@@ -1,0 +1,36 @@
+"""Why nothing is started now, and why nothing new may begin at all. Pure."""
+
+from __future__ import annotations
+
+from autoresearchd.blame import failures_of_best, finished
+from autoresearchd.judge import value
+from autoresearchd.world import World
+
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 1800.0
+
+
+def hold(world: World) -> tuple[str, float] | None:
+    """Why no training is started and until when (Unix time; infinity: until somebody acts); None when all is well."""
+    if world.trouble:
+        return world.trouble, float("inf")
+    if world.paused:
+        return "paused", float("inf")
+    failures = failures_of_best(world)
+    if not failures:
+        return None
+    wait = min(FIRST_BACKOFF_SECONDS * 2.0 ** (len(failures) - 1), LONGEST_BACKOFF_SECONDS)
+    until = failures[-1].started + failures[-1].wall_seconds + wait
+    return f"best itself does not train: {failures[-1].why or failures[-1].ending}", until
+
+
+def closing(world: World) -> str:
+    """Why nothing new may begin: somebody said so, or best is as good as the program asked."""
+    metric = world.program.metric
+    if world.closing or metric.target is None or any(opened.experiment.is_baseline for opened in world.opened):
+        return world.closing
+    runs = finished(world.of(world.best_tree))
+    numbers = [number for run in runs if (number := value(run, metric.name)) is not None]
+    mean = sum(numbers) / len(numbers) if numbers else None
+    if mean is None or metric.direction.gain(mean, metric.target) < 0:
+        return ""
+    return f"{metric.name} reached {mean:.6f}, the target was {metric.target}"

@@ -1,0 +1,127 @@
+"""What the ledger should hold about each open experiment and does not yet: the judge's word, or a move. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from autoresearchd.blame import doubtful, finished, is_timed, trusted, undisturbed
+from autoresearchd.experiment import FALSE_KEEP, NULL, ON_BEST, Experiment, Gain, Outcome, TreeOid, Verdict
+from autoresearchd.holds import closing, hold
+from autoresearchd.judge import (
+    Conclude,
+    Decision,
+    Rules,
+    added,
+    decide,
+    decide_baseline,
+    gain_of,
+    improper,
+    standing,
+)
+from autoresearchd.mending import concluded_or_mended
+from autoresearchd.world import Action, ConcludeExperiment, Open, Replay, Settle, World
+
+
+def ledger_moves(world: World) -> Iterator[Action]:
+    kept = False
+    # What best holds already is settled first: once best has moved on, nothing would tell that it landed.
+    for opened in sorted(world.opened, key=lambda item: not item.landed):
+        move = _ledger_move(world, opened)
+        if isinstance(move, ConcludeExperiment) and move.verdict.outcome in ON_BEST:
+            if kept:
+                continue
+            kept = True
+        if move is not None:
+            yield move
+
+
+def _ledger_move(world: World, opened: Open) -> Action | None:
+    """What the ledger should hold about one open experiment and does not yet."""
+    experiment = opened.experiment
+    if opened.landed:
+        return Settle(experiment=experiment)
+    if _is_live(world, experiment.tree):
+        return None
+    if (refusal := _refusal(world, opened)) is not None:
+        return ConcludeExperiment(experiment=experiment, verdict=refusal)
+    decision = verdict_of(world, experiment)
+    fresh = experiment.parent == world.best
+    if isinstance(decision, Conclude):
+        verdict = _never_kept(experiment, decision.verdict)
+        if verdict.outcome in ON_BEST and not fresh:
+            return Replay(experiment=experiment, alone=_alone(world, experiment, verdict))
+        if doubtful(world, experiment, verdict):
+            return None
+        idle = hold(world) is not None or bool(closing(world))
+        verdict = added(experiment, verdict, direction=world.program.metric.direction)
+        return concluded_or_mended(world, experiment, verdict, idle=idle)
+    # A stale experiment gets no more device time on its old parent: a keep has to be measured on the new best anyway.
+    return None if fresh else Replay(experiment=experiment, alone=_alone(world, experiment))
+
+
+def _alone(world: World, experiment: Experiment, verdict: Verdict | None = None) -> Gain | None:
+    """What an experiment gained on the first parent that it was measured against, if it did."""
+    if experiment.alone is not None or experiment.is_baseline:
+        return experiment.alone
+    if verdict is not None and (won := gain_of(verdict, world.program.metric.direction)) is not None:
+        return won
+    return standing(
+        best_runs=undisturbed(world, experiment.parent_tree),
+        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
+        baseline_runs=finished(undisturbed(world, world.baseline_tree)) if world.baseline_tree else (),
+        rules=rules_of(world),
+        spread=world.spread,
+    )
+
+
+def _never_kept(experiment: Experiment, verdict: Verdict) -> Verdict:
+    """A null experiment that the judge would keep is a false keep: said, and not kept."""
+    if experiment.category != NULL or verdict.outcome is not Outcome.KEEP:
+        return verdict
+    why = f"{FALSE_KEEP}: nothing that runs is different ({verdict.why})"
+    return replace(verdict, outcome=Outcome.DISCARD, why=why)
+
+
+def _refusal(world: World, opened: Open) -> Verdict | None:
+    """Why an experiment is concluded without being trained, if it is."""
+    experiment = opened.experiment
+    if experiment.is_baseline:
+        return None
+    if experiment.number in world.skips:
+        return Verdict(outcome=Outcome.SKIPPED, why="skipped by a person")
+    if why := improper(opened.changes, world.program):
+        return Verdict(outcome=Outcome.REJECTED, why=why)
+    if experiment.tree in (experiment.parent_tree, world.best_tree):
+        return Verdict(outcome=Outcome.DUPLICATE, why="nothing in it differs from best")
+    first = world.known.get(experiment.tree, experiment.number)
+    if first < experiment.number:
+        return Verdict(outcome=Outcome.DUPLICATE, why=f"the same tree as experiment {first:04d}")
+    return None
+
+
+def rules_of(world: World) -> Rules:
+    train = world.program.train
+    seconds, steps = (train.seconds, None) if is_timed(world) else (None, train.cpu_steps)
+    return replace(Rules.of(world.program), train_seconds=seconds, train_steps=steps)
+
+
+def verdict_of(world: World, experiment: Experiment) -> Decision:
+    rules = rules_of(world)
+    if experiment.is_baseline:
+        return decide_baseline(runs=finished(undisturbed(world, experiment.tree)), rules=rules)
+    assert world.baseline_tree is not None
+    return decide(
+        best_runs=undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
+        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
+        baseline_runs=finished(undisturbed(world, world.baseline_tree)),
+        rules=rules,
+        spread=world.spread,
+        lines=experiment.lines,
+        category=experiment.category,
+        largest_gain=world.largest_gain,
+    )
+
+
+def _is_live(world: World, tree: TreeOid) -> bool:
+    return any(live.spec.tree == tree for live in world.live)
