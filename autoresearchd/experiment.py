@@ -126,6 +126,25 @@ class Proposal:
     proposer: str
     reason: str = ""
     cost_usd: float | None = None
+    wish: CommitOid | None = None
+    """The wish that it was made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a person wants tried, in words; a language model makes the change of it."""
+
+    oid: CommitOid
+    """Of the empty commit that says it: it is this wish, whatever its branch is called."""
+    name: str
+    """Of its branch in the inbox, `idea/slug`."""
+    words: str
+    """Untrusted."""
+
+    @property
+    def title(self) -> str:
+        """The first line of it."""
+        return self.words.partition("\n")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +192,8 @@ class Experiment:
     """So often its code was corrected after a crash."""
     alone: Gain | None = None
     """What it had gained on the best that it was made for when a faster win moved best; it is measured again since."""
+    wish: CommitOid | None = None
+    """The wish that it was made of."""
 
     @property
     def is_baseline(self) -> bool:
@@ -279,6 +300,8 @@ class RunSpec:
     environment: Environment
     audit: bool = False
     """Evaluate it on the audit data as well."""
+    scale: str = ""
+    """The rung of the ladder that it trains on; empty is the first, [train] itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

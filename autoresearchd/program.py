@@ -19,6 +19,7 @@ from autoresearchd.errors import UserError
 from autoresearchd.limits import Sandbox
 from autoresearchd.mistakes import config_error
 from autoresearchd.morning import Report
+from autoresearchd.rungs import Promote, Rung
 from autoresearchd.slots import Devices
 from autoresearchd.thinkers import Command, Llm
 from autoresearchd.yardstick import Accept, Constraint, Metric, Seconds, split
@@ -198,6 +199,8 @@ class Program(_Section):
     metric: Metric
     constraint: tuple[Constraint, ...] = ()
     accept: Accept = Accept()
+    scale: tuple[Rung, ...] = ()
+    promote: Promote = Promote()
     budget: Budget = Budget()
     devices: Devices = Devices()
     sandbox: Sandbox = Sandbox()
@@ -206,7 +209,7 @@ class Program(_Section):
     report: Report = Report()
     export: Export = Export()
 
-    @field_validator("constraint", mode="before")
+    @field_validator("constraint", "scale", mode="before")
     @classmethod
     def _lists_are_tuples(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
@@ -225,6 +228,22 @@ class Program(_Section):
             if path is not None and folder is not None and _lies_in(path, folder):
                 raise ValueError(f"`{key}` is {path!r}, in `{name}`, which no training may see: keep them apart")
         return self
+
+    @model_validator(mode="after")
+    def _every_rung_has_a_name_of_its_own(self) -> Program:
+        names = [rung.name.lower() for rung in self.scale]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two `[[scale]]` are called {twice!r}: each needs a name of its own")
+        return self
+
+    def on(self, scale: str) -> Program:
+        """The program as it trains on one rung of the ladder; the empty name is the first rung, [train] itself."""
+        if not scale:
+            return self
+        rung = next(rung for rung in self.scale if rung.name == scale)
+        train = self.train.model_copy(update=rung.train(self.train.command))
+        metric = self.metric.model_copy(update=rung.metric(self.metric))
+        return self.model_copy(update={"train": train, "metric": metric})
 
     def may_edit(self, path: str) -> bool:
         """Whether an experiment may change this path of the repository."""

@@ -17,6 +17,7 @@ LIVE = (
     "metric.target",
     "program.goal",
     "program.name",
+    "promote",
     "propose",
     "report",
 )

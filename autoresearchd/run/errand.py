@@ -92,7 +92,7 @@ def run(order: Order) -> dict[str, Any]:
     spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="cpu:0"), environment=Environment(""))
     site = Site(bench, spec)
     try:
-        measurement = _ended(Trial(bench, spec, site), epoll)
+        measurement = _ended(Trial(spec, site), epoll)
         if measurement.ending is not Ending.FINISHED:
             return {"why": f"{measurement.why}\n{measurement.log_tail[-4000:]}", "files": {}}
         out = order.work / spec.run / "train" / "out" / "work"

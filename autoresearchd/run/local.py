@@ -92,7 +92,7 @@ class LocalExecutor:
             raise ValueError(f"{spec.run!r} is no name for a run")
         site = self._next.pop(spec.device.name, None) or Site(self._bench, spec)
         try:
-            trial = Trial(self._bench, spec, site)
+            trial = Trial(spec, site)
         except BaseException:
             self._clear_away(site, time.time())
             raise

@@ -64,7 +64,8 @@ class Site:
 
     def __init__(self, bench: Bench, spec: RunSpec) -> None:
         """Make the run's folder. Raises: OSError."""
-        self.name, self._bench, self._spec = spec.run, bench, spec
+        self.name, self._bench = spec.run, bench
+        self.take(spec)
         self.folder = bench.work / spec.run
         self._secret = secrets.token_hex(6)  # in names that the training could not have taken
         self._links: list[Path] = []
@@ -81,7 +82,7 @@ class Site:
 
     def take(self, spec: RunSpec) -> None:
         """From now on this is the site of that run."""
-        self._spec = spec
+        self._spec, self.program = spec, self._bench.program.on(spec.scale)
 
     def checkout(self, phase: Phase) -> None:
         """Write the run's tree into the folder of a phase. Raises: OSError, CorruptRecord."""
@@ -94,7 +95,7 @@ class Site:
 
     def prepare(self, phase: Phase) -> None:
         """Have an interpreter wait for the command of a phase, in an empty folder. Raises: OSError."""
-        wanted = order(self._bench.program, phase)
+        wanted = order(self.program, phase)
         words = warm.waiting(wanted.words, self._bench.ahead or ())
         try:
             fresh(self.code(phase))
@@ -109,7 +110,7 @@ class Site:
 
         Raises: OSError when it cannot be started.
         """
-        wanted = order(self._bench.program, phase)
+        wanted = order(self.program, phase)
         waiting = self._waiting.pop(phase, None)
         place = self._place(phase, wanted.data) if waiting is None else waiting.place
         if waiting is None or not self._order(waiting, wanted.words):
@@ -129,7 +130,7 @@ class Site:
 
     def is_warm(self, phase: Phase) -> bool:
         """Whether the command of a phase can be begun in an interpreter that waits."""
-        wanted = order(self._bench.program, phase)
+        wanted = order(self.program, phase)
         return self._bench.ahead is not None and phase is not Phase.CHECK and warm.applies(wanted.words)
 
     def step(self, now: float) -> target.Exit | None:
@@ -200,7 +201,7 @@ class Site:
     def _variables(self, place: target.Place) -> Mapping[str, str]:
         bench, spec = self._bench, self._spec
         environment = target.variables(
-            bench.program,
+            self.program,
             spec,
             place,
             work=bench.work,

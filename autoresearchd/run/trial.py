@@ -16,7 +16,7 @@ from autoresearchd.run import target
 from autoresearchd.run.curve import Curve
 from autoresearchd.run.log import Log, one_line
 from autoresearchd.run.phase import Phase, order
-from autoresearchd.run.site import Bench, Site
+from autoresearchd.run.site import Site
 
 QUIET_SECONDS = 10.0
 """A training that says nothing is under way after so long."""
@@ -30,14 +30,15 @@ _MACHINE = {
 class Trial:
     """A live run."""
 
-    def __init__(self, bench: Bench, spec: RunSpec, site: Site) -> None:
+    def __init__(self, spec: RunSpec, site: Site) -> None:
         """Check the tree out and start its first command; the site is the caller's to clear away in any case.
 
         Raises: OSError when this machine cannot.
         """
-        self.spec, self._bench, self.site = spec, bench, site
+        self.spec, self.site = spec, site
         self.started, self._begun = time.time(), time.monotonic()
         site.take(spec)
+        self._program = site.program
         self._failed: tuple[Ending, str] | None = None
         self._metrics: Mapping[str, float] = {}
         self._audit: float | None = None
@@ -47,7 +48,7 @@ class Trial:
         self._train_begun, self._train_wall, self._train_cpu = self._begun, 0.0, 0.0
         self._curve = Curve(self.site.out(Phase.TRAIN) / target.CURVE_FILE)
         site.checkout(Phase.TRAIN)
-        self._begin(Phase.CHECK if bench.program.train.check else Phase.TRAIN)
+        self._begin(Phase.CHECK if self._program.train.check else Phase.TRAIN)
 
     @property
     def is_settled(self) -> bool:
@@ -81,7 +82,7 @@ class Trial:
         """How far it is, from what it wrote so far."""
         self._curve.read()
         points, last = self._curve.points(), self._curve.last
-        train = self._bench.program.train
+        train = self._program.train
         phase = "evaluating" if self._phase.measures else "starting"
         if self._phase is Phase.TRAIN and (last is not None or not self._log.silent):
             phase = "training"
@@ -112,11 +113,11 @@ class Trial:
 
     def prepare_evaluation(self) -> None:
         """Have the evaluation's interpreter wait for the end of the training. Raises: OSError."""
-        if self._bench.program.metric.evaluate is not None and self.site.is_warm(Phase.EVALUATE):
+        if self._program.metric.evaluate is not None and self.site.is_warm(Phase.EVALUATE):
             self.site.prepare(Phase.EVALUATE)
 
     def _begin(self, phase: Phase) -> None:
-        self._phase, wanted = phase, order(self._bench.program, phase)
+        self._phase, wanted = phase, order(self._program, phase)
         if phase is Phase.TRAIN:
             self._train_begun = time.monotonic()
         self._deadline, self._seconds = time.time() + wanted.seconds, wanted.seconds
@@ -145,13 +146,13 @@ class Trial:
             return self._audited()
         if self._phase is Phase.EVALUATE:
             done = self._evaluated()
-            if done.ending is not Ending.FINISHED or not self.spec.audit or self._bench.program.metric.audit is None:
+            if done.ending is not Ending.FINISHED or not self.spec.audit or self._program.metric.audit is None:
                 return done
             self._judged_wall = done.wall_seconds
             self._evaluate(Phase.AUDIT)
             return None
         why = self._trained()
-        if self._bench.program.metric.evaluate is None:
+        if self._program.metric.evaluate is None:
             return self._numbered(why)
         self._evaluate(Phase.EVALUATE)
         return None
@@ -177,7 +178,7 @@ class Trial:
 
     def _trained(self) -> str:
         """Take the numbers that the training reported; why it may have none."""
-        metric = self._bench.program.metric
+        metric = self._program.metric
         reported, why = target.read_result(self.site.out(Phase.TRAIN), self.spec.run)
         metrics = {**self._log.summary, **reported}
         if metric.pattern is not None:
@@ -197,7 +198,7 @@ class Trial:
 
     def _audited(self) -> Measurement:
         """The number is kept beside what was measured; without it the run is as good as before."""
-        name = self._bench.program.metric.name
+        name = self._program.metric.name
         reported, why = target.read_result(self.site.out(Phase.AUDIT), self.spec.run)
         self._audit = reported.get(name)
         if self._audit is None or not math.isfinite(self._audit):
@@ -210,7 +211,7 @@ class Trial:
         return Ending.FINISHED if self._phase is Phase.AUDIT else Ending.CRASH
 
     def _numbered(self, why: str) -> Measurement:
-        names = self._bench.program.metric.names
+        names = self._program.metric.names
         found = {**target.tidy(self._metrics, names), **self._metrics}
         for name in names:
             if name not in found:
@@ -221,7 +222,7 @@ class Trial:
         return self._measurement(Ending.FINISHED, "")
 
     def _measurement(self, ending: Ending, why: str) -> Measurement:
-        program, spec = self._bench.program, self.spec
+        program, spec = self._program, self.spec
         wanted = (*program.metric.names, *(constraint.metric for constraint in program.constraint))
         metrics = target.tidy(self._metrics, wanted)
         metrics.pop(program.metric.audit_name, None)  # nobody else's to say

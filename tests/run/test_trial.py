@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -315,3 +316,22 @@ import time; time.sleep(600)
         executor.start(spec(room.tree(train)))
         until(executor, lambda: executor.progress()[0].step == 5)
         assert executor.progress()[0].fraction == 0.25
+
+
+LADDER = """
+[[scale]]
+name = "large"
+args = "--depth 12"
+evaluate_args = "--batch 8"
+cpu_steps = 40
+"""
+
+
+def test_a_run_on_a_rung_has_the_arguments_and_the_budget_of_that_rung(room: Room) -> None:
+    train = "import sys\nsay(depth=float(sys.argv[2]), steps=float(os.environ['AUTORESEARCH_STEPS']))"
+    wanted = program("cpu_steps = 20", metric=EVALUATE, more=LADDER)
+    tree = room.tree(train, evaluate="import sys\nsay(loss=float(sys.argv[2]))")
+    with room.executor(wanted) as executor:
+        executor.start(replace(spec(tree), scale="large"))
+        done = finish(executor)
+    assert (done.metrics["depth"], done.metrics["steps"], done.metrics["loss"]) == (12, 40, 8)

@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,13 @@ def test_torch_is_imported_ahead_only_where_it_is_used_and_takes_no_time_from_an
     assert modules_ahead(steps, cpu, files) == modules_ahead(timed, cuda, files) == SLOW
     assert modules_ahead(timed, cpu, files) == modules_ahead(off, cpu, files) == ()
     assert modules_ahead(steps, cpu, [b"import torchless\n# torch\n"]) == ()
+
+
+def test_what_waits_serves_a_run_on_any_rung(room: Room) -> None:
+    more = '[[scale]]\nname = "large"\nargs = "--depth 12"\ncpu_steps = 40'
+    steps = "import sys\nsay(loss=float(sys.argv[2]) + float(os.environ['AUTORESEARCH_STEPS']))"
+    with room.executor(program("cpu_steps = 20", more=more)) as executor:
+        train_first(room, executor)
+        executor.start(replace(spec(room.tree(steps)), scale="large"))
+        assert not (room.work / "run-1").exists(), "it was started plainly"
+        assert finish(executor).metrics["loss"] == 52
