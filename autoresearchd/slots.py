@@ -17,6 +17,8 @@ class Devices(BaseModel):
     cpu_slots: Annotated[int, Field(ge=1, le=256)] = 1
     cpu_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of one CPU slot; default: the machine's cores shared evenly between the slots."""
+    cpu_pin: bool = False
+    """Give each CPU slot cores of its own, for all the processes of its runs; needs a core for each slot."""
     warm: bool = True
     """Have the next run wait, in its sandbox and with torch imported where the editable files do so, while one trains.
 
@@ -32,3 +34,10 @@ class Devices(BaseModel):
                     raise ValueError('"auto", "cpu" or a list like ["cuda:0", "cuda:1"] or ["cpu:0"]')
             return tuple(value)
         return value
+
+    @property
+    def cpu_names(self) -> tuple[str, ...]:
+        """The CPU slots, where runs train on the CPU."""
+        if isinstance(self.use, str):
+            return tuple(f"cpu:{slot}" for slot in range(self.cpu_slots))
+        return tuple(dict.fromkeys(name for name in self.use if name.startswith("cpu")))

@@ -18,9 +18,13 @@ MEMORY_SHARE = 0.9
 class Bounds:
     """By cgroups where this user may make some, else by rlimits; those cannot bound a CUDA process's memory."""
 
-    def __init__(self, limits: Sandbox, *, cuda: bool) -> None:
-        """Raises: OSError when the kernel refuses a cgroup after having promised it."""
+    def __init__(self, limits: Sandbox, *, cuda: bool, cores: tuple[int, ...] = ()) -> None:
+        """`cores` are those that it may use, where it is kept to some.
+
+        Raises: OSError when the kernel refuses a cgroup after having promised it.
+        """
         self._limits, self._places = limits, places()
+        self._cores = cores or tuple(sorted(os.sched_getaffinity(0)))
         self._memory = memory_bytes(limits)
         self._by_rlimit = self._places.memory is None and not cuda
         self._group = Cgroup(self._places, memory_bytes=self._memory, processes=limits.processes)
@@ -35,8 +39,7 @@ class Bounds:
             if self._places.processes is None:
                 # The kernel counts all of this user's.
                 _lower(pid, resource.RLIMIT_NPROC, self._limits.processes + threads_of_user())
-            if self._limits.cpus is not None:
-                os.sched_setaffinity(pid, sorted(os.sched_getaffinity(0))[: self._limits.cpus])
+            os.sched_setaffinity(pid, self._cores[: self._limits.cpus])
             self._group.adopt(pid)
 
     def close(self) -> None:

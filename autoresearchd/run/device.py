@@ -18,6 +18,7 @@ import structlog
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device, Environment
 from autoresearchd.program import Program
+from autoresearchd.run.pins import pinned
 from autoresearchd.run.target import visible_gpus
 from autoresearchd.slots import Devices
 
@@ -52,8 +53,7 @@ def threads(devices: Devices, device: Device) -> int | None:
     """Threads that a run on a device should use; None where the target may choose."""
     if device.is_cuda:
         return None
-    slots = devices.cpu_slots if isinstance(devices.use, str) else sum(name[:3] == "cpu" for name in devices.use)
-    return devices.cpu_threads or max(1, cores() // max(1, slots))
+    return devices.cpu_threads or max(1, cores() // max(1, len(devices.cpu_names)))
 
 
 def cores() -> int:
@@ -77,8 +77,10 @@ def environment(
     train, metric = program.train, program.metric
     budget = f"{train.seconds:g}s"
     if not device.is_cuda:
+        own = len(pinned(program.devices, device))
         budget = f"{train.cpu_steps}steps" if train.cpu_steps else budget
         budget += f"-{threads(program.devices, device)}t"
+        budget += f"-{own}c" if own and not train.cpu_steps else ""  # what is done in a second depends on it
     facts = {
         "protected": {path: hashlib.sha256(content).hexdigest() for path, content in protected.items()},
         "command": train.command,

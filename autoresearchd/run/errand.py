@@ -89,7 +89,7 @@ def run(order: Order) -> dict[str, Any]:
         sandbox=choose(program.sandbox.mode),
         network=order.network,
     )
-    spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="cpu:0"), environment=Environment(""))
+    spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="errand"), environment=Environment(""))
     site = Site(bench, spec)
     try:
         measurement = _ended(Trial(spec, site), epoll)

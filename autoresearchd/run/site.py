@@ -23,6 +23,7 @@ from autoresearchd.run.device import threads
 from autoresearchd.run.folders import fresh, own_cache, remove, warm_cache
 from autoresearchd.run.log import Log
 from autoresearchd.run.phase import Phase, held_out, order
+from autoresearchd.run.pins import pinned
 from autoresearchd.run.process import Process, Ward
 from autoresearchd.run.sandbox import Box, wrap
 
@@ -219,7 +220,11 @@ class Site:
             self._spec.run,
             wrap(bench.sandbox, words, self._box(place, environment)),
             environment,
-            bounds=Bounds(bench.program.sandbox, cuda=self._spec.device.is_cuda),
+            bounds=Bounds(
+                bench.program.sandbox,
+                cuda=self._spec.device.is_cuda,
+                cores=pinned(bench.program.devices, self._spec.device),
+            ),
             folder=self.folder,
             cwd=place.code,
             log=log,
