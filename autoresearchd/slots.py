@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Devices(BaseModel):
@@ -13,6 +13,8 @@ class Devices(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    executor: Literal["local", "slurm", "ray"] = "local"
+    """Where runs train: on this machine, or on those of a cluster."""
     use: Literal["auto", "cpu"] | tuple[str, ...] = "auto"
     cpu_slots: Annotated[int, Field(ge=1, le=256)] = 1
     cpu_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -34,6 +36,13 @@ class Devices(BaseModel):
                     raise ValueError('"auto", "cpu" or a list like ["cuda:0", "cuda:1"] or ["cpu:0"]')
             return tuple(value)
         return value
+
+    @model_validator(mode="after")
+    def _a_cluster_gives_its_devices_itself(self) -> Devices:
+        if self.executor != "local" and (isinstance(self.use, tuple) or self.cpu_pin):
+            raise ValueError(f'with executor = "{self.executor}" the cluster says which device and cores a run gets: '
+                             'leave `cpu_pin` out, and `use` "auto" or "cpu"')  # fmt: skip
+        return self
 
     @property
     def cpu_names(self) -> tuple[str, ...]:

@@ -44,11 +44,13 @@ class LocalExecutor:
         most_bytes: int | None = None,
         grace: float = GRACE_SECONDS,
         ahead: tuple[str, ...] = (),
+        only_one: bool = False,
     ) -> None:
         """`folder` is where program.toml lies, `work` holds checkouts and outputs of live runs.
 
         `most_bytes` bounds what one run writes (default: sandbox.output_mib), `grace` is the seconds between SIGTERM
-        and SIGKILL, `ahead` what the next run's interpreter imports while it waits.
+        and SIGKILL, `ahead` what the next run's interpreter imports while it waits; none does where it is for
+        `only_one` run.
         Raises: OSError when the folders cannot be made, UserError when the sandbox that is asked for does not work.
         """
         sandbox = choose(program.sandbox.mode)
@@ -82,6 +84,7 @@ class LocalExecutor:
         """Live runs beside which all was made ready that can be."""
         self._dying: list[Site] = []
         self._disposal = Disposal()
+        self._only_one = only_one
 
     def start(self, spec: RunSpec) -> None:
         """Begin a run; it counts as live until `poll` has returned its Measurement.
@@ -165,7 +168,7 @@ class LocalExecutor:
         device = trial.spec.device
         try:
             trial.prepare_evaluation()
-            if device.name not in self._next and trial.site.is_warm(Phase.TRAIN):
+            if not self._only_one and device.name not in self._next and trial.site.is_warm(Phase.TRAIN):
                 site = self._next[device.name] = Site.ahead(self._bench, device)
                 site.prepare(Phase.TRAIN)
         except OSError as error:

@@ -1,0 +1,236 @@
+"""One run on the machine that this is started on: `python -m autoresearchd.node FOLDER`, by a scheduler such as Slurm.
+
+In FOLDER lie parcel.json and tree.pack; progress.json, and at the end measurement.json or refused.json, are written
+there. Everything else is in a place of this machine's own, and only data and compiled kernels stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import structlog
+
+from autoresearchd.errors import CorruptRecord, UserError
+from autoresearchd.experiment import Environment, Measurement, TreeOid
+from autoresearchd.ledger import packs
+from autoresearchd.program import Program
+from autoresearchd.run import LocalExecutor, discover, environment, modules_ahead, parcel, reap_leftovers
+from autoresearchd.run.depot import bring
+from autoresearchd.run.folders import remove
+from autoresearchd.run.parcel import Live, Parcel, Probed, Refused
+from autoresearchd.slots import Devices
+
+log = structlog.get_logger()
+TICK_SECONDS = 1.0
+"""Deadlines are kept, and progress is written, this often."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what a folder asks for. 0: its answer is there, a refusal too; 1: it cannot be read at all."""
+    parser = argparse.ArgumentParser(prog="python -m autoresearchd.node", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where parcel.json and tree.pack lie")
+    parser.add_argument("--probe", action="store_true", help="train nothing: say what this machine is")
+    parser.add_argument("--cache", type=Path, default=_default_cache(), help="for data and kernels (%(default)s)")
+    asked = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    try:
+        return serve(asked.folder, asked.cache, probe=asked.probe)
+    except (OSError, CorruptRecord) as error:
+        print(f"{asked.folder}: {error}", file=sys.stderr)  # noqa: T201 - the scheduler keeps it
+        return 1
+
+
+def serve(folder: Path, cache: Path, *, probe: bool = False) -> int:
+    """Answer the parcel in `folder`; an answer that is there already, of a run that was requeued too late, stands.
+
+    Raises: OSError, CorruptRecord where there is no parcel to be read, or no answer to be written.
+    """
+    if (folder / parcel.MEASUREMENT_FILE).exists():
+        return 0
+    wanted = parcel.parcel((folder / parcel.PARCEL_FILE).read_bytes())
+    host = socket.gethostname()
+    try:
+        with _own_place(_owned(cache), wanted) as place:
+            packed = (folder / parcel.PACK_FILE).read_bytes()
+            tree = packs.unpack(packed, wanted.spec.tree, place / "tree.git")
+            machine = _Machine(wanted, tree, cache, place, host)
+            if probe:
+                _write(folder / parcel.PROBED_FILE, parcel.dump(machine.probed()))
+            else:
+                _write(folder / parcel.MEASUREMENT_FILE, parcel.dump(machine.measure(folder)))
+    except (OSError, CorruptRecord, UserError) as error:
+        log.error("run_refused", run=wanted.spec.run, why=str(error))  # noqa: TRY400 - it is told to who sent it
+        refused = Refused(run=wanted.spec.run, why=str(error), host=host)
+        _write(folder / parcel.REFUSED_FILE, parcel.dump(refused))
+    return 0
+
+
+class _Machine:
+    """This machine, for one parcel."""
+
+    def __init__(self, wanted: Parcel, tree: packs.Unpacked, cache: Path, place: Path, host: str) -> None:
+        """Brings the data here. Raises: UserError for data, OSError."""
+        self._wanted, self._tree, self._place, self._host = wanted, tree, place, host
+        self._program = _here(wanted, cache / "data")
+        self._device = discover(self._program.devices)[0]
+
+    def probed(self) -> Probed:
+        """What it is, without training anything."""
+        program = self._program
+        ahead = modules_ahead(program, self._device, self._tree.files(program.may_edit).values())
+        rungs = ("", *(rung.name for rung in program.scale))
+        with closing(self._executor(ahead)) as executor:
+            sandbox = executor.sandbox
+        return Probed(
+            host=self._host,
+            device=self._device,
+            sandbox=sandbox,
+            ahead=ahead,
+            environments={rung: self._environment(rung, ahead) for rung in rungs},
+        )
+
+    def measure(self, folder: Path) -> Measurement:
+        """Train and evaluate. Raises: UserError where this machine is another environment, OSError where it fails."""
+        spec, ahead = self._wanted.spec, self._wanted.ahead
+        if (found := self._environment(spec.scale, ahead)) != spec.environment:
+            raise UserError(f"this machine is {found}, and the run is for {spec.environment}")
+        with closing(self._executor(ahead)) as executor:
+            executor.start(replace(spec, device=self._device))
+            while not (ended := executor.poll(time.time())):
+                self._report(executor, folder)
+                select.select([executor.fileno()], [], [], TICK_SECONDS)
+        return ended[0]
+
+    def _report(self, executor: LocalExecutor, folder: Path) -> None:
+        if not (running := executor.progress()):
+            raise OSError("this machine failed the run; the end of its job's output says how")
+        live = Live(progress=running[0], tail=executor.tail(self._wanted.spec.run), host=self._host)
+        _write(folder / parcel.PROGRESS_FILE, parcel.dump(live))
+
+    def _executor(self, ahead: tuple[str, ...]) -> LocalExecutor:
+        folder = Path(self._wanted.folder)
+        return LocalExecutor(
+            self._program, folder=folder, work=self._place, checkout=self._tree.checkout, ahead=ahead, only_one=True
+        )
+
+    def _environment(self, rung: str, ahead: tuple[str, ...]) -> Environment:
+        program = self._program.on(rung)
+        protected = self._tree.files(program.is_protected)
+        folder = Path(self._wanted.folder)
+        return environment(program, self._device, folder=folder, protected=protected, ahead=ahead)
+
+
+def _here(wanted: Parcel, depot: Path) -> Program:
+    """The program with the data of this machine, and the one device that the scheduler gave. Raises: UserError."""
+    program = wanted.program
+    places = {data.name: str(bring(depot, data.digest, Path(data.source))) for data in wanted.data}
+
+    def placed(name: str | None) -> str | None:
+        return None if name is None else places.get(name, name)
+
+    train = program.train.model_copy(update={"data": placed(program.train.data)})
+    held = {"data": placed(program.metric.data), "audit": placed(program.metric.audit)}
+    devices = Devices(
+        use="cpu" if program.devices.use == "cpu" else "auto",
+        cpu_threads=program.devices.cpu_threads or wanted.threads,
+        warm=program.devices.warm,
+    )
+    metric = program.metric.model_copy(update=held)
+    return program.model_copy(update={"train": train, "metric": metric, "devices": devices})
+
+
+@contextmanager
+def _own_place(cache: Path, wanted: Parcel) -> Iterator[Path]:
+    """A folder of this machine for one run, gone afterwards; what runs that were killed here left is cleared first."""
+    lab = cache / "labs" / wanted.lab
+    _keep_kernels_of(lab / "cache", wanted.baseline)
+    for left in (lab / "locks").glob("*"):
+        if (descriptor := _locked(left)) is not None:
+            _clear(lab, left, descriptor)
+    lock = lab / "locks" / wanted.spec.run
+    descriptor = _locked(lock, create=True)
+    if descriptor is None:
+        raise OSError(f"the run {wanted.spec.run} is under way on this machine already")
+    try:
+        yield lab / wanted.spec.run
+    finally:
+        _clear(lab, lock, descriptor)
+
+
+def _keep_kernels_of(kernels: Path, baseline: TreeOid) -> None:
+    """Kernels are kept of the baseline only: whichever experiment comes here first, it gives none to others."""
+    kernels.mkdir(parents=True, exist_ok=True)
+    (kernels / "baseline-tree").write_text(baseline, "ascii")
+
+
+def _clear(lab: Path, lock: Path, descriptor: int) -> None:
+    place = lab / lock.name
+    reap_leftovers(place)
+    remove(place)
+    lock.unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+def _locked(lock: Path, *, create: bool = False) -> int | None:
+    """The lock of a run, ours from now on; None while its process lives."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+    try:
+        descriptor = os.open(lock, flags, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None  # cleared by another run meanwhile
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    if os.fstat(descriptor).st_nlink:
+        return descriptor
+    os.close(descriptor)
+    return _locked(lock, create=create)  # another run has cleared it since we opened it
+
+
+def _owned(cache: Path) -> Path:
+    """The folder, made for us alone. Raises: UserError where it is somebody else's."""
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if cache.is_symlink() or cache.stat().st_uid != os.geteuid():
+        raise UserError(f"{cache} belongs to somebody else; name another folder for what stays on a node")
+    return cache
+
+
+def _default_cache() -> Path:
+    return Path(f"/var/tmp/autoresearchd-{os.getuid()}")  # noqa: S108 - `_owned` looks whose it is
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Beside, to the disk, and renamed: nobody reads half of it."""
+    fresh = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    with fresh.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(path)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """The scheduler wants its machine back: everything is ended and cleared on the way out."""
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

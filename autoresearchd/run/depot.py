@@ -1,0 +1,94 @@
+"""Data on a machine that runs are sent to: copied there once, under the hash of all that it holds.
+
+Nothing is ever there half, and nothing that was not asked for by its hash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoresearchd.errors import UserError
+
+ARCHIVE = ".tar"
+
+
+def digest(path: Path) -> str:
+    """The hash of a file or folder: of every name in it, every link's target and every byte. Raises: OSError."""
+    total = hashlib.sha256()
+    for name, file in _files(path):
+        if file.is_symlink():
+            said = f"link {file.readlink()}"
+        else:
+            with file.open("rb") as stream:
+                said = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{name}\0{said}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def archive(path: Path, target: Path) -> None:
+    """Write a file or folder as one file, whose name ends with `.tar`, for a machine that cannot see it."""
+    with tarfile.open(target, "w") as tar:
+        tar.add(path, arcname=path.name)
+
+
+def bring(depot: Path, wanted: str, source: Path) -> Path:
+    """Where data with this hash is on this machine; copied from `source`, or unpacked, if it is not there yet.
+
+    Of several that ask at the same time one copies, the others wait.
+
+    Raises: UserError when the source is not there or holds something else, OSError when this machine cannot.
+    """
+    place = depot / wanted / (source.name.removesuffix(ARCHIVE))
+    depot.mkdir(parents=True, exist_ok=True)
+    with (depot / f"{wanted}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            _fetch(depot, wanted, source, place)
+    return place
+
+
+def _fetch(depot: Path, wanted: str, source: Path, place: Path) -> None:
+    beside = depot / f".new-{secrets.token_hex(6)}"
+    beside.mkdir()
+    try:
+        copy = _copied(source, beside)
+        if (found := digest(copy)) != wanted:
+            raise UserError(f"{source} holds other data ({found[:8]}) than the daemon saw ({wanted[:8]}); restart it")
+        place.parent.mkdir(exist_ok=True)
+        copy.rename(place)
+    except FileNotFoundError as error:
+        raise UserError(f"the data {source} cannot be seen from here; put it where every node sees it") from error
+    except tarfile.TarError as error:
+        raise UserError(f"{source} cannot be unpacked: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _copied(source: Path, folder: Path) -> Path:
+    if source.suffix == ARCHIVE and source.is_file():
+        with tarfile.open(source) as tar:
+            tar.extractall(folder, filter="data")
+        return folder / source.name.removesuffix(ARCHIVE)
+    if source.is_dir():
+        return Path(shutil.copytree(source, folder / source.name, symlinks=True))
+    return Path(shutil.copy2(source, folder / source.name))
+
+
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
+    """What is below, with the name that it has there, in the same order everywhere."""
+    if not path.is_dir():
+        yield "", path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        links = (name for name in folders if Path(folder, name).is_symlink())
+        for name in sorted((*names, *links)):
+            file = Path(folder, name)
+            yield str(file.relative_to(path)), file
