@@ -8,7 +8,7 @@ from dataclasses import replace
 from autoresearchd import audit
 from autoresearchd.experiment import Concluded, Device, Experiment, Progress
 from autoresearchd.holds import hold
-from autoresearchd.status import AuditStatus, DeviceStatus, Idle, Status, device_status
+from autoresearchd.status import AuditStatus, DeviceStatus, Idle, RefusedIdea, Status, device_status
 from autoresearchd.world import Session, World
 
 
@@ -25,6 +25,8 @@ def describe(
     side_by_side: Mapping[str, int],
     audits: tuple[AuditStatus, ...] = (),
     damaged: tuple[str, ...] = (),
+    wishes: int = 0,
+    refused: tuple[RefusedIdea, ...] = (),
     pid: int,
     state: str = "",
     why: str = "",
@@ -55,7 +57,7 @@ def describe(
         baseline=baseline.verdict.metric if isinstance(baseline, Concluded) else None,
         verdicts=verdicts,
         open=tuple(experiment.number for experiment in opened),
-        devices=tuple(_device(world, device, live.get(device.name), number) for device in world.devices),
+        devices=tuple(_device(world, device, live.get(device.name), number) for device in world.all_devices),
         ready=len(world.ready),
         thinking=world.asked,
         sandbox=session.sandbox,
@@ -66,8 +68,10 @@ def describe(
         side_by_side=side_by_side,
         audits=audits,
         damaged=damaged,
+        wishes=wishes,
+        refused_ideas=refused,
         audit_word=audit.word(audits, direction=world.program.metric.direction, noise=world.spread.std_dev),
-        busy_share=min(1.0, (busy_seconds + running) / elapsed / len(world.devices)),
+        busy_share=min(1.0, (busy_seconds + running) / elapsed / len(world.all_devices)),
         idle_seconds=idle_seconds,
         experiments_per_hour=3600 * concluded / elapsed if concluded else None,
     )

@@ -9,7 +9,8 @@ import os
 import secrets
 import select
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import structlog
 
@@ -30,21 +31,25 @@ from autoresearchd.experiment import (
     TreeOid,
 )
 from autoresearchd.holds import hold
-from autoresearchd.judge import composed
+from autoresearchd.judge import Spread
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.memory import Memory, pruned
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.plan import plan
 from autoresearchd.program import Program
+from autoresearchd.reception import Reception
 from autoresearchd.run._protocol import Executor
+from autoresearchd.screening import views
 from autoresearchd.status import LiveRun, Status, live_runs
 from autoresearchd.world import (
     Action,
     Ask,
     AskFix,
+    AskWish,
     Drop,
     Finish,
     Prune,
+    Screen,
     Session,
     Start,
     Stop,
@@ -52,16 +57,14 @@ from autoresearchd.world import (
 )
 
 log = structlog.get_logger()
+NO_SCREENS: Mapping[Environment, tuple[Device, ...]] = MappingProxyType({})
 RETRY_SECONDS = 30.0
 CHATTER = 1_000
 """More plans in one step than this means that the plan and the ledger disagree."""
 
 
 class Loop:
-    """One lab on one machine, stepped by whoever owns it.
-
-    The caller holds the ledger's lock, and gives devices that share one environment.
-    """
+    """One lab on one machine, stepped by whoever owns it; the caller holds the ledger's lock."""
 
     def __init__(
         self,
@@ -73,29 +76,33 @@ class Loop:
         devices: tuple[Device, ...],
         environment: Environment,
         session: Session,
+        screens: Mapping[Environment, tuple[Device, ...]] = NO_SCREENS,
         free_bytes: Callable[[], int] | None = None,
     ) -> None:
+        """`environment` leads best, and `devices` are those that share it; `screens` are the others."""
         self.ledger, self.executor, self.pipeline = ledger, executor, pipeline
         self.program, self.devices, self.environment, self.session = program, devices, environment, session
+        self._screens = screens
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(ledger.path).free)
         self._memory = Memory(ledger)
         self._clerk = Clerk(
             ledger=ledger, pipeline=pipeline, memory=self._memory, session=session, metric=program.metric.compared
         )
+        self._reception = Reception(ledger=ledger, pipeline=pipeline, memory=self._memory)
         self.status = self._describe(self.observe(session.started), "starting")
 
     def step(self, now: float) -> Finish | None:
         """Move the lab as far as it goes at `now` (Unix time); Finish when this session's work is done."""
         self._memory.unfiled += self.executor.poll(now)
         self._file_runs(now)
-        self._look_into_inbox()
+        self._reception.look()
         for _ in range(CHATTER):
             world = self.observe(now)
             actions = plan(world)
             self._say_trouble(world)
             finish = next((action for action in actions if isinstance(action, Finish)), None)
             if finish is not None or not all(self._try(action, now) for action in actions) or not actions:
-                self._memory.note_idle(now, len(world.devices) - len(world.live), idle(world))
+                self._memory.note_idle(now, len(world.all_devices) - len(world.live), idle(world))
                 self.status = self._describe(world, "finished" if finish else "", finish.why if finish else "")
                 return finish
         raise AssertionError(f"the plan does not come to rest: {actions}")
@@ -107,27 +114,39 @@ class Loop:
         trees = {best.tree, *(tree for o in opened for tree in (o.experiment.tree, o.experiment.parent_tree))}
         if baseline is not None:
             trees.add(baseline.tree)
-        metric = self.program.metric
-        scale = weighing.scale(self.ledger, self.environment, metric)
+        metric, scales = self.program.metric, dict[Environment, Mapping[str, float]]()
+
+        def runs_of(tree: TreeOid) -> tuple[Measurement, ...]:
+            return weighing.weighed(self.ledger, self.ledger.measurements(tree), metric, scales)
+
+        def spread_in(environment: Environment) -> Spread:
+            scale = weighing.scale(self.ledger, environment, metric)
+            return self._memory.spread(self.ledger, environment, self.program, scale)
+
         return World(
             now=now,
             program=self.program,
             environment=self.environment,
             devices=self.devices,
+            screens=tuple(
+                Screen(environment=environment, devices=devices, spread=spread_in(environment))
+                for environment, devices in self._screens.items()
+            ),
             best=best.commit,
             best_tree=best.tree,
             baseline_tree=baseline.tree if baseline else None,
             opened=opened,
             known=self._memory.known,
             keeps=self._memory.verdicts[Outcome.KEEP],
-            runs={tree: composed(self.ledger.measurements(tree), metric, scale) for tree in trees},
-            spread=self._memory.spread(self.ledger, self.environment, self.program, scale),
+            runs={tree: runs_of(tree) for tree in trees},
+            spread=spread_in(self.environment),
             largest_gain=self._memory.largest_gain(self.ledger, self.environment, metric.direction),
             live=tuple(self.executor.progress()),
             ready=self.pipeline.ready,
             asked=self.pipeline.asked,
             fixes_asked=self.pipeline.fixes_asked,
             fixes=self.pipeline.fixes,
+            wishes=self._reception.to_ask(),
             last_failures=self._memory.last_failures(self.ledger),
             remaining=self._remaining(),
             paused=self.ledger.pause_switch.exists(),
@@ -176,17 +195,6 @@ class Loop:
             return f"less than {FREE_FLOOR_BYTES >> 20} MiB are free on the disk of {self.ledger.path}"
         return self._memory.trouble(now)
 
-    def _look_into_inbox(self) -> None:
-        waiting = set(self._memory.ideas.values())
-        for idea in (each for each in self.ledger.ideas() if each not in waiting):
-            if idea.proposal is None:
-                log.warning("idea_refused", ref=idea.ref, why=idea.why)
-                self._memory.drop(idea, self.ledger)
-            else:
-                log.info("idea_queued", ref=idea.ref, title=idea.proposal.title)
-                self._memory.ideas[idea.proposal] = idea
-                self.pipeline.put(idea.proposal)
-
     def _file_runs(self, now: float) -> None:
         """File what has ended; what cannot be written now (a full disk) is kept and tried again."""
         while self._memory.unfiled:
@@ -229,12 +237,14 @@ class Loop:
             case AskFix(experiment=experiment, verdict=verdict):
                 crash = Concluded(experiment=experiment, verdict=verdict)
                 self.pipeline.ask_fix(self.program, crash, self.ledger.opened())
+            case AskWish(wish=wish):
+                self.pipeline.ask_wish(self.program, wish, self.ledger.opened())
             case Start():
                 self._start(action)
             case Prune(run=run, why=why):
                 self._prune(run, why, now)
-            case Stop(run=run):
-                self._stop(run)
+            case Stop(run=run, why=why):
+                self._stop(run, why)
             case Ask(count=count):
                 for _ in range(count):
                     self.pipeline.ask(self.program, self.ledger.opened())
@@ -246,14 +256,16 @@ class Loop:
     def _start(self, start: Start) -> None:
         tree, seed, device = start.tree, start.seed, start.device
         name = f"{tree}-{seed}-{secrets.token_hex(4)}"
-        spec = RunSpec(run=name, tree=tree, seed=seed, device=device, environment=self.environment, audit=start.audit)
+        screening = (environment for environment, devices in self._screens.items() if device in devices)
+        environment = next(screening, self.environment)
+        spec = RunSpec(run=name, tree=tree, seed=seed, device=device, environment=environment, audit=start.audit)
         self.executor.start(spec)
         announce.run_started(spec, self._number_of(tree))
 
-    def _stop(self, run: str) -> None:
+    def _stop(self, run: str, why: str) -> None:
         live = next(progress for progress in self.executor.progress() if progress.spec.run == run)
         self.executor.kill(run)
-        announce.run_stopped(live.spec, self._number_of(live.spec.tree), "its experiment is skipped")
+        announce.run_stopped(live.spec, self._number_of(live.spec.tree), why)
 
     def _prune(self, run: str, why: str, now: float) -> None:
         live = next(progress for progress in self.executor.progress() if progress.spec.run == run)
@@ -267,7 +279,7 @@ class Loop:
         if why != self._memory.held:
             log.warning("held", why=why) if why else log.info("resumed")
             self._memory.held = why
-        for run in disturbed(world):
+        for run in (run for view in views(world) for run in disturbed(view)):
             if run.run not in self._memory.disturbed:
                 announce.run_disturbed(run, self._number_of(run.tree))
                 self._memory.disturbed.add(run.run)
@@ -284,6 +296,8 @@ class Loop:
             concluded=self._memory.concluded_here,
             side_by_side=dict(self._memory.side_by_side),
             audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
+            wishes=len(self._memory.wishes),
+            refused=tuple(self._memory.refused),
             damaged=self._memory.damaged(self.ledger),
             pid=os.getpid(),
             state=state,

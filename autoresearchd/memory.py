@@ -29,11 +29,12 @@ from autoresearchd.fleet import aside
 from autoresearchd.judge import Spread, composed, estimate, fate
 from autoresearchd.ledger import Idea, Ledger
 from autoresearchd.program import Program
-from autoresearchd.status import AuditStatus, Idle
+from autoresearchd.status import AuditStatus, Idle, RefusedIdea
 from autoresearchd.world import Action, Aside, Open
 
 log = structlog.get_logger()
 
+MOST_REFUSED = 20
 MOST_ENDED = 200
 """Runs that devices are judged by."""
 NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})
@@ -48,7 +49,11 @@ class Memory:
         """For each tree that was tried, the lowest experiment number that has it."""
         self.verdicts: Counter[str] = Counter()
         self.ideas: dict[Proposal, Idea] = {}
-        """The inbox's proposals that wait to be opened."""
+        """The inbox's proposals that wait to be opened, those that were made of wishes among them."""
+        self.wishes: dict[CommitOid, Idea] = {}
+        """Wishes of which no experiment was made yet."""
+        self.refused: deque[RefusedIdea] = deque(maxlen=MOST_REFUSED)
+        """Ideas that were turned away since this memory began."""
         self.unfiled: list[Measurement] = []
         """Runs that ended and are not in the ledger yet, oldest first."""
         self.busy_seconds = 0.0
@@ -69,13 +74,13 @@ class Memory:
         self.aside: dict[CommitOid, str] = {}
         """Open experiments that cannot be read, with why: they are left open, and the others go on."""
         self._news: list[Concluded] = []
-        self._spread: Spread | None = None
+        self._spreads: dict[Environment, Spread] = {}
         self._audits: tuple[AuditStatus, ...] | None = None
         self._gains: tuple[float, ...] | None = None
         self._trouble, self._trouble_until = "", 0.0
         self._idle: tuple[float, int, Idle] | None = None
         for entry in ledger.entries():
-            if entry.outcome is not None:
+            if entry.outcome is not None and not entry.is_imported:
                 self._count(entry.number, entry.tree, entry.outcome)
 
     def opened(self, ledger: Ledger) -> tuple[Open, ...]:
@@ -120,7 +125,7 @@ class Memory:
 
     def filed(self, measurement: Measurement) -> None:
         """A run is in the ledger."""
-        self._spread = None
+        self._spreads.clear()
         if measurement.audited:
             self._audits = None
         self.busy_seconds += measurement.wall_seconds
@@ -147,12 +152,17 @@ class Memory:
 
     def drop(self, idea: Idea, ledger: Ledger) -> None:
         """Delete an idea's branch; where that cannot be now (it moved, a push is under way) it is looked at again."""
-        if idea.proposal is not None:
-            self.ideas.pop(idea.proposal, None)
+        self.ideas = {proposal: other for proposal, other in self.ideas.items() if other != idea}
+        self.wishes.pop(idea.oid, None)
         try:
             ledger.drop_idea(idea)
         except (StaleRef, RefLocked, OSError) as error:
             log.warning("idea_not_dropped", ref=idea.ref, why=str(error))
+
+    def turn_away(self, idea: Idea, why: str, ledger: Ledger) -> None:
+        """It cannot be tried: its branch goes, and the reason is kept for those who ask."""
+        self.refused.append(RefusedIdea(ref=idea.ref, title=idea.title, why=why))
+        self.drop(idea, ledger)
 
     def take_news(self) -> tuple[Concluded, ...]:
         """What was concluded since the last call, in that order."""
@@ -169,12 +179,12 @@ class Memory:
 
     def spread(self, ledger: Ledger, environment: Environment, program: Program, scale: Mapping[str, float]) -> Spread:
         """The run-to-run noise in this environment, from every tree with repeats."""
-        if self._spread is None:
+        if environment not in self._spreads:
             metric = program.metric
             pools = ([run for run in runs if run.environment == environment] for runs in ledger.repeated().values())
             weighed = (composed(calm(pool, program), metric, scale) for pool in pools)
-            self._spread = estimate(weighed, metric=metric.compared)
-        return self._spread
+            self._spreads[environment] = estimate(weighed, metric=metric.compared)
+        return self._spreads[environment]
 
     def largest_gain(self, ledger: Ledger, environment: Environment, direction: Direction) -> float | None:
         """Of the steps that lead to best, as far as they were measured in this environment; None before the first."""

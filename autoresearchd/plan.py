@@ -6,7 +6,7 @@ so the plan after a restart is the plan that would have come anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autoresearchd import audit
@@ -14,10 +14,13 @@ from autoresearchd.blame import doubtful, failures_of_best, finished, undisturbe
 from autoresearchd.experiment import AGENT, PERSON, Device, Experiment, Proposal, TreeOid
 from autoresearchd.holds import closing, hold
 from autoresearchd.judge import Conclude, Side, hopeless, missing_baseline_seeds, unselected_seed
-from autoresearchd.ruling import ledger_moves, rules_of, verdict_of
+from autoresearchd.judgement import rules_of, verdict_of
+from autoresearchd.ruling import ledger_moves
+from autoresearchd.screening import is_screened, views
 from autoresearchd.world import (
     Action,
     Ask,
+    AskWish,
     Drop,
     Finish,
     OpenBaseline,
@@ -58,24 +61,38 @@ def _finish(world: World) -> tuple[Action, ...]:
 
 
 def _device_moves(world: World) -> Iterator[Action]:
-    """Prune, start, open and ask, in this order; one run a device, each tree and seed once."""
+    """Prune, start, open and ask, in this order; one run a device, each tree and seed once in an environment.
+
+    The leading devices choose first; what they begin with is not screened any more.
+    """
     if closing(world):
         return
-    yield from _prunes(world)
-    held = hold(world)
-    needs = list(_canary(world)) if failures_of_best(world) else _audited(world, list(_needs(world)))
-    if held is not None and (held[1] > world.now):
-        return
+    seen = views(world)
+    for view in seen:
+        yield from _prunes(view, world)
     busy = {live.spec.device.name for live in world.live}
-    idle = [device for device in world.devices if device.name not in busy]
-    yield from _tries(world, idle)
-    free = [device for device in idle if device.name not in world.aside]
-    running = {(live.spec.tree, live.spec.seed) for live in world.live}
-    starts = [need for need in dict.fromkeys(needs) if (need.tree, need.seed) not in running][: len(free)]
-    for need, device in zip(starts, free, strict=False):
+    begun: set[TreeOid] = set()
+    idle = 0
+    for view in seen:
+        unused = [device for device in view.devices if device.name not in busy]
+        free = [device for device in unused if device.name not in world.aside]
+        if (held := hold(view)) is None or held[1] <= world.now:
+            yield from _tries(view, unused)
+            starts = list(_starts(view, free, begun))
+            yield from starts
+            begun |= {start.tree for start in starts} - {world.best_tree}
+            idle += 0 if held else len(free) - len(starts)
+    if hold(world) is None:
+        yield from _new_work(world, begun, idle=idle)
+
+
+def _starts(view: World, free: Sequence[Device], begun: Collection[TreeOid]) -> Iterator[Start]:
+    """The next run of each free device of one environment."""
+    wanted = _canary(view) if failures_of_best(view) else _audited(view, list(_needs(view)))
+    running = {(live.spec.tree, live.spec.seed) for live in view.live}
+    needs = (need for need in dict.fromkeys(wanted) if (need.tree, need.seed) not in running and need.tree not in begun)
+    for need, device in zip(needs, free, strict=False):
         yield Start(tree=need.tree, seed=need.seed, device=device, audit=need.audit)
-    if held is None:
-        yield from _new_work(world, idle=len(free) - len(starts))
 
 
 def _tries(world: World, idle: Sequence[Device]) -> Iterator[Start]:
@@ -85,8 +102,14 @@ def _tries(world: World, idle: Sequence[Device]) -> Iterator[Start]:
         yield Start(tree=world.best_tree, seed=audit.seed(world) + number, device=device)
 
 
-def _new_work(world: World, *, idle: int) -> Iterator[Action]:
-    """Open what is ready for idle devices, and have one proposal thought of ahead for every device."""
+def _new_work(world: World, begun: Collection[TreeOid], *, idle: int) -> Iterator[Action]:
+    """Open what is ready for idle devices, and have one proposal thought of ahead for every device.
+
+    Where devices have nothing to do although experiments wait that nobody has begun, more of them would wait as well.
+    """
+    live = {progress.spec.tree for progress in world.live}
+    trees = {opened.experiment.tree for opened in world.opened}
+    idle -= sum(tree not in live and tree not in begun and not world.runs.get(tree) for tree in trees)
     allowed = len(world.ready) if world.remaining is None else world.remaining
     measured = not any(opened.experiment.is_baseline for opened in world.opened)
     outdated = [proposal for proposal in world.ready if _outdated(world, proposal)]
@@ -96,7 +119,9 @@ def _new_work(world: World, *, idle: int) -> Iterator[Action]:
     opening = ready[: min(max(idle, 0), allowed)] if measured else []
     for proposal in opening:
         yield OpenExperiment(proposal=proposal)
-    wanted = len(world.devices)
+    if measured and (world.remaining is None or len(opening) < world.remaining):
+        yield from (AskWish(wish=wish) for wish in world.wishes)
+    wanted = len(world.all_devices)
     if world.remaining is not None:
         wanted = min(wanted, world.remaining - len(opening))
     if (missing := wanted - (len(ready) - len(opening)) - world.asked) > 0:
@@ -116,6 +141,7 @@ def _outdated(world: World, proposal: Proposal) -> bool:
 
 def _needs(world: World) -> Iterator[_Need]:
     """Runs that the open experiments wait for: what is begun comes before what is new, lower numbers first."""
+    yield from _unmeasured(world)
     begun = sorted(world.opened, key=lambda o: (not o.experiment.is_baseline, not world.of(o.experiment.tree)))
     for opened in begun:
         experiment = opened.experiment
@@ -131,6 +157,18 @@ def _needs(world: World) -> Iterator[_Need]:
             yield _Need(tree=experiment.tree, seed=decision.seed, audit=wanted)
         else:
             yield _Need(tree=experiment.parent_tree, seed=decision.seed)
+
+
+def _unmeasured(world: World) -> Iterator[_Need]:
+    """Best, and the baseline that constraints compare with, where nothing was measured: a new device, an upgrade."""
+    if any(opened.experiment.is_baseline for opened in world.opened) or (world.remaining == 0 and not world.opened):
+        return
+    if world.leads and world.baseline_tree is not None and not world.of(world.baseline_tree):
+        yield _Need(tree=world.baseline_tree, seed=0)
+    if not world.spread.degrees:
+        runs = finished(undisturbed(world, world.best_tree))
+        for seed in missing_baseline_seeds(runs=runs, rules=rules_of(world)):
+            yield _Need(tree=world.best_tree, seed=seed)
 
 
 def _baseline_needs(world: World, baseline: Experiment) -> Iterator[_Need]:
@@ -151,16 +189,22 @@ def _audited(world: World, needs: Sequence[_Need]) -> list[_Need]:
     return [marked if need == chosen else need for need in needs] if ours else [*needs, marked]
 
 
-def _prunes(world: World) -> Iterator[Prune | Stop]:
+def _prunes(view: World, world: World) -> Iterator[Prune | Stop]:
+    """Of the runs that go on in one environment: those that cannot win there, or that nobody waits for any more."""
     wanted = {opened.experiment.tree: opened.experiment for opened in world.opened if not opened.experiment.is_baseline}
-    for live in world.live:
+    for live in view.live:
         experiment = wanted.get(live.spec.tree)
-        if experiment is not None and experiment.number in world.skips:
-            yield Stop(run=live.spec.run)
-        elif experiment is not None:
-            why = hopeless(live, finished(world.of(experiment.parent_tree)), direction=world.program.metric.direction)
-            if why:
-                yield Prune(run=live.spec.run, why=why)
+        if experiment is None:
+            continue
+        if experiment.number in world.skips:
+            yield Stop(run=live.spec.run, why="its experiment is skipped")
+            continue
+        if not (view.leads or is_screened(world, experiment)):
+            yield Stop(run=live.spec.run, why="it is decided where best is led")
+            continue
+        best_runs = finished(view.of(experiment.parent_tree))
+        if why := hopeless(live, best_runs, direction=view.program.metric.direction):
+            yield Prune(run=live.spec.run, why=why)
 
 
 def _canary(world: World) -> Iterator[_Need]:

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from autoresearchd.blame import doubtful, finished, is_timed, trusted, undisturbed
+from autoresearchd.blame import doubtful, finished, trusted, undisturbed
 from autoresearchd.experiment import FALSE_KEEP, NULL, ON_BEST, Experiment, Gain, Outcome, TreeOid, Verdict
 from autoresearchd.holds import closing, hold
-from autoresearchd.judge import (
-    Conclude,
-    Decision,
-    Rules,
-    added,
-    decide,
-    decide_baseline,
-    gain_of,
-    improper,
-    standing,
-)
+from autoresearchd.judge import Conclude, added, gain_of, improper, standing
+from autoresearchd.judgement import rules_of, verdict_of
 from autoresearchd.mending import concluded_or_mended
+from autoresearchd.screening import worse
 from autoresearchd.world import Action, ConcludeExperiment, Open, Replay, Settle, World
 
 
@@ -45,13 +37,15 @@ def _ledger_move(world: World, opened: Open) -> Action | None:
         return None
     if (refusal := _refusal(world, opened)) is not None:
         return ConcludeExperiment(experiment=experiment, verdict=refusal)
+    if (verdict := worse(world, experiment)) is not None:
+        return ConcludeExperiment(experiment=experiment, verdict=verdict)
     decision = verdict_of(world, experiment)
     fresh = experiment.parent == world.best
     if isinstance(decision, Conclude):
         verdict = _never_kept(experiment, decision.verdict)
         if verdict.outcome in ON_BEST and not fresh:
             return Replay(experiment=experiment, alone=_alone(world, experiment, verdict))
-        if doubtful(world, experiment, verdict):
+        if doubtful(world, experiment, verdict) or (verdict.outcome is Outcome.KEEP and _is_unbound(world)):
             return None
         idle = hold(world) is not None or bool(closing(world))
         verdict = added(experiment, verdict, direction=world.program.metric.direction)
@@ -73,6 +67,11 @@ def _alone(world: World, experiment: Experiment, verdict: Verdict | None = None)
         rules=rules_of(world),
         spread=world.spread,
     )
+
+
+def _is_unbound(world: World) -> bool:
+    """Whether constraints have nothing to compare with: the baseline was never trained in this environment."""
+    return world.baseline_tree is not None and not world.of(world.baseline_tree)
 
 
 def _never_kept(experiment: Experiment, verdict: Verdict) -> Verdict:
@@ -98,29 +97,6 @@ def _refusal(world: World, opened: Open) -> Verdict | None:
     if first < experiment.number:
         return Verdict(outcome=Outcome.DUPLICATE, why=f"the same tree as experiment {first:04d}")
     return None
-
-
-def rules_of(world: World) -> Rules:
-    train = world.program.train
-    seconds, steps = (train.seconds, None) if is_timed(world) else (None, train.cpu_steps)
-    return replace(Rules.of(world.program), train_seconds=seconds, train_steps=steps)
-
-
-def verdict_of(world: World, experiment: Experiment) -> Decision:
-    rules = rules_of(world)
-    if experiment.is_baseline:
-        return decide_baseline(runs=finished(undisturbed(world, experiment.tree)), rules=rules)
-    assert world.baseline_tree is not None
-    return decide(
-        best_runs=undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
-        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
-        baseline_runs=finished(undisturbed(world, world.baseline_tree)),
-        rules=rules,
-        spread=world.spread,
-        lines=experiment.lines,
-        category=experiment.category,
-        largest_gain=world.largest_gain,
-    )
 
 
 def _is_live(world: World, tree: TreeOid) -> bool:

@@ -18,6 +18,7 @@ from autoresearchd.experiment import (
     Proposal,
     TreeOid,
     Verdict,
+    Wish,
 )
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
@@ -72,13 +73,28 @@ class Aside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """Devices that share an environment in which best is not led."""
+
+    environment: Environment
+    devices: tuple[Device, ...]
+    spread: Spread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything that is known at `now` (Unix time)."""
 
     now: float
     program: Program
     environment: Environment
+    """In which best is led: every keep is decided by runs of this one."""
     devices: tuple[Device, ...]
+    """Of that environment."""
+    screens: tuple[Screen, ...] = ()
+    """The devices of other environments: they sort out what is worse there."""
+    leads: bool = True
+    """False where this is the world as a screening environment sees it."""
     best: CommitOid
     best_tree: TreeOid
     baseline_tree: TreeOid | None = None
@@ -101,6 +117,8 @@ class World:
     """Commits of the crashed experiments whose correction was asked for."""
     fixes: Mapping[CommitOid, Proposal | None] = field(default_factory=dict)
     """The answers so far; None where there is no correction."""
+    wishes: tuple[Wish, ...] = ()
+    """What people want tried, in words, and nobody was asked yet to make a change of."""
     last_failures: tuple[tuple[Outcome, str], ...] = ()
     """Outcome and reason of the newest concluded experiments as long as they failed, newest first."""
     remaining: int | None = None
@@ -116,6 +134,11 @@ class World:
     """Runs that failed by their device: they say nothing about the code."""
     trouble: str = ""
     """Why this machine cannot run anything now (a full disk); empty while it can."""
+
+    @property
+    def all_devices(self) -> tuple[Device, ...]:
+        """The leading ones first."""
+        return (*self.devices, *(device for screen in self.screens for device in screen.devices))
 
     def of(self, tree: TreeOid) -> tuple[Measurement, ...]:
         """The comparable runs of a tree, oldest first."""
@@ -207,6 +230,7 @@ class Stop:
     """End a live run that nobody waits for any more; it leaves no measurement."""
 
     run: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +241,13 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskWish:
+    """Have a change made of a person's words."""
+
+    wish: Wish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """The work of this session is done."""
 
@@ -224,4 +255,4 @@ class Finish:
 
 
 LedgerMove = OpenBaseline | OpenExperiment | Settle | Replay | ApplyFix | ConcludeExperiment
-Action = LedgerMove | Drop | AskFix | Start | Prune | Stop | Ask | Finish
+Action = LedgerMove | Drop | AskFix | AskWish | Start | Prune | Stop | Ask | Finish

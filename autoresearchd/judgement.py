@@ -1,0 +1,35 @@
+"""What the judge says about an open experiment, by what was measured in the environment of a world. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autoresearchd.blame import finished, is_timed, trusted, undisturbed
+from autoresearchd.experiment import Experiment
+from autoresearchd.judge import Decision, Rules, decide, decide_baseline
+from autoresearchd.world import World
+
+
+def rules_of(world: World) -> Rules:
+    """The program's rules, with the budget that its devices train for."""
+    train = world.program.train
+    seconds, steps = (train.seconds, None) if is_timed(world) else (None, train.cpu_steps)
+    return replace(Rules.of(world.program), train_seconds=seconds, train_steps=steps)
+
+
+def verdict_of(world: World, experiment: Experiment) -> Decision:
+    """The verdict, or the run that it lacks."""
+    rules = rules_of(world)
+    if experiment.is_baseline:
+        return decide_baseline(runs=finished(undisturbed(world, experiment.tree)), rules=rules)
+    assert world.baseline_tree is not None
+    return decide(
+        best_runs=undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
+        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
+        baseline_runs=finished(undisturbed(world, world.baseline_tree)),
+        rules=rules,
+        spread=world.spread,
+        lines=experiment.lines,
+        category=experiment.category,
+        largest_gain=world.largest_gain,
+    )
