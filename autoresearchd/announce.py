@@ -5,17 +5,36 @@ A run is always named with its experiment, tree, device and seed; an experiment 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from autoresearchd.experiment import ON_BEST, Concluded, Experiment, Measurement, RunSpec
+from autoresearchd.experiment import (
+    ON_BEST,
+    CommitOid,
+    Concluded,
+    Device,
+    Environment,
+    Experiment,
+    Measurement,
+    RunSpec,
+)
 
 log = structlog.get_logger()
 
 
+def daemon_started(
+    environment: Environment, devices: Sequence[Device], screens: Mapping[Environment, Sequence[Device]]
+) -> None:
+    """The environment that leads best, with its devices; those of others screen."""
+    others = {label: [device.name for device in own] for label, own in screens.items()}
+    names = [device.name for device in devices]
+    log.info("daemon_started", devices=names, environment=environment, screens=others or None)
+
+
 def run_started(spec: RunSpec, experiment: int | None) -> None:
-    log.info("run_started", **_run(spec, experiment), audit=spec.audit or None)
+    log.info("run_started", **_run(spec, experiment), audit=spec.audit or None, scale=spec.scale or None)
 
 
 def run_stopped(spec: RunSpec, experiment: int | None, why: str) -> None:
@@ -73,6 +92,24 @@ def experiment_concluded(concluded: Concluded) -> None:
     )
     if verdict.outcome in ON_BEST:
         log.info("best_moved", **_experiment(experiment), commit=experiment.commit, metric=verdict.metric)
+
+
+def standings_noted(standings: Mapping[CommitOid, Standing], line: Sequence[Concluded]) -> None:
+    """What is known now of kept commits on a rung."""
+    numbers = {step.experiment.commit: step.experiment.number for step in line}
+    for commit, standing in standings.items():
+        log.info(
+            "standing_noted",
+            experiment=numbers.get(commit),
+            scale=standing.scale,
+            holds=standing.holds,
+            evidence=standing.evidence,
+        )
+
+
+def promoted(line: Sequence[Concluded], tip: CommitOid) -> None:
+    """These hold on every rung, and `promoted` has them."""
+    log.info("promoted_moved", experiments=[step.experiment.number for step in line], commit=tip)
 
 
 def _run(run: RunSpec | Measurement, experiment: int | None) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Loop:
         """`environment` leads best, and `devices` are those that share it; `screens` are the others."""
         self.ledger, self.executor, self.pipeline = ledger, executor, pipeline
         self.program, self.devices, self.environment, self.session = program, devices, environment, session
-        self._screens = screens
+        self.screens = screens
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(ledger.path).free)
         self._memory = Memory(ledger)
         self._clerk = Clerk(
@@ -130,7 +130,7 @@ class Loop:
             devices=self.devices,
             screens=tuple(
                 Screen(environment=environment, devices=devices, spread=spread_in(environment))
-                for environment, devices in self._screens.items()
+                for environment, devices in self.screens.items()
             ),
             best=best.commit,
             best_tree=best.tree,
@@ -256,7 +256,7 @@ class Loop:
     def _start(self, start: Start) -> None:
         tree, seed, device = start.tree, start.seed, start.device
         name = f"{tree}-{seed}-{secrets.token_hex(4)}"
-        screening = (environment for environment, devices in self._screens.items() if device in devices)
+        screening = (environment for environment, devices in self.screens.items() if device in devices)
         environment = next(screening, self.environment)
         spec = RunSpec(run=name, tree=tree, seed=seed, device=device, environment=environment, audit=start.audit)
         self.executor.start(spec)

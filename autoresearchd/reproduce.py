@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoresearchd.equipment import fleet
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Device, Ending, Environment, Measurement, RunSpec
 from autoresearchd.judge import estimate
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.run.local import LocalExecutor
-from autoresearchd.service import fleet
 
 ALLOWED_ERRORS = 2.0
 """Standard errors that the mean may be off: one honest repetition in twenty is further."""
@@ -68,9 +68,11 @@ def reproduce(program: Program, folder: Path, ledger: Ledger, number: int, say: 
     if not isinstance(found, Concluded) or found.verdict.metric is None:
         raise UserError(f"experiment {number:04d} has no measured verdict; `autoresearchd log` lists those that have")
     with ledger.hold(), tempfile.TemporaryDirectory(prefix="autoresearchd-reproduce-") as work:
-        devices, environment, ahead = fleet(program, folder, ledger)
+        ours = fleet(program, folder, ledger)
+        environment, devices = ours.sharing(found.verdict.environment)
         on_record = _on_record(ledger, found, environment)
-        executor = LocalExecutor(program, folder=folder, work=Path(work, "runs"), checkout=ledger.checkout, ahead=ahead)
+        runs_at = Path(work, "runs")
+        executor = LocalExecutor(program, folder=folder, work=runs_at, checkout=ledger.checkout, ahead=ours.ahead)
         try:
             runs = _train(executor, found, sorted(on_record), devices, environment, say)
         finally:

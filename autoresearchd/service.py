@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Protocol
 
 import structlog
 
-from autoresearchd import controls, metrics, notify
+from autoresearchd import announce, controls, metrics, notify
 from autoresearchd.bulletin import write_live, write_status
+from autoresearchd.equipment import equip
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import BASELINE_NUMBER, Concluded, Device, Environment, TreeOid
+from autoresearchd.experiment import BASELINE_NUMBER, Concluded, TreeOid
 from autoresearchd.ledger import Housekeeping, Ledger
 from autoresearchd.ledger.repository import git
 from autoresearchd.loop import Loop
@@ -28,9 +29,9 @@ from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
 from autoresearchd.reload import differences, refuse_fixed
-from autoresearchd.run import LocalExecutor, discover, environment, modules_ahead, reap_leftovers
+from autoresearchd.run import reap_leftovers
 from autoresearchd.run.workbench import LocalWorkbench
-from autoresearchd.status import LiveRun, Status
+from autoresearchd.status import LiveRun, Status, wishes_wait
 from autoresearchd.trailers import parse
 from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
 from autoresearchd.world import Finish, Session
@@ -75,7 +76,7 @@ def run(request: Request, view: View) -> Status:
         stack.enter_context(ledger.hold())
         _refuse_another_metric(ledger, program)
         wake = stack.enter_context(Wake())
-        loop, llm = stack.enter_context(_assembled(request, program, ledger, wake))
+        loop, llm = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
         housekeeping = Housekeeping(ledger.path)
         stack.callback(housekeeping.close)
         daemon = _Daemon(
@@ -95,32 +96,34 @@ def run(request: Request, view: View) -> Status:
             stack.enter_context(hangup(daemon.look_at_program))
         switches, ideas = (ledger.pause_switch, controls.stop_switch(ledger.path)), ledger.path / "refs/heads/idea"
         stack.enter_context(watching(request.program, switches, ideas, wake))
-        log.info("daemon_started", devices=[device.name for device in loop.devices], environment=loop.environment)
+        announce.daemon_started(loop.environment, loop.devices, loop.screens)
         return daemon.drive()
 
 
 @contextmanager
-def _assembled(request: Request, program: Program, ledger: Ledger, wake: Wake) -> Iterator[tuple[Loop, Llm]]:
+def _assembled(
+    request: Request, program: Program, ledger: Ledger, wake: Wake, waits: Callable[[], None]
+) -> Iterator[tuple[Loop, Llm]]:
     """The loop with its executor and proposers, and among these the language model."""
-    folder, work = request.program.resolve().parent, ledger.path / "autoresearchd" / "runs"
-    reap_leftovers(work)
-    devices, lab_environment, ahead = fleet(program, folder, ledger)
+    folder = request.program.resolve().parent
+    reap_leftovers(ledger.path / "autoresearchd" / "runs")
     with ExitStack() as stack:
-        executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout, ahead=ahead)
-        stack.callback(executor.close)
+        ours = equip(program, folder, ledger, waits)
+        stack.callback(ours.executor.close)
         llm, command = thinkers(program, folder, ledger, take_key())
-        memory = min((device.memory_mib for device in devices if device.memory_mib), default=None)
+        memory = min((device.memory_mib for device in ours.fleet.devices if device.memory_mib), default=None)
         pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake, memory_mib=memory)
         stack.callback(pipeline.close)
         session = _session(program, request)
-        session.sandbox = executor.sandbox
+        session.sandbox = ours.sandbox
         loop = Loop(
             ledger=ledger,
-            executor=executor,
+            executor=ours.executor,
             pipeline=pipeline,
             program=program,
-            devices=devices,
-            environment=lab_environment,
+            devices=ours.fleet.devices,
+            environment=ours.fleet.environment,
+            screens=ours.fleet.screens,
             session=session,
         )
         yield loop, llm
@@ -147,23 +150,6 @@ def thinkers(program: Program, folder: Path, ledger: Ledger, key: Key) -> tuple[
 
     bench = LocalWorkbench(program, folder=folder, work=place / "errands", checkout=checkout)
     return Llm(program, key=key, workbench=bench, spend=place / "spend.jsonl"), Command(bench)
-
-
-def fleet(program: Program, folder: Path, ledger: Ledger) -> tuple[tuple[Device, ...], Environment, tuple[str, ...]]:
-    """The devices that share the leading device's environment, that environment, and what runs there import ahead.
-
-    Raises: UserError when program.toml asks for devices that are not there.
-    """
-    devices = discover(program.devices)
-    best = ledger.best().tree
-    protected, editable = ledger.files(best, program.is_protected), ledger.files(best, program.may_edit)
-    ahead = modules_ahead(program, devices[0], editable.values())
-    labels = [environment(program, device, folder=folder, protected=protected, ahead=ahead) for device in devices]
-    leading = tuple(device for device, label in zip(devices, labels, strict=True) if label == labels[0])
-    if len(leading) < len(devices):
-        others = [device.name for device in devices if device not in leading]
-        log.warning("devices_left_out", devices=others, why="another environment than the first device's")
-    return leading, labels[0], ahead
 
 
 @dataclass(slots=True, kw_only=True)
@@ -217,7 +203,8 @@ class _Daemon:
     def status(self) -> Status:
         """What everybody is told; also asked by other threads."""
         model = self.llm.status if is_enabled(self.loop.program, self.llm) else None
-        return replace(self.loop.status, llm=model, program_refused=self.refused)
+        why = wishes_wait(model) if self.loop.status.wishes else ""
+        return replace(self.loop.status, llm=model, wishes_why=why, program_refused=self.refused)
 
     def _write(self, status: Status, live: Sequence[LiveRun]) -> None:
         """For those who look from elsewhere; a disk that is full for them is no reason to end."""

@@ -97,7 +97,7 @@ class Site:
     def prepare(self, phase: Phase) -> None:
         """Have an interpreter wait for the command of a phase, in an empty folder. Raises: OSError."""
         wanted = order(self.program, phase)
-        words = warm.waiting(wanted.words, self._bench.ahead or ())
+        words = warm.waiting(wanted.words, self._ahead)
         try:
             fresh(self.code(phase))
             self._waiting[phase] = self._spawn(phase, words, self._place(phase, wanted.data))
@@ -118,7 +118,7 @@ class Site:
             if not self.is_warm(phase):
                 waiting = self._spawn(phase, target.argv(wanted.words), place)
             else:
-                waiting = self._spawn(phase, warm.waiting(wanted.words, self._bench.ahead or ()), place)
+                waiting = self._spawn(phase, warm.waiting(wanted.words, self._ahead), place)
                 self._order(waiting, wanted.words)
         self._current = waiting.process
         return waiting
@@ -128,6 +128,11 @@ class Site:
         if waiting.process not in self._processes:
             return False
         return waiting.process.go(self._spec.run, warm.order(words, self._variables(waiting.place)))
+
+    @property
+    def _ahead(self) -> tuple[str, ...]:
+        ahead = self._bench.ahead or ()
+        return ahead if warm.takes_no_time(self.program, self._spec.device) else ()
 
     def is_warm(self, phase: Phase) -> bool:
         """Whether the command of a phase can be begun in an interpreter that waits."""

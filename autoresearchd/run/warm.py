@@ -25,9 +25,14 @@ def modules_ahead(program: Program, device: Device, files: Iterable[bytes]) -> t
 
     Nothing on a CPU slot whose budget is time: what another run imports meanwhile would be taken from that budget.
     """
-    if not program.devices.warm or (program.train.cpu_steps is None and not device.is_cuda):
+    if not program.devices.warm or not takes_no_time(program, device):
         return ()
     return SLOW if any(_TORCH.search(text) for text in files) else ()
+
+
+def takes_no_time(program: Program, device: Device) -> bool:
+    """Whether an import beside a training on a device costs that training nothing of its budget."""
+    return program.train.cpu_steps is not None or device.is_cuda
 
 
 def applies(words: tuple[str, ...]) -> bool:

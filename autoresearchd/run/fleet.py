@@ -1,0 +1,67 @@
+"""The devices of this machine by what their numbers may be compared with: who leads best, and who screens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import Device, Environment
+from autoresearchd.program import Program
+from autoresearchd.run.device import environment, slug
+from autoresearchd.run.warm import modules_ahead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Devices, by environment."""
+
+    environment: Environment
+    """The one in which best is led."""
+    devices: tuple[Device, ...]
+    """Of that environment."""
+    screens: Mapping[Environment, tuple[Device, ...]]
+    """The devices of all others."""
+    ahead: tuple[str, ...]
+    """What the interpreters of the next runs import, where that takes no time from anybody."""
+
+    def sharing(self, wanted: Environment) -> tuple[Environment, tuple[Device, ...]]:
+        """The devices of an environment, or the leading ones where it is not here."""
+        return (wanted, self.screens[wanted]) if wanted in self.screens else (self.environment, self.devices)
+
+
+def fleet(
+    program: Program,
+    devices: Sequence[Device],
+    *,
+    folder: Path,
+    protected: Mapping[str, bytes],
+    editable: Iterable[bytes],
+) -> Fleet:
+    """Sort devices by their environments. Raises: UserError where none is what `devices.lead` names."""
+    texts, found = tuple(editable), dict[Environment, list[Device]]()
+    ahead = {device: modules_ahead(program, device, texts) for device in devices}
+    for device in devices:
+        label = environment(program, device, folder=folder, protected=protected, ahead=ahead[device])
+        found.setdefault(label, []).append(device)
+    leader = _leader(program.devices.lead, devices)
+    leading = next(label for label, own in found.items() if leader in own)
+    return Fleet(
+        environment=leading,
+        devices=tuple(found[leading]),
+        screens={label: tuple(own) for label, own in found.items() if label != leading},
+        ahead=max(ahead.values(), key=len),
+    )
+
+
+def _leader(wanted: str, devices: Sequence[Device]) -> Device:
+    if not wanted:
+        return devices[0]
+    for device in devices:
+        names = (device.name, device.model, slug(device.model))
+        if any(fnmatchcase(name.lower(), wanted.lower()) for name in names):
+            return device
+    known = ", ".join(f"{device.name} ({device.model})" for device in devices)
+    raise UserError(f"devices.lead is {wanted!r}, and no device has that name or model; this machine has: {known}")
