@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autoresearchd.cli.lab import DEFAULT_PROGRAM, ProgramFile, ledger_at, load
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, ProgramFile, Which, ledger_at, load, number_of
 from autoresearchd.errors import UserError
 
 commands = typer.Typer()
@@ -44,13 +44,14 @@ def export(
 
 
 @commands.command()
-def reproduce(number: int, program: ProgramFile = DEFAULT_PROGRAM) -> None:
+def reproduce(which: Which, program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """Train an experiment again with its seeds and budget, beside the numbers on record; exit code 1 if they differ."""
     from autoresearchd import reproduce as again
     from autoresearchd.report.words import figure
 
     settings, path = load(program)
-    done = again.reproduce(settings, program.resolve().parent, ledger_at(path), number, print)
+    ledger = ledger_at(path)
+    done = again.reproduce(settings, program.resolve().parent, ledger, number_of(ledger, which), print)
     for pair in done.pairs:
         now = figure(pair.now) if pair.now is not None else pair.why
         print(f"seed {pair.seed}: {done.metric} {figure(pair.recorded)} on record, {now} now")

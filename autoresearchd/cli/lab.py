@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 ProgramFile = Annotated[Path, typer.Option("--program", "-p", help="The program file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
+Which = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its number, or a commit or branch of the lab.")]
 DEFAULT_PROGRAM = Path("program.toml")
+LONGEST_NUMBER = 6
+"""Longer rows of digits are commits."""
 
 
 def load(program: Path) -> tuple[Program, Path]:
@@ -55,3 +58,22 @@ def ledger_at(path: Path) -> Ledger:
     from autoresearchd.ledger import Ledger
 
     return Ledger(path)
+
+
+def number_of(ledger: Ledger, which: str) -> int:
+    """The experiment that a person means. Raises: UserError when nothing here is called so."""
+    from autoresearchd.errors import UserError
+    from autoresearchd.ledger.repository import GitFailed, git
+
+    if which.isascii() and which.isdigit() and len(which) <= LONGEST_NUMBER:
+        return int(which)
+    show = ("show", "--no-patch", "--format=%(trailers:key=Experiment,valueonly)")
+    try:
+        said = git(ledger.path, *show, "--end-of-options", f"{which}^{{commit}}").decode("ascii", "replace").strip()
+    except GitFailed:
+        raise UserError(
+            f"{which!r} is no number, and no commit or branch of {ledger.path}; `autoresearchd log` lists them"
+        ) from None
+    if not said.isdigit():
+        raise UserError(f"{which!r} is no experiment's commit: it has no Experiment trailer; see `autoresearchd log`")
+    return int(said)

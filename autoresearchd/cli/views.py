@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_at, load, place_of
+from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, Which, ledger_at, load, number_of, place_of
 from autoresearchd.errors import UserError
 
 commands = typer.Typer()
@@ -57,12 +57,13 @@ def log(
 
 
 @commands.command()
-def show(number: int, program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
+def show(which: Which, program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
     """One experiment: hypothesis, evidence, runs, curve and diff."""
     from autoresearchd.report import show as report
 
     settings, path = load(program)
     ledger = ledger_at(path)
+    number = number_of(ledger, which)
     found = ledger.find(number)
     if found is None:
         raise UserError(f"there is no experiment {number:04d} in {path}; `autoresearchd log` lists them")

@@ -84,6 +84,23 @@ def test_the_summary_block_of_a_script_that_knows_nothing_of_us_is_understood(ni
     assert run.train_seconds <= run.wall_seconds, "nobody trains for longer than the clock says"
 
 
+def test_an_experiment_is_named_by_number_commit_or_branch(night: Path) -> None:
+    lab = night / "experiments.git"
+    branch = git(lab, "for-each-ref", "--format=%(refname:short)", "refs/heads/exp/0001-*").strip()
+    shown = command(night, "show", "1", "--json").stdout
+    for name in ("0001", branch, git(lab, "rev-parse", branch).strip()):
+        assert command(night, "show", name, "--json").stdout == shown
+    for name, words in (
+        ("no-such-branch", "no commit or branch"),
+        ("best~99", "no commit"),
+        ("--all", "No such option"),
+    ):
+        wrong = command(night, "show", name, check=False)
+        assert wrong.returncode == 2
+        assert words in wrong.stderr
+        assert "Traceback" not in wrong.stderr
+
+
 def test_log_show_and_status_say_what_happened(night: Path) -> None:
     assert "Double the learning rate" in command(night, "log").stdout
     assert "MATRIX_LR = 0.08" in command(night, "show", "1").stdout
