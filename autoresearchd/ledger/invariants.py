@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain, groupby, takewhile
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from autoresearchd.yardstick import COMPOSITE
 ROUNDING = 1e-6
 """Trailers have at least six decimals or nine digits."""
 ANY_BACKUP = "bring it back from a backup: `git fetch BACKUP {refs}` in experiments.git"
-OURS = frozenset({refs.BEST, refs.PROMOTED, refs.RUNS, refs.FORMAT, refs.NEWEST})
+OURS = frozenset({refs.BEST, refs.PROMOTED, refs.CLIMBING, refs.NOTES, refs.RUNS, refs.FORMAT, refs.NEWEST})
 
 
 class Commit(NamedTuple):
@@ -209,12 +209,13 @@ def _of_branches(facts: Facts) -> Iterator[Finding]:
     """Each experiment: one commit of its own number on a commit that best has held; what was kept is on best."""
     is_known = facts.best is not None and facts.best.is_rooted and facts.imported is not None
     line = {step.oid for step in facts.best.commits} if facts.best is not None and is_known else None
+    adopted = {branch.commit.oid for branch in facts.branches if _is_imported(branch.commit)}
     for branch in facts.branches:
-        for what in _of_branch(branch, facts, line):
+        for what in _of_branch(branch, facts, line, adopted):
             yield Finding(what=what, mend=_backup(f"{branch.ref}:{branch.ref}"))
 
 
-def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None) -> Iterator[str]:
+def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None, adopted: Set[CommitOid]) -> Iterator[str]:
     name, commit = f"{branch.number:04d}", branch.commit
     if commit.record is None:
         yield f"{name} cannot be read: {commit.why}"
@@ -227,7 +228,9 @@ def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None) -> Ite
     is_baseline = branch.number == BASELINE_NUMBER
     if _outcome(commit) is Outcome.BASELINE and not is_baseline:
         yield f"{name} says that it is the baseline, which is {BASELINE_NUMBER:04d}"
-    if line is None:
+    if _is_imported(commit) and (_outcome(commit) is None or _outcome(commit) in ON_BEST):
+        yield f"{name} is another program's, and says that best is moved by it"
+    if line is None or (_is_imported(commit) and commit.parents[0] in adopted):
         return
     if not is_baseline and commit.parents[0] not in line and commit.parents[0] != facts.imported:
         yield f"{name} was made on {commit.parents[0][:10]}, which is not on the line of best"
@@ -301,6 +304,10 @@ def _of_runs(facts: Facts) -> Iterator[Finding]:
         if times > 1:
             mend = "look at `git log -p refs/autoresearch/runs` for the one that was copied"
             yield Finding(what=f"the run {name} is filed {times} times", mend=mend)
+
+
+def _is_imported(commit: Commit) -> bool:
+    return commit.record is not None and bool(commit.record.imported)
 
 
 def _outcome(commit: Commit) -> Outcome | None:

@@ -113,7 +113,7 @@ class Page:
                 rationale=own.rationale,
                 reason=own.reason,
                 diff=ledger.diff(own),
-                runs=ledger.measurements(own.tree),
+                runs=() if own.is_lost else ledger.measurements(own.tree),
             )
 
         return JSONResponse(await self._lab.ask(read))

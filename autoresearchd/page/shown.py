@@ -45,7 +45,8 @@ def overview(found: Facts) -> dict[str, Any]:
 def table(found: Facts, *, text: str, verdict: str, offset: int, limit: int) -> dict[str, Any]:
     """A page of the experiments that match, newest first, and how many match."""
     wanted = text.casefold().strip()
-    rows = [item for item in reversed(found.rows) if _matches(item, wanted) and verdict in ("", item.verdict)]
+    everything = sorted((*found.rows, *found.imported), key=lambda item: item.number, reverse=True)
+    rows = [item for item in everything if _matches(item, wanted) and verdict in ("", item.verdict)]
     shown = rows[max(0, offset) :][: max(1, min(limit, MOST_ROWS))]
     return _finite({"total": len(rows), "offset": max(0, offset), "rows": [row(item) for item in shown]})
 

@@ -13,7 +13,7 @@ from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direct
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
 from autoresearchd.report import findings, summary
-from autoresearchd.report.findings import Additivity, Lately, Spend, Suggestion, Yield
+from autoresearchd.report.findings import Additivity, Elsewhere, Lately, Spend, Suggestion, Yield
 from autoresearchd.report.rows import Row, row
 from autoresearchd.status import AuditStatus, Status
 
@@ -29,6 +29,8 @@ class Source:
     program: Program
     concluded: Sequence[Concluded]
     """By number."""
+    imported: Sequence[Concluded] = ()
+    """Other programs' experiments."""
     opened: Sequence[Experiment] = ()
     spread: Spread = NO_SPREAD
     """Of one run, in the environment of best."""
@@ -82,7 +84,11 @@ class Facts:
     """The whole outcome in words, harmless to show."""
     lately: Lately
     rows: tuple[Row, ...]
-    """Every experiment by number, open ones among them."""
+    """Every experiment of this lab by number, open ones among them."""
+    imported: tuple[Row, ...]
+    """What other programs tried, by number; nothing else here counts them."""
+    elsewhere: tuple[Elsewhere, ...]
+    """The same, summed up by where it is from."""
     line: tuple[Row, ...]
     """The line of best in the order of history, the baseline first: the gains by change."""
     steps: tuple[Step, ...]
@@ -139,6 +145,8 @@ def facts(source: Source) -> Facts:
         sentence=summary.sentence(concluded, metric=metric, direction=direction),
         lately=findings.lately(tried, source.now),
         rows=rows,
+        imported=_rows(source.imported, (), direction),
+        elsewhere=findings.elsewhere(source.imported),
         line=line,
         steps=tuple(_steps(line)),
         counts=dict(Counter(found.verdict for found in tried)),

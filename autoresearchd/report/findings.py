@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from autoresearchd.experiment import NULL, Direction, Outcome
+from autoresearchd.experiment import FAILED, IMPORTED, NULL, Concluded, Direction, Outcome
 from autoresearchd.report.rows import Row
 from autoresearchd.report.words import DAY, HOUR, gain_figure
 from autoresearchd.status import Status
@@ -83,6 +83,26 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What one import brought: another program's experiments, by its own numbers."""
+
+    name: str
+    """Untrusted."""
+    first: int
+    """The lowest number that one of them has here."""
+    last: int
+    tried: int
+    kept: int
+    failed: int
+    with_code: int
+    """Whose files are known; the others are records without them."""
+    start: float | None
+    """The metric of the first that was kept."""
+    best: float | None
+    """Of the last that was kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
     """Something worth doing next."""
 
@@ -146,6 +166,29 @@ def _yield(name: str, rows: Sequence[Row]) -> Yield:
         gain=sum(row.gain or 0.0 for row in kept),
         device_hours=sum(row.train_seconds for row in rows) / HOUR,
         cost_usd=sum(row.cost_usd or 0.0 for row in rows),
+    )
+
+
+def elsewhere(imported: Iterable[Concluded]) -> tuple[Elsewhere, ...]:
+    """One for each import, in the order of their first numbers."""
+    groups: dict[str, list[Concluded]] = {}
+    for each in imported:
+        groups.setdefault(each.verdict.environment.removeprefix(f"{IMPORTED}-"), []).append(each)
+    return tuple(_elsewhere(name, group) for name, group in groups.items())
+
+
+def _elsewhere(name: str, group: Sequence[Concluded]) -> Elsewhere:
+    kept = [each.verdict.metric for each in group if each.verdict.outcome is Outcome.KEPT_ELSEWHERE]
+    return Elsewhere(
+        name=name,
+        first=group[0].experiment.number,
+        last=group[-1].experiment.number,
+        tried=len(group),
+        kept=len(kept),
+        failed=sum(each.verdict.outcome in FAILED for each in group),
+        with_code=sum(not each.experiment.is_lost for each in group),
+        start=kept[0] if kept else None,
+        best=kept[-1] if kept else None,
     )
 
 

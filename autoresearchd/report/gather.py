@@ -21,6 +21,7 @@ def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
         now=now,
         program=program,
         concluded=ledger.concluded(),
+        imported=ledger.imported(),
         opened=ledger.opened(),
         spread=memory.spread(ledger, environment, program, scale),
         audits=memory.audits(ledger, environment, metric.name),

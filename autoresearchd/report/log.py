@@ -71,6 +71,7 @@ def select(
 def _newest(ledger: Ledger, count: int, matches: Callable[[Row], bool]) -> tuple[Row, ...]:
     rows: Iterator[Row] = heapq.merge(
         reversed(ledger.concluded()),
+        reversed(ledger.imported()),
         sorted(ledger.opened(), key=_order, reverse=True),
         key=_order,
         reverse=True,
@@ -134,6 +135,7 @@ def row_as_json(row: Row, metric: Metric) -> dict[str, Any]:
         "lines_removed": experiment.lines.removed,
         "cost_usd": experiment.cost_usd,
         "opened": experiment.opened,
+        "imported": experiment.imported,
         "commit": experiment.commit,
         "tree": experiment.tree,
         "parent": experiment.parent,

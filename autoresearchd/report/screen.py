@@ -24,6 +24,7 @@ GAP = 2
 STYLES = {
     Outcome.BASELINE: "bold cyan",
     Outcome.KEEP: "bold green",
+    Outcome.KEPT_ELSEWHERE: "green",
     Outcome.DISCARD: "dim",
     Outcome.INCONCLUSIVE: "yellow",
     Outcome.PRUNED: "dim",

@@ -58,6 +58,8 @@ class LogRow(TypedDict):
     """What a language model was paid for the idea."""
     opened: float
     """Unix time."""
+    imported: str
+    """Where the record of another program's experiment is from, its number not comparable; empty for ours."""
     commit: str
     tree: str
     parent: str

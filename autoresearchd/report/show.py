@@ -25,7 +25,7 @@ LOG_LINES = 20
 def as_json(ledger: Ledger, found: Row, metric: Metric) -> dict[str, Any]:
     """The experiment's row as in `log`, with its hypothesis, its runs and its diff."""
     experiment = experiment_of(found)
-    runs = [_run_as_json(run) for run in ledger.measurements(experiment.tree)]
+    runs = [_run_as_json(run) for run in runs_of(ledger, experiment)]
     return {
         **row_as_json(found, metric),
         "rationale": experiment.rationale,
@@ -33,6 +33,11 @@ def as_json(ledger: Ledger, found: Row, metric: Metric) -> dict[str, Any]:
         "run_list": runs,
         "diff": ledger.diff(experiment),
     }
+
+
+def runs_of(ledger: Ledger, experiment: Experiment) -> Sequence[Measurement]:
+    """The runs of its tree; none of a record that only stands on its parent's."""
+    return () if experiment.is_lost else ledger.measurements(experiment.tree)
 
 
 def _run_as_json(run: Measurement) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def _run_as_json(run: Measurement) -> dict[str, Any]:
 def page(ledger: Ledger, found: Row, metric: Metric, console: Console | None = None) -> None:
     """Print the experiment for a person, on the standard output or on another console."""
     console, experiment = console or output(), experiment_of(found)
-    runs = ledger.measurements(experiment.tree)
+    runs = runs_of(ledger, experiment)
     parent = () if experiment.parent_tree == experiment.tree else ledger.measurements(experiment.parent_tree)
     for part in _parts(console, found, runs, parent, metric):
         print_uncut(console, part)
@@ -105,6 +110,7 @@ def _facts(found: Row, metric: Metric) -> Iterator[tuple[str, str]]:
     else:
         yield "why", "no verdict yet"
     yield "proposer", f"{experiment.proposer} ({experiment.category})"
+    yield "imported", experiment.imported
     yield "asked because", experiment.reason
     yield "cost", f"{experiment.cost_usd:.4f} USD" if experiment.cost_usd is not None else ""
     yield "corrected", f"{experiment.fix_attempts} × after a crash" if experiment.fix_attempts else ""
