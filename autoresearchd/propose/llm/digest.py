@@ -16,6 +16,7 @@ from autoresearchd.propose._protocol import Context, History
 from autoresearchd.propose.llm.fence import fence, line
 
 SUCCESSES, FAILURES, MISSES, CATEGORIES, TITLES, PENDING = 40, 5, 10, 16, 40, 16
+KEPT_ELSEWHERE, LOST_ELSEWHERE = 30, 50
 DIFF_CHARACTERS, LOG_CHARACTERS = 3_000, 2_000
 MOST_CHARACTERS = 60_000
 """What all the bounds above come to, at the most."""
@@ -32,6 +33,7 @@ def digest(context: Context) -> str:
         ("Near-misses: nearly won, not on best", _misses(context)),
         ("The newest failures and losses, with their diffs", _failures(context)),
         ("The newest experiments, newest first", _titles(context)),
+        ("Tried in other labs, oldest first: their numbers compare with none of ours", _elsewhere(context)),
         ("Being trained or waiting right now: propose something else", _pending(context)),
     )
     return "\n\n".join(f"## {title}\n" + ("\n".join(lines) or "nothing yet") for title, lines in sections)
@@ -150,6 +152,15 @@ def _titles(context: Context) -> Iterator[str]:
     for each in reversed(context.history.concluded()[-TITLES:]):
         if each.verdict.outcome not in ON_BEST:
             yield one_line(context, each)
+
+
+def _elsewhere(context: Context) -> Iterator[str]:
+    """What other programs kept, and the newest of what they did not."""
+    imported = context.history.imported()
+    kept = [each for each in imported if each.verdict.outcome is Outcome.KEPT_ELSEWHERE][-KEPT_ELSEWHERE:]
+    lost = [each for each in imported if each.verdict.outcome is not Outcome.KEPT_ELSEWHERE][-LOST_ELSEWHERE:]
+    for each in sorted((*kept, *lost), key=lambda one: one.experiment.number):
+        yield one_line(context, each)
 
 
 def _pending(context: Context) -> Iterator[str]:
