@@ -26,6 +26,10 @@ AGENT = "command"
 """The proposer that has an agent of the user's own write the change."""
 NULL = "null"
 """The category of experiments that change nothing that runs: tests of the judge, never kept."""
+ABLATE = "ablate"
+"""The proposer that takes kept changes out of best again, to see what each is worth today."""
+IMPORTED = "imported"
+"""Proposer, category and trust of what another program tried and measured."""
 FALSE_KEEP = "false keep"
 """How the reason of a null experiment begins that the judge would have kept."""
 NO_METRICS: Mapping[str, float] = MappingProxyType({})
@@ -75,6 +79,7 @@ class Outcome(StrEnum):
     STALE = "stale"  # could not be replayed on the new best
     TAMPERED = "tampered"
     SKIPPED = "skipped"  # by a person
+    KEPT_ELSEWHERE = "kept-elsewhere"  # by the program that it was imported from: best has never held it
 
 
 ON_BEST = frozenset({Outcome.BASELINE, Outcome.KEEP})
@@ -168,6 +173,18 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rebased:
+    """How a baseline came to begin a new line of best."""
+
+    old: CommitOid
+    """Where best was; the line that ends there stays as `line/…`."""
+    onto: CommitOid
+    """The commit of the user's project that the new line grows on."""
+    carried: tuple[int, ...] = ()
+    """The kept experiments that were replayed on it and lie below the baseline, in the order of history."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """A proposal that has a number and a branch: exactly one commit on top of the `best` it was made from."""
 
@@ -190,14 +207,24 @@ class Experiment:
     """Of the proposal and of its corrections."""
     fix_attempts: int = 0
     """So often its code was corrected after a crash."""
+    imported: str = ""
+    """Where the record of another program's experiment is from: `name:line`, and its commit there; empty for ours."""
     alone: Gain | None = None
     """What it had gained on the best that it was made for when a faster win moved best; it is measured again since."""
     wish: CommitOid | None = None
     """The wish that it was made of."""
+    rebased: Rebased | None = None
+    """Of a baseline that began a new line of best on other commits of the user's project."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is a record without code: another program's, with its parent's tree in place of its own."""
+        return bool(self.imported) and self.tree == self.parent_tree
 
     @property
     def is_baseline(self) -> bool:
-        return self.number == BASELINE_NUMBER
+        """Whether a line of best begins with it: the first one, and one for each rebase."""
+        return self.number == BASELINE_NUMBER or self.rebased is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +291,11 @@ class Verdict:
     """`self-reported` where the training said its own number; empty where protected code measured it."""
     flag: str = ""
     """What a person should look at before believing it: a gain beyond the sanity bound."""
+
+    @property
+    def start(self) -> float | None:
+        """Of a baseline: the number of the user's project as it is, without what a rebase carried over."""
+        return self.metric if self.baseline is None else self.baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Environment, Gain, Lines, Outcome, Verdict
+from autoresearchd.experiment import CommitOid, Environment, Gain, Lines, Outcome, Rebased, Verdict
 from autoresearchd.scrub import scrub
 
 LONGEST_TITLE, LONGEST_VALUE, LONGEST_RATIONALE = 72, 300, 4000
@@ -41,8 +41,13 @@ class Record:
     reason: str = ""
     cost_usd: float | None = None
     fix_attempts: int = 0
+    imported: str = ""
     alone: Gain | None = None
     """As in `Experiment`."""
+    wish: CommitOid | None = None
+    rebased: Rebased | None = None
+    carried_from: CommitOid | None = None
+    """Of a kept change that lies replayed below a baseline: its experiment's commit, which has the evidence."""
     verdict: Verdict | None = None
     metric: str = ""
     """Name of the number that `verdict.metric` and `verdict.baseline` are."""
@@ -50,7 +55,7 @@ class Record:
 
 def render(record: Record) -> str:
     """The commit message of a record."""
-    body = _rationale(record.rationale)
+    body = paragraphs(record.rationale)
     block = "\n".join(f"{key}: {value}" for key, value in _trailers(record) if value)
     return "\n\n".join(part for part in (title(record.title), body, block) if part) + "\n"
 
@@ -88,6 +93,11 @@ def slug(text: str) -> str:
     return words[:40].rstrip("-") or "change"
 
 
+def line(text: str) -> str:
+    """Untrusted words as the value of a trailer: one line, bounded; empty where there is nothing to say."""
+    return _value(text)
+
+
 def number(value: float) -> str:
     """A number for people to compare by eye: six decimals where they say something, else nine significant digits."""
     # Twice: rounding can carry a number into the other range, and what is read back must be written alike.
@@ -99,9 +109,16 @@ def _trailers(record: Record) -> Iterator[tuple[str, str]]:
     yield "Proposer", _value(record.proposer)
     yield "Category", _value(record.category)
     yield "Reason", _value(record.reason)
+    yield "Wish", _value(record.wish or "")
     yield "Lines", f"+{record.lines.added} -{record.lines.removed}"
     yield "Cost-USD", _optional(record.cost_usd)
     yield "Fix-Attempts", str(record.fix_attempts or "")
+    yield "Imported", _value(record.imported)
+    yield "Carried-From", record.carried_from or ""
+    if record.rebased is not None:
+        yield "Rebased-From", record.rebased.old
+        yield "Rebased-Onto", record.rebased.onto
+        yield "Carried", " ".join(f"{number:04d}" for number in record.rebased.carried)
     yield "Additivity", _additivity(record.alone, record.verdict.together if record.verdict else None)
     if record.verdict is not None:
         yield from _verdict_trailers(record.verdict, record.metric)
@@ -149,12 +166,23 @@ def _record(subject: str, rationale: str, fields: Mapping[str, str]) -> Record:
         category=fields.get("Category", ""),
         lines=_lines(fields["Lines"]),
         reason=fields.get("Reason", ""),
+        wish=CommitOid(fields["Wish"]) if "Wish" in fields else None,
         cost_usd=_number(fields, "Cost-USD"),
         alone=gains.get("alone"),
         fix_attempts=int(fields.get("Fix-Attempts", "0")),
+        imported=fields.get("Imported", ""),
+        rebased=_rebased(fields),
+        carried_from=CommitOid(fields["Carried-From"]) if "Carried-From" in fields else None,
         verdict=verdict,
         metric=_metric(fields, "Metric")[0] or _metric(fields, "Baseline")[0],
     )
+
+
+def _rebased(fields: Mapping[str, str]) -> Rebased | None:
+    if "Rebased-Onto" not in fields:
+        return None
+    carried = tuple(int(number) for number in fields.get("Carried", "").split())
+    return Rebased(old=CommitOid(fields["Rebased-From"]), onto=CommitOid(fields["Rebased-Onto"]), carried=carried)
 
 
 def _verdict(fields: Mapping[str, str], together: Gain | None) -> Verdict:
@@ -239,8 +267,8 @@ def _value(text: str) -> str:
     return _one_line(text)[:LONGEST_VALUE].rstrip()
 
 
-def _rationale(text: str) -> str:
-    """Paragraphs of untrusted words, without the lines that hide all trailers from git or libgit2."""
+def paragraphs(text: str) -> str:
+    """Untrusted words as a message may hold them: without lines that hide all trailers from git or libgit2, bounded."""
     lines = (_CONTROL.sub("", line).rstrip() for line in _BREAKS.sub("\n", scrub(text)).split("\n"))
     safe = defused("\n".join(lines))
     return re.sub(r"\n{3,}", "\n\n", safe).strip("\n")[:LONGEST_RATIONALE].rstrip()

@@ -1,26 +1,35 @@
 """experiments.git: the only room that touches pygit2."""
 
+from autoresearchd.ledger.adoption import Adoption, Found, Stranger
 from autoresearchd.ledger.backup import back_up
 from autoresearchd.ledger.handover import Author, Handover, line_onto
 from autoresearchd.ledger.history import Entry
 from autoresearchd.ledger.housekeeping import FREE_FLOOR_BYTES, Housekeeping
 from autoresearchd.ledger.inbox import Idea
 from autoresearchd.ledger.invariants import Finding
-from autoresearchd.ledger.lab import Best, Ledger
-from autoresearchd.ledger.project import ProjectState, project_state
+from autoresearchd.ledger.lab import Ledger
+from autoresearchd.ledger.project import ProjectState, fetch_commit, project_state
+from autoresearchd.ledger.rebase import Course, Fate
+from autoresearchd.ledger.view import Best
 
 __all__ = [
     "FREE_FLOOR_BYTES",
+    "Adoption",
     "Author",
     "Best",
+    "Course",
     "Entry",
+    "Fate",
     "Finding",
+    "Found",
     "Handover",
     "Housekeeping",
     "Idea",
     "Ledger",
     "ProjectState",
+    "Stranger",
     "back_up",
+    "fetch_commit",
     "line_onto",
     "project_state",
 ]

@@ -14,7 +14,7 @@ import pygit2
 import structlog
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import CommitOid, Concluded, Experiment, Outcome, RefName, TreeOid
+from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Concluded, Experiment, Outcome, RefName, TreeOid
 from autoresearchd.ledger import marks, refs
 from autoresearchd.ledger.repository import GitFailed, raw_commits, reading
 from autoresearchd.trailers import parse, slug
@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     commit: CommitOid
     tree: TreeOid
     outcome: Outcome | None
+    is_imported: bool = False
 
 
 class History:
@@ -42,8 +43,11 @@ class History:
         self._listing = refs.Listing(path, refs.EXPERIMENTS)
         self._entries: dict[int, Entry] = {}
         self._concluded: list[int] = []
+        self._imported: list[int] = []
         self._open: set[int] = set()
         self._claimed = -1
+        self.baseline = BASELINE_NUMBER
+        """The newest one that has its verdict: best's line begins with it."""
         self._records: dict[CommitOid, Experiment | Concluded] = {}
         self._trees: dict[CommitOid, TreeOid] = {}
         self.refresh()
@@ -100,6 +104,10 @@ class History:
     def concluded(self) -> Sequence[Concluded]:
         """The experiments with a verdict, by number; each is read when it is first looked at."""
         return _Lazy(self, tuple(self._concluded))
+
+    def imported(self) -> Sequence[Concluded]:
+        """The same of other programs' experiments, which are never among ours."""
+        return _Lazy(self, tuple(self._imported))
 
     def read(self, number: int) -> Concluded:
         """A concluded experiment. Raises: CorruptRecord when it cannot be read."""
@@ -160,12 +168,14 @@ class History:
         if known is not None:
             self._records.pop(known.commit, None)
         self._entries[entry.number] = entry
+        if entry.outcome is Outcome.BASELINE:
+            self.baseline = max(self.baseline, entry.number)
         was, is_open = entry.number in self._open, entry.outcome is None
         if is_open:
             self._open.add(entry.number)
         elif was or known is None:
             self._open.discard(entry.number)
-            insort(self._concluded, entry.number)
+            insort(self._imported if entry.is_imported else self._concluded, entry.number)
 
     def _forget(self, number: int, ref: RefName) -> None:
         entry = self._entries.get(number)
@@ -174,9 +184,10 @@ class History:
         log.warning("experiment_deleted", experiment=number, ref=ref)
         del self._entries[number]
         self._open.discard(number)
-        at = bisect_left(self._concluded, number)
-        if at < len(self._concluded) and self._concluded[at] == number:
-            del self._concluded[at]
+        for numbers in (self._concluded, self._imported):
+            at = bisect_left(numbers, number)
+            if at < len(numbers) and numbers[at] == number:
+                del numbers[at]
 
     def _readable(self, number: int) -> Experiment | Concluded | None:
         try:
@@ -214,9 +225,12 @@ class History:
             lines=record.lines,
             opened=float(commit.author.time),
             reason=record.reason,
+            wish=record.wish,
             cost_usd=record.cost_usd,
             alone=record.alone,
             fix_attempts=record.fix_attempts,
+            imported=record.imported,
+            rebased=record.rebased,
         )
         return experiment if record.verdict is None else Concluded(experiment=experiment, verdict=record.verdict)
 
@@ -260,14 +274,15 @@ class _Lazy(Sequence[Concluded]):
 
 def _entry(number: int, ref: RefName, commit: CommitOid, raw: bytes) -> Entry:
     """Only the tree and the verdict's word are read here: this runs for every experiment at every start."""
-    at = raw.rfind(b"\nVerdict: ")
+    at, block = raw.rfind(b"\nVerdict: "), raw.rstrip(b"\n").rfind(b"\n\n")
     outcome = None
-    if at > raw.rstrip(b"\n").rfind(b"\n\n"):
+    if at > block:
         word = raw[at + 10 : raw.find(b"\n", at + 1)]
         outcome = _OUTCOMES.get(word)
         if outcome is None:
             log.error("verdict_unknown", ref=ref, word=word.decode("ascii", "replace"))
-    return Entry(number, ref, commit, TreeOid(raw[5:45].decode("ascii")), outcome)
+    is_imported = raw.rfind(b"\nImported: ") > block
+    return Entry(number, ref, commit, TreeOid(raw[5:45].decode("ascii")), outcome, is_imported)
 
 
 _OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}

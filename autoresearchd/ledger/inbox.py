@@ -13,22 +13,30 @@ from pathlib import Path
 import pygit2
 
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import PERSON, CommitOid, Proposal, RefName, TreeOid
+from autoresearchd.experiment import PERSON, CommitOid, Proposal, RefName, TreeOid, Wish
 from autoresearchd.ledger import refs, trees
 from autoresearchd.ledger.repository import GitFailed, git, signature
-from autoresearchd.trailers import slug
+from autoresearchd.trailers import LONGEST_RATIONALE, paragraphs, slug
 
+HEADS = "refs/heads/"
+NOTHING = "it changes nothing in best"
 _TAG = re.compile(r"^\[PATCH[^\]]*\]\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idea:
-    """One branch of the inbox: a proposal, or why it cannot be one."""
+    """One branch of the inbox: a proposal, a wish, or why it is neither."""
 
     ref: RefName
     oid: CommitOid
-    proposal: Proposal | None
+    proposal: Proposal | None = None
+    wish: Wish | None = None
     why: str = ""
+
+    @property
+    def title(self) -> str:
+        """Untrusted; empty where it can be neither."""
+        return self.proposal.title if self.proposal else self.wish.title if self.wish else ""
 
 
 class Inbox:
@@ -76,24 +84,42 @@ class Inbox:
         refs.create(self._repo, ref, commit, why="patch")
         return ref
 
+    def submit_wish(self, words: str, *, now: float) -> RefName:
+        """Queue what a person wants tried, in words: an empty commit on best whose message they are.
+
+        Raises: UserError when there are none, or too many.
+        """
+        if len(words) > LONGEST_RATIONALE:
+            raise UserError(f"a wish of {len(words)} characters is too long: at most {LONGEST_RATIONALE}")
+        if not (message := paragraphs(words)):
+            raise UserError("a wish needs words: say what should be tried")
+        best = refs.read(self._repo, refs.BEST)
+        assert best is not None
+        who = signature(now)
+        tree = self._repo[best].peel(pygit2.Commit).tree_id
+        commit = str(self._repo.create_commit(None, who, who, f"{message}\n", tree, [best]))
+        ref = new_idea(message.partition("\n")[0])
+        refs.create(self._repo, ref, commit, why="wish")
+        return ref
+
     def _read(self, ref: RefName, oid: CommitOid, best: CommitOid) -> Idea:
         try:
             return self._proposal(ref, oid, best)
         except (KeyError, ValueError, pygit2.GitError) as error:
-            return Idea(ref=ref, oid=oid, proposal=None, why=f"git cannot read it: {error}")
+            return Idea(ref=ref, oid=oid, why=f"git cannot read it: {error}")
 
     def _proposal(self, ref: RefName, oid: CommitOid, best: CommitOid) -> Idea:
         tip = self._repo[oid].peel(pygit2.Commit)
         base = self._repo.merge_base(oid, best)
         if base is None:
-            return Idea(ref=ref, oid=oid, proposal=None, why="it shares no history with best")
+            return Idea(ref=ref, oid=oid, why="it shares no history with best")
         trunk = TreeOid(str(self._repo[base].peel(pygit2.Tree).id))
         ours = TreeOid(str(self._repo[best].peel(pygit2.Tree).id))
         edits = trees.merge(self._repo, trunk, ours, TreeOid(str(tip.tree_id)))
         if edits is None:
-            return Idea(ref=ref, oid=oid, proposal=None, why="it conflicts with best")
+            return Idea(ref=ref, oid=oid, why="it conflicts with best")
         if not edits:
-            return Idea(ref=ref, oid=oid, proposal=None, why="it changes nothing in best")
+            return _wished(ref, oid, tip) if str(base) != oid else Idea(ref=ref, oid=oid, why=NOTHING)
         subject, _, body = tip.message.strip().partition("\n")
         proposal = Proposal(
             parent=best,
@@ -102,9 +128,19 @@ class Inbox:
             rationale=body.strip(),
             category="idea",
             proposer=PERSON,
-            reason=f"queued as {ref.removeprefix('refs/heads/')}",
+            reason=f"queued as {ref.removeprefix(HEADS)}",
         )
         return Idea(ref=ref, oid=oid, proposal=proposal)
+
+
+def _wished(ref: RefName, oid: CommitOid, tip: pygit2.Commit) -> Idea:
+    """The words of an empty commit; what has a change that best holds already is no wish."""
+    words = tip.message.strip()
+    if [parent.tree_id for parent in tip.parents] != [tip.tree_id] or not paragraphs(words):
+        return Idea(ref=ref, oid=oid, why=NOTHING)
+    if len(words) > LONGEST_RATIONALE:
+        return Idea(ref=ref, oid=oid, why=f"its words are {len(words)} characters, more than {LONGEST_RATIONALE}")
+    return Idea(ref=ref, oid=oid, wish=Wish(oid=oid, name=ref.removeprefix(HEADS), words=paragraphs(words)))
 
 
 def _subject(patch: bytes) -> str:

@@ -1,75 +1,47 @@
 """The ledger of one lab: experiments, verdicts and measurements, read from and written to experiments.git.
 
-Decides nothing. `best` moves here and only here: by compare-and-swap, fast-forward, onto a tree with a finished run.
+Decides nothing. `best` moves here and only here: by compare-and-swap, onto a tree with a finished run, and forward but
+for a rebase, which leaves the line before on a branch of its own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd import controls, lock
-from autoresearchd.errors import CorruptRecord, StaleRef, UserError
+from autoresearchd.errors import StaleRef, UserError
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
     ON_BEST,
-    Change,
     CommitOid,
     Concluded,
-    Edit,
     Experiment,
-    Lines,
     Measurement,
     Proposal,
     RefName,
     TreeOid,
     Verdict,
 )
-from autoresearchd.ledger import facts, marks, project, records, refs, trees
-from autoresearchd.ledger.history import Entry, History
+from autoresearchd.ledger import marks, project, rebase, records, refs, trees
+from autoresearchd.ledger.adoption import Adoption
 from autoresearchd.ledger.housekeeping import pack
-from autoresearchd.ledger.inbox import Idea, Inbox, new_idea
-from autoresearchd.ledger.invariants import Finding, findings
-from autoresearchd.ledger.repository import open_repository, reading, signature, writing, written
-from autoresearchd.ledger.runs import Runs
-from autoresearchd.trailers import Record, render, slug, title
+from autoresearchd.ledger.inbox import Idea, new_idea
+from autoresearchd.ledger.repository import signature, writing, written
+from autoresearchd.ledger.view import View
+from autoresearchd.trailers import Record, render, slug
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Best:
-    """Where `best` is; `number` is None while it is still the imported HEAD."""
-
-    commit: CommitOid
-    tree: TreeOid
-    number: int | None
-
-
-class Ledger:
-    """One experiments.git, as one process sees it. Not thread-safe: one handle a thread."""
-
-    def __init__(self, path: Path | str) -> None:
-        """Open a lab. Raises: UserError when there is none, or a newer program wrote it."""
-        self.path = path = Path(path)
-        self._repo = open_repository(path)
-        marks.check(self._repo)
-        self._history = History(self._repo, path)
-        self._runs = Runs(self._repo)
-        self._inbox = Inbox(self._repo, path)
-        self._best: Best | None = None
+class Ledger(View):
+    """The same, and what writes there. Not thread-safe: one handle a thread."""
 
     @classmethod
     def init(cls, path: Path, *, project_path: Path) -> Ledger:
         """Make a lab from what is committed in a project. Raises: UserError when that cannot be."""
         project.found(path, project_path)
         return cls(path)
-
-    @property
-    def pause_switch(self) -> Path:
-        """The file whose presence pauses the daemon."""
-        return self.path / "autoresearchd" / "pause"
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -85,67 +57,25 @@ class Ledger:
             self.refresh()
             yield
 
-    def holder(self) -> int | None:
-        """The pid of the daemon that holds this lab; None where none does."""
-        return lock.holder(self.path)
-
-    def refresh(self) -> None:
-        """Look at what other processes have written since the last call."""
-        self._history.refresh()
-
-    def best(self) -> Best:
-        """Where `best` is now. Raises: CorruptRecord when the ref is missing."""
-        commit = refs.read(self._repo, refs.BEST)
-        if commit is None:
-            raise CorruptRecord(refs.BEST, "it is missing")
-        if self._best is None or self._best.commit != commit or self._best.number is None:
-            number = self._history.number_at(commit)
-            if number is None:
-                self.refresh()  # another process may have kept it since
-                number = self._history.number_at(commit)
-            self._best = Best(commit=commit, tree=self._history.tree_of(commit), number=number)
-        return self._best
-
-    def best_record(self) -> Concluded | None:
-        """The experiment that `best` is; None while it is still the imported HEAD."""
-        number = self.best().number
-        found = None if number is None else self.find(number)
-        return found if isinstance(found, Concluded) else None
-
-    def entries(self) -> Sequence[Entry]:
-        """Number, tree and outcome of every experiment: cheap at any size."""
-        return self._history.entries()
-
-    def opened(self) -> tuple[Experiment, ...]:
-        """The experiments without a verdict, by number."""
-        return self._history.opened()
-
-    def concluded(self) -> Sequence[Concluded]:
-        """The experiments with a verdict, by number; each is read when it is first looked at."""
-        return self._history.concluded()
-
-    def find(self, number: int) -> Experiment | Concluded | None:
-        """The experiment with this number, if there is one."""
-        return self._history.find(number)
-
-    def landed(self, experiment: Experiment) -> CommitOid | None:
-        """The concluded commit of an open experiment that `best` holds already, if it does."""
-        best = self.best()
-        return best.commit if best.number == experiment.number and best.tree == experiment.tree else None
+    def adoption(self) -> Adoption:
+        """Who writes down other programs' experiments; the caller holds the lab."""
+        return Adoption(self._repo, self._history)
 
     @written
     def open_baseline(self, *, now: float) -> Experiment:
         """Make experiment 0000: an empty commit on the imported HEAD."""
         best = self.best()
-        record = Record(
-            number=BASELINE_NUMBER,
-            title="Measure the baseline",
-            rationale="The imported project as it is: what every experiment has to beat.",
-            proposer="autoresearchd",
-            category="baseline",
-            lines=Lines(added=0, removed=0),
-        )
-        return self._open(record, best.tree, best.commit, now)
+        return self._open(records.FIRST_BASELINE, best.tree, best.commit, now)
+
+    @written
+    def course(self, onto: CommitOid, *, refuse: rebase.Refuse, now: float) -> rebase.Course:
+        """What is kept on best, replayed on a commit that `fetch_commit` brought; no ref knows of it."""
+        return rebase.replay(self._repo, self.best().commit, onto, refuse=refuse, now=now)
+
+    @written
+    def open_rebase(self, course: rebase.Course, *, why: str, now: float) -> Experiment:
+        """Make the baseline of a new line: an empty commit on what was replayed."""
+        return self._open(rebase.record(course, self._history.next_number, why), course.tree, course.tip, now)
 
     @written
     def open_experiment(self, proposal: Proposal, *, now: float) -> Experiment:
@@ -155,16 +85,8 @@ class Ledger:
         """
         parent_tree = self._history.tree_of(proposal.parent)
         tree = trees.file_edits(self._repo, parent_tree, proposal.edits)
-        record = Record(
-            number=self._history.next_number,
-            title=title(proposal.title),
-            rationale=proposal.rationale,
-            proposer=proposal.proposer,
-            category=proposal.category,
-            lines=trees.lines(self._repo, parent_tree, tree),
-            reason=proposal.reason,
-            cost_usd=proposal.cost_usd,
-        )
+        size = trees.lines(self._repo, parent_tree, tree)
+        record = records.proposed(proposal, self._history.next_number, size)
         return self._open(record, tree, proposal.parent, now)
 
     @written
@@ -172,7 +94,8 @@ class Ledger:
         """Write the verdict into the experiment's commit; KEEP and BASELINE move `best`. `metric` names the number.
 
         Crash-safe order: the commit object, then `best`, then the experiment's own branch. Death before `best` moved
-        leaves an open experiment; after it, one that has `landed` and only waits for `settle`.
+        leaves an open experiment; after it, one that has `landed` and only waits for `settle`. A rebase gives the line
+        before its branch ahead of `best`, and queues what is to be tried again behind it.
 
         Raises: StaleRef when `best` is not the experiment's parent any more, or the branch was moved by others;
         ValueError when `best` would move without a finished run of this very tree.
@@ -183,10 +106,18 @@ class Ledger:
         if verdict.outcome in ON_BEST:
             if not self._runs.has_finished(experiment.tree):
                 raise ValueError(f"experiment {experiment.number:04d} has no finished run: best stays where it is")
-            # The commit's only parent is what best must hold: every move is a fast-forward by one.
-            refs.move(self._repo, refs.BEST, commit, expected=experiment.parent, why=why)
+            self._move_best(experiment, commit, why)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why=why)
         return self._noted(experiment, commit)
+
+    def _move_best(self, experiment: Experiment, commit: CommitOid, why: str) -> None:
+        """A fast-forward by one, to a child of what best holds; a rebase leaves the line before on its own branch."""
+        if experiment.rebased is None:
+            refs.move(self._repo, refs.BEST, commit, expected=experiment.parent, why=why)
+            return
+        rebase.keep_line(self._repo, experiment.rebased.old)
+        refs.move(self._repo, refs.BEST, commit, expected=experiment.rebased.old, why=why)
+        rebase.queue_again(self._repo, experiment, commit)
 
     @written
     def settle(self, experiment: Experiment) -> Concluded:
@@ -194,6 +125,8 @@ class Ledger:
         commit = self.landed(experiment)
         if commit is None:
             raise StaleRef(refs.BEST, experiment.ref, self.best().commit)
+        if experiment.rebased is not None:
+            rebase.queue_again(self._repo, experiment, commit)
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="settle after a crash")
         return self._noted(experiment, commit)
 
@@ -229,23 +162,6 @@ class Ledger:
         refs.move(self._repo, experiment.ref, commit, expected=experiment.commit, why="fix a crash")
         return self._noted_open(experiment.number, experiment.ref, commit)
 
-    def changes(self, experiment: Experiment) -> tuple[Change, ...]:
-        """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""
-        with reading(experiment.ref):
-            return trees.changes(self._repo, experiment.parent_tree, experiment.tree)
-
-    def diff(self, experiment: Experiment) -> str:
-        """The experiment's change as a patch."""
-        return trees.diff(self._repo, experiment.parent_tree, experiment.tree)
-
-    def files(self, tree: TreeOid, wanted: Callable[[str], bool]) -> Mapping[str, bytes]:
-        """The regular files of a tree whose path is wanted."""
-        return trees.files(self._repo, tree, wanted)
-
-    def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
-        """Edits that bring `theirs`' change since `base` onto `ours`; None where they conflict."""
-        return trees.merge(self._repo, base, ours, theirs)
-
     @written
     def checkout(self, tree: TreeOid, folder: Path) -> None:
         """Write the files of a tree into an empty folder."""
@@ -256,23 +172,6 @@ class Ledger:
         """File a run under its tree; to file it again changes nothing."""
         self._runs.record(measurement)
 
-    def measurements(self, tree: TreeOid) -> tuple[Measurement, ...]:
-        """The runs of exactly this tree, oldest first, without those that are `damaged`."""
-        return self._runs.of(tree)
-
-    @property
-    def damaged(self) -> Mapping[str, str]:
-        """The measurements that were met and cannot be read, by place, with why: left there, counted nowhere."""
-        return self._runs.damaged
-
-    def repeated(self) -> Mapping[TreeOid, tuple[Measurement, ...]]:
-        """The runs of every tree that was trained more than once."""
-        return self._runs.repeated()
-
-    def ideas(self) -> tuple[Idea, ...]:
-        """What people have put into the inbox."""
-        return self._inbox.ideas(self.best().commit)
-
     @written
     def drop_idea(self, idea: Idea) -> None:
         """Delete an idea's branch: it was opened, or cannot be."""
@@ -281,6 +180,10 @@ class Ledger:
     def submit_patch(self, patch: bytes, *, title: str) -> RefName:
         """Queue a patch against best. Raises: UserError when it does not apply."""
         return self._inbox.submit_patch(patch, title=title, now=time.time())
+
+    def submit_wish(self, words: str) -> RefName:
+        """Queue a wish in words. Raises: UserError when there are none, or too many."""
+        return self._inbox.submit_wish(words, now=time.time())
 
     def submit_branch(self, project_path: Path, branch: str) -> RefName:
         """Queue a branch of the project. Raises: UserError when there is no such branch."""
@@ -292,14 +195,6 @@ class Ledger:
     def pack(self) -> None:
         """Pack refs and loose objects, and wait for it; `Housekeeping` does it beside a daemon."""
         pack(self.path)
-
-    def verify(self) -> tuple[Finding, ...]:
-        """What is wrong with what this program writes; git's own check is left out."""
-        return findings(facts.read(self._repo, self.path, fsck=False))
-
-    def fsck(self) -> tuple[Finding, ...]:
-        """Everything that is wrong, git's own check included; also beside a daemon that works."""
-        return facts.examine(self._repo, self.path)
 
     def skip(self, number: int) -> None:
         """Ask the daemon to end an open experiment. Raises: UserError when that cannot be."""

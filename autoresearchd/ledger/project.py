@@ -148,6 +148,19 @@ def fetch_branch(path: Path, project: Path, branch: str, ref: str) -> None:
         raise UserError(f"{branch!r} is neither a file nor a branch of {project} ({error.why})") from error
 
 
+def fetch_commit(path: Path, project: Path, revision: str) -> CommitOid:
+    """Copy a commit of the project, and what it grew from, into the lab; no ref knows of it.
+
+    Raises: UserError when there is no such commit.
+    """
+    try:
+        oid = git_in(project, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
+        _fetch(path, project, oid)
+    except (GitFailed, NotADirectoryError, FileNotFoundError) as error:
+        raise UserError(f"{revision!r} is no commit of a git repository at {project}") from error
+    return CommitOid(oid)
+
+
 def _fetch(path: Path, project: Path, what: str) -> None:
     quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--update-shallow")
     git(path, "fetch", *quiet, "--upload-pack", "git -c safe.directory='*' upload-pack", str(_top(project)), what)

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoresearchd.experiment import Experiment, Lines, Proposal, Verdict
-from autoresearchd.trailers import Record
+from autoresearchd.experiment import BASELINE_NUMBER, Experiment, Lines, Proposal, Verdict
+from autoresearchd.trailers import Record, title
+
+FIRST_BASELINE = Record(
+    number=BASELINE_NUMBER,
+    title="Measure the baseline",
+    rationale="The imported project as it is: what every experiment has to beat.",
+    proposer="autoresearchd",
+    category="baseline",
+    lines=Lines(added=0, removed=0),
+)
+
+
+def proposed(proposal: Proposal, number: int, lines: Lines) -> Record:
+    """The record of a proposal that becomes an experiment."""
+    return Record(
+        number=number,
+        title=title(proposal.title),
+        rationale=proposal.rationale,
+        proposer=proposal.proposer,
+        category=proposal.category,
+        lines=lines,
+        reason=proposal.reason,
+        wish=proposal.wish,
+        cost_usd=proposal.cost_usd,
+    )
 
 
 def of(
@@ -20,9 +44,12 @@ def of(
         category=experiment.category,
         lines=lines or experiment.lines,
         reason=experiment.reason,
+        wish=experiment.wish,
         cost_usd=experiment.cost_usd,
         alone=experiment.alone,
         fix_attempts=experiment.fix_attempts,
+        imported=experiment.imported,
+        rebased=experiment.rebased,
         verdict=verdict,
         metric=metric,
     )

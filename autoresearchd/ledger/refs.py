@@ -23,8 +23,12 @@ PROMOTED = RefName("refs/heads/promoted")
 RUNS = RefName("refs/autoresearch/runs")
 FORMAT = RefName("refs/autoresearch/format")
 NEWEST = RefName("refs/autoresearch/newest")
+CLIMBING = RefName("refs/autoresearch/climbing")
+NOTES = RefName("refs/notes/ladder")
 EXPERIMENTS = "refs/heads/exp/"
 IDEAS = "refs/heads/idea/"
+LINES = "refs/heads/line/"
+"""Where best was before a rebase, by the number of the baseline that the line begins with."""
 LOCK_GRACE_SECONDS = 2.0
 """A lock file this old was left by a process that died: git holds one for milliseconds."""
 _NUMBERED = re.compile(re.escape(EXPERIMENTS) + r"([0-9]{4,9})-[a-z0-9-]+")
@@ -39,6 +43,11 @@ def number_of(ref: str) -> int | None:
     """The number in an experiment's branch name; None where it is not one of ours."""
     found = _NUMBERED.fullmatch(ref)
     return int(found[1]) if found else None
+
+
+def line_ref(baseline: int) -> RefName:
+    """`refs/heads/line/0000`."""
+    return RefName(f"{LINES}{baseline:04d}")
 
 
 def read(repo: pygit2.Repository, name: str) -> CommitOid | None:

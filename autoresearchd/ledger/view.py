@@ -1,0 +1,154 @@
+"""What can be read of one experiments.git: experiments, verdicts, measurements, trees, the inbox, and what is wrong.
+
+Decides nothing, writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearchd import lock
+from autoresearchd.errors import CorruptRecord
+from autoresearchd.experiment import Change, CommitOid, Concluded, Edit, Experiment, Measurement, TreeOid
+from autoresearchd.ledger import facts, marks, refs, trees
+from autoresearchd.ledger.history import Entry, History
+from autoresearchd.ledger.inbox import Idea, Inbox
+from autoresearchd.ledger.invariants import Finding, findings
+from autoresearchd.ledger.repository import open_repository, reading
+from autoresearchd.ledger.runs import Runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """Where `best` is; `number` is None while it is still the imported HEAD."""
+
+    commit: CommitOid
+    tree: TreeOid
+    number: int | None
+
+
+class View:
+    """One experiments.git, as one process sees it. Not thread-safe: one handle a thread."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Open a lab. Raises: UserError when there is none, or a newer program wrote it."""
+        self.path = path = Path(path)
+        self._repo = open_repository(path)
+        marks.check(self._repo)
+        self._history = History(self._repo, path)
+        self._runs = Runs(self._repo)
+        self._inbox = Inbox(self._repo, path)
+        self._best: Best | None = None
+
+    @property
+    def pause_switch(self) -> Path:
+        """The file whose presence pauses the daemon."""
+        return self.path / "autoresearchd" / "pause"
+
+    def holder(self) -> int | None:
+        """The pid of the daemon that holds this lab; None where none does."""
+        return lock.holder(self.path)
+
+    def refresh(self) -> None:
+        """Look at what other processes have written since the last call."""
+        self._history.refresh()
+
+    def best(self) -> Best:
+        """Where `best` is now. Raises: CorruptRecord when the ref is missing."""
+        commit = refs.read(self._repo, refs.BEST)
+        if commit is None:
+            raise CorruptRecord(refs.BEST, "it is missing")
+        if self._best is None or self._best.commit != commit or self._best.number is None:
+            number = self._history.number_at(commit)
+            if number is None:
+                self.refresh()  # another process may have kept it since
+                number = self._history.number_at(commit)
+            self._best = Best(commit=commit, tree=self._history.tree_of(commit), number=number)
+        return self._best
+
+    def best_record(self) -> Concluded | None:
+        """The experiment that `best` is; None while it is still the imported HEAD."""
+        number = self.best().number
+        found = None if number is None else self.find(number)
+        return found if isinstance(found, Concluded) else None
+
+    def entries(self) -> Sequence[Entry]:
+        """Number, tree and outcome of every experiment: cheap at any size."""
+        return self._history.entries()
+
+    def opened(self) -> tuple[Experiment, ...]:
+        """The experiments without a verdict, by number."""
+        return self._history.opened()
+
+    def concluded(self) -> Sequence[Concluded]:
+        """The experiments with a verdict, by number; each is read when it is first looked at."""
+        return self._history.concluded()
+
+    def imported(self) -> Sequence[Concluded]:
+        """Other programs' experiments, by number: never among those that are `concluded` here."""
+        return self._history.imported()
+
+    def find(self, number: int) -> Experiment | Concluded | None:
+        """The experiment with this number, if there is one."""
+        return self._history.find(number)
+
+    def baseline(self) -> Experiment | Concluded | None:
+        """The experiment that the newest line of best begins with; None before there is any."""
+        return self._history.find(self._history.baseline)
+
+    def baseline_tree(self) -> TreeOid | None:
+        """The user's project as best grows on it, without what a rebase carried over."""
+        found = self.baseline()
+        first = found.experiment if isinstance(found, Concluded) else found
+        if first is None or first.rebased is None:
+            return first.tree if first else None
+        return self._history.tree_of(first.rebased.onto)
+
+    def landed(self, experiment: Experiment) -> CommitOid | None:
+        """The concluded commit of an open experiment that `best` holds already, if it does."""
+        best = self.best()
+        return best.commit if best.number == experiment.number and best.tree == experiment.tree else None
+
+    def changes(self, experiment: Experiment) -> tuple[Change, ...]:
+        """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""
+        with reading(experiment.ref):
+            return trees.changes(self._repo, experiment.parent_tree, experiment.tree)
+
+    def diff(self, experiment: Experiment) -> str:
+        """The experiment's change as a patch."""
+        return trees.diff(self._repo, experiment.parent_tree, experiment.tree)
+
+    def files(self, tree: TreeOid, wanted: Callable[[str], bool]) -> Mapping[str, bytes]:
+        """The regular files of a tree whose path is wanted."""
+        return trees.files(self._repo, tree, wanted)
+
+    def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
+        """Edits that bring `theirs`' change since `base` onto `ours`; None where they conflict."""
+        return trees.merge(self._repo, base, ours, theirs)
+
+    def measurements(self, tree: TreeOid) -> tuple[Measurement, ...]:
+        """The runs of exactly this tree, oldest first, without those that are `damaged`."""
+        return self._runs.of(tree)
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """The measurements that were met and cannot be read, by place, with why: left there, counted nowhere."""
+        return self._runs.damaged
+
+    def repeated(self) -> Mapping[TreeOid, tuple[Measurement, ...]]:
+        """The runs of every tree that was trained more than once."""
+        return self._runs.repeated()
+
+    def ideas(self) -> tuple[Idea, ...]:
+        """What people have put into the inbox."""
+        return self._inbox.ideas(self.best().commit)
+
+    def verify(self) -> tuple[Finding, ...]:
+        """What is wrong with what this program writes; git's own check is left out."""
+        return findings(facts.read(self._repo, self.path, fsck=False))
+
+    def fsck(self) -> tuple[Finding, ...]:
+        """Everything that is wrong, git's own check included; also beside a daemon that works."""
+        return facts.examine(self._repo, self.path)
