@@ -27,7 +27,7 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
-from autoresearchd.judge import estimate
+from autoresearchd.judge import Spread, estimate
 from autoresearchd.judge.seeds import BLOCK
 from autoresearchd.plan import plan
 from autoresearchd.program import Program, parse
@@ -45,6 +45,7 @@ from autoresearchd.world import (
     OpenExperiment,
     Prune,
     Replay,
+    Screen,
     Settle,
     Start,
     Stop,
@@ -65,6 +66,9 @@ max_repeats = 4
 """)
 AUDITED = PROGRAM.model_copy(update={"metric": PROGRAM.metric.model_copy(update={"audit": "audit"})})
 ENVIRONMENT = Environment("here")
+SLOWER, FASTER = Environment("slower"), Environment("faster")
+ELSEWHERE = {SLOWER: 100.0, FASTER: -100.0}
+"""What an environment adds to every number: whoever compares two of them keeps or discards everything."""
 Changes = frozenset[int]
 
 
@@ -80,6 +84,8 @@ class LabModel:
     effects: dict[int, float]
     """True gain of each change."""
     program: Program = PROGRAM
+    screens: dict[Environment, tuple[Device, ...]] = field(default_factory=dict)
+    """Devices of other environments, where every number is quite another."""
     now: float = 1000.0
     line: list[CommitOid] = field(default_factory=lambda: [CommitOid("head")])
     """Commits that best has held."""
@@ -113,6 +119,10 @@ class LabModel:
             program=self.program,
             environment=ENVIRONMENT,
             devices=self.devices,
+            screens=tuple(
+                Screen(environment=environment, devices=devices, spread=self._spread(environment))
+                for environment, devices in self.screens.items()
+            ),
             best=best,
             best_tree=tree_of(self.holds[best]),
             baseline_tree=baseline.tree if baseline else None,
@@ -120,7 +130,7 @@ class LabModel:
             known=known,
             keeps=sum(verdict.outcome is Outcome.KEEP for _, verdict in self.concluded.values()),
             runs={tree: tuple(runs) for tree, runs in self.runs.items()},
-            spread=estimate(self.runs.values(), metric="loss"),
+            spread=self._spread(ENVIRONMENT),
             largest_gain=max(self._kept_gains(), default=None),
             live=tuple(Progress(spec=spec, started=self.now) for spec in self.live.values()),
             ready=tuple(self.ready),
@@ -132,6 +142,10 @@ class LabModel:
             paused=self.paused,
             closing=self.closing,
         )
+
+    def _spread(self, environment: Environment) -> Spread:
+        pools = ([run for run in runs if run.environment == environment] for runs in self.runs.values())
+        return estimate(pools, metric="loss")
 
     def _kept_gains(self) -> list[float]:
         kept = [verdict for _, verdict in self.concluded.values() if verdict.outcome is Outcome.KEEP]
@@ -202,6 +216,7 @@ class LabModel:
         spec = self.live.pop(run)
         changes = frozenset() if spec.tree == "imported" else frozenset(int(c) for c in spec.tree.split("+"))
         value = 10.0 - sum(self.effects[change] for change in changes) + noise
+        value += ELSEWHERE.get(spec.environment, 0.0)
         self._end(spec, ending, value if ending is Ending.FINISHED else None, why, audit)
 
     def crash(self) -> None:
@@ -276,11 +291,14 @@ class LabModel:
         assert not self.paused, "started while paused"
         assert not self.closing, "started while closing"
         assert all(spec.device != device for spec in self.live.values()), "one device runs two things"
-        assert all((spec.tree, spec.seed) != (tree, seed) for spec in self.live.values()), "the same run twice at once"
+        others = (environment for environment, devices in self.screens.items() if device in devices)
+        environment = next(others, ENVIRONMENT)
+        same = [spec for spec in self.live.values() if (spec.tree, spec.seed) == (tree, seed)]
+        assert all(spec.environment != environment for spec in same), "the same run twice at once"
         run = f"{tree}-{seed}-{len(self.runs.get(tree, []))}-{device.name}-{self.now}"
         assert run not in self.live
         self.live[run] = RunSpec(
-            run=run, tree=tree, seed=seed, device=device, environment=ENVIRONMENT, audit=start.audit
+            run=run, tree=tree, seed=seed, device=device, environment=environment, audit=start.audit
         )
 
     def _end(self, spec: RunSpec, ending: Ending, value: float | None, why: str, audit: float | None = None) -> None:
@@ -303,8 +321,9 @@ class LabModel:
 
     def _move_best(self, experiment: Experiment) -> None:
         assert experiment.parent == self.line[-1], "best would not be linear"
-        finished = [run for run in self.runs.get(experiment.tree, []) if run.ending is Ending.FINISHED]
-        assert finished, "best moved without a finished run of this very tree"
+        runs = [run for run in self.runs.get(experiment.tree, []) if run.environment == ENVIRONMENT]
+        finished = [run for run in runs if run.ending is Ending.FINISHED]
+        assert finished, "best moved without a finished run of this very tree where it is led"
         commit = CommitOid(f"{experiment.commit}-done")
         self.holds[commit] = self.contents[experiment.number]
         self.line.append(commit)
@@ -332,6 +351,11 @@ class LabModel:
 
     def _conclude(self, experiment: Experiment, verdict: Verdict) -> None:
         assert experiment.number in self.opened, "concluded twice"
+        if verdict.environment:
+            assert verdict.outcome not in ON_BEST or verdict.environment == ENVIRONMENT, "kept by who only screens"
+            usual = 10.0 + ELSEWHERE.get(verdict.environment, 0.0)
+            numbers = [number for number in (verdict.metric, verdict.baseline) if number is not None]
+            assert all(abs(number - usual) < 50.0 for number in numbers), "compared across environments"
         awaited = experiment.commit in self.fixes_asked and experiment.commit not in self.fixes
         assert not awaited or verdict.outcome is not Outcome.CRASH, "a crash was concluded while it is being mended"
         del self.opened[experiment.number]
