@@ -25,14 +25,17 @@ from autoresearchd.experiment import (
     Measurement,
     Proposal,
     TreeOid,
+    Wish,
 )
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
-from autoresearchd.propose._protocol import Closing, Context, Fixing, Proposer
+from autoresearchd.propose._protocol import Closing, Context, Declined, Fixing, Granting, Proposer
 from autoresearchd.weighing import Scale, weighed
 
 log = structlog.get_logger()
 PATIENCE_SECONDS = 5.0
+WISH_PAUSE_SECONDS = 5.0
+"""Until somebody is looked for again who can make a change of a wish."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 
 
@@ -94,6 +97,7 @@ class Pipeline:
         self._ready: deque[Proposal] = deque()
         self._thinking: set[Future[None]] = set()
         self._fixes: dict[CommitOid, Future[Proposal | None]] = {}
+        self._wishes: dict[CommitOid, Future[Proposal | Declined | None]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proposers", daemon=True)
         self._thread.start()
@@ -120,6 +124,16 @@ class Pipeline:
         """The answers so far; None where there is no correction."""
         return {commit: future.result() for commit, future in self._fixes.items() if future.done()}
 
+    @property
+    def wishes_asked(self) -> frozenset[CommitOid]:
+        """The wishes that somebody was asked to make a change of."""
+        return frozenset(self._wishes)
+
+    @property
+    def wishes(self) -> Mapping[CommitOid, Proposal | Declined | None]:
+        """The answers so far; None where nobody could be asked yet."""
+        return {wish: future.result() for wish, future in self._wishes.items() if future.done()}
+
     def ask(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
         """Have one proposal thought of."""
         future = asyncio.run_coroutine_threadsafe(self._think(program, pending), self._loop)
@@ -136,6 +150,16 @@ class Pipeline:
         """Forget an answer that was acted on."""
         self._fixes.pop(commit, None)
 
+    def ask_wish(self, program: Program, wish: Wish, pending: tuple[Proposal | Experiment, ...]) -> None:
+        """Have a change made of a person's words."""
+        future = asyncio.run_coroutine_threadsafe(self._grant(program, wish, pending), self._loop)
+        self._wishes[wish.oid] = future
+        future.add_done_callback(lambda _: self._wake())
+
+    def take_wish(self, wish: CommitOid) -> None:
+        """Forget a wish that was answered, or taken back: then the answer is not waited for."""
+        self._wishes.pop(wish).cancel()
+
     def take(self, proposal: Proposal) -> None:
         """Remove a proposal that was opened, or cannot be."""
         self._ready.remove(proposal)
@@ -150,6 +174,8 @@ class Pipeline:
             thought.cancel()
         for fix in self._fixes.values():
             fix.cancel()
+        for grant in self._wishes.values():
+            grant.cancel()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop)
         self._thread.join(timeout=PATIENCE_SECONDS)
         if self._thread.is_alive():
@@ -195,6 +221,19 @@ class Pipeline:
         except Exception:  # without an answer the experiment is concluded as what it is
             log.exception("proposer_failed", proposer=self._proposer.name)
             return None
+
+    async def _grant(
+        self, program: Program, wish: Wish, pending: tuple[Proposal | Experiment, ...]
+    ) -> Proposal | Declined | None:
+        answer = None
+        try:
+            if isinstance(self._proposer, Granting):
+                answer = await self._proposer.grant(self._context(program, pending), wish)
+        except Exception:  # it waits in the inbox, and is asked for again
+            log.exception("proposer_failed", proposer=self._proposer.name)
+        if answer is None:
+            await asyncio.sleep(WISH_PAUSE_SECONDS)
+        return answer
 
     def _context(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> Context:
         if self._reader is None:

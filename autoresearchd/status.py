@@ -75,6 +75,16 @@ class LlmStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedIdea:
+    """Something out of the inbox that was not tried."""
+
+    ref: str
+    title: str
+    """Untrusted."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditStatus:
     """One kept experiment on both sets of data, by one training."""
 
@@ -127,6 +137,12 @@ class Status:
     llm: LlmStatus | None = None
     """None where none is enabled."""
 
+    wishes: int = 0
+    """Wishes in words that wait for the language model to make a change of them."""
+    wishes_why: str = ""
+    """Why it does not now."""
+    refused_ideas: tuple[RefusedIdea, ...] = ()
+    """Of this session, the newest last."""
     damaged: tuple[str, ...] = ()
     """What was met in experiments.git and cannot be read, with why: left as it is, counted nowhere."""
     audits: tuple[AuditStatus, ...] = ()
@@ -152,6 +168,13 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """Plain data, the documented shape of status.json."""
         return asdict(self) | {"tried": self.tried, "kept": self.kept, "failed": self.failed}
+
+
+def wishes_wait(model: LlmStatus | None) -> str:
+    """Why no change is made of a wish now; empty where one may be."""
+    if model is None:
+        return "no language model is in force: set ANTHROPIC_API_KEY and start again, or see [propose.llm]"
+    return "" if model.state in ("ready", "thinking") else model.why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from autoresearchd.experiment import CommitOid, Concluded, Edit, Experiment, Measurement, Proposal, TreeOid
+from autoresearchd.experiment import CommitOid, Concluded, Edit, Experiment, Measurement, Proposal, TreeOid, Wish
 from autoresearchd.program import Program
 
 
@@ -116,6 +116,22 @@ class Fixing(Proposer, Protocol):
 
     async def fix(self, context: Context, crash: Concluded) -> Proposal | None:
         """Code for the same experiment, mended; None where there is none. `crash` has no verdict in git yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A wish that no change can be made of, and why."""
+
+    why: str
+
+
+@runtime_checkable
+class Granting(Proposer, Protocol):
+    """A proposer that makes a change of a person's words."""
+
+    async def grant(self, context: Context, wish: Wish) -> Proposal | Declined | None:
+        """The change, or that there will be none; None where nobody can be asked now."""
         ...
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from autoresearchd.experiment import NULL, Concluded, Outcome, Proposal
+from autoresearchd.experiment import ABLATE, NULL, Concluded, Outcome, Proposal, Wish
 from autoresearchd.program import Program
 from autoresearchd.propose._misses import gain
 from autoresearchd.propose._novelty import Novelty
-from autoresearchd.propose._protocol import Ahead, Context, Fixing, Proposer, Steering
+from autoresearchd.propose._protocol import Ahead, Context, Declined, Fixing, Granting, Proposer, Steering
 
 log = structlog.get_logger()
 MEMORY = 400
@@ -87,6 +87,13 @@ class Portfolio:
         for each in own:
             if isinstance(each, Fixing) and is_enabled(context.program, each):
                 return await each.fix(context, crash)
+        return None
+
+    async def grant(self, context: Context, wish: Wish) -> Proposal | Declined | None:
+        """What the first who can make a change of words makes of these; None while nobody can."""
+        for each in self.proposers:
+            if isinstance(each, Granting) and is_enabled(context.program, each):
+                return await each.grant(context, wish)
         return None
 
     async def close(self) -> None:

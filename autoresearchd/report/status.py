@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -127,9 +127,21 @@ def _results(status: Status, direction: Direction) -> list[str]:
         found.append(f"open    {', '.join(number(n) for n in status.open)}")
     if status.llm is not None:
         found.append(_model(status.llm, status.now))
+    found.extend(_inbox(status))
     if status.busy_share is not None:
         found.append(f"devices busy {status.busy_share:.0%} of the session{_idle(status)}")
     return found
+
+
+def _inbox(status: Status) -> Iterator[str]:
+    """The wishes that wait, and what was turned away last."""
+    if status.wishes:
+        why = f": {plain(status.wishes_why)}" if status.wishes_why else ""
+        yield f"wishes  {status.wishes} wait{'s' if status.wishes == 1 else ''} for the language model{why}"
+    if status.refused_ideas:
+        last = status.refused_ideas[-1]
+        named = plain(last.title) or plain(last.ref.removeprefix("refs/heads/"))
+        yield f"refused {named}: {plain(last.why)}"
 
 
 def _idle(status: Status) -> str:

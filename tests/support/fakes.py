@@ -16,8 +16,10 @@ from autoresearchd.experiment import (
     Progress,
     Proposal,
     RunSpec,
+    Wish,
 )
 from autoresearchd.program import Program
+from autoresearchd.propose._protocol import Declined
 
 Outcome = Callable[[RunSpec], Measurement]
 
@@ -91,6 +93,8 @@ class FakePipeline:
         self.asked = 0
         self.fixes_asked: frozenset[CommitOid] = frozenset()
         self.fixes: dict[CommitOid, Proposal | None] = {}
+        self.wishes_asked: set[CommitOid] = set()
+        self.wishes: dict[CommitOid, Proposal | Declined | None] = {}
 
     @property
     def ready(self) -> tuple[Proposal, ...]:
@@ -110,6 +114,14 @@ class FakePipeline:
 
     def take_fix(self, commit: CommitOid) -> None:
         self.fixes.pop(commit, None)
+
+    def ask_wish(self, program: Program, wish: Wish, pending: tuple[Proposal | Experiment, ...]) -> None:
+        del program, pending
+        self.wishes_asked.add(wish.oid)
+
+    def take_wish(self, wish: CommitOid) -> None:
+        self.wishes_asked.discard(wish)
+        self.wishes.pop(wish, None)
 
     def take(self, proposal: Proposal) -> None:
         self._ready.remove(proposal)

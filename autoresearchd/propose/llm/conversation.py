@@ -31,6 +31,7 @@ class Ending(StrEnum):
     """How a conversation ended; the words are counted in the status."""
 
     PROPOSED = "proposed"
+    DECLINED = "declined"  # a wish, and why is said
     REFUSED = "refused"
     CUT_OFF = "cut off"  # max_tokens, again and again
     MALFORMED = "malformed"
@@ -48,10 +49,10 @@ class Ending(StrEnum):
 class Abandoned(Exception):
     """The conversation leads to no proposal."""
 
-    def __init__(self, ending: Ending, failure: Failure | None = None) -> None:
-        """`failure` is what the breaker is to be told."""
+    def __init__(self, ending: Ending, failure: Failure | None = None, *, words: str = "") -> None:
+        """`failure` is what the breaker is to be told; `words` are the model's own reason."""
         super().__init__(ending.value)
-        self.ending, self.failure = ending, failure
+        self.ending, self.failure, self.words = ending, failure, words
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +103,8 @@ class Conversation:
                     await self._turn(system, tools)
                     if self._desk.submitted is not None:
                         return self._desk.submitted
+                    if self._desk.declined:
+                        raise Abandoned(Ending.DECLINED, words=self._desk.declined)
         except TimeoutError as error:
             raise Abandoned(Ending.TIME) from error
         except TooLong as error:
@@ -145,7 +148,7 @@ class Conversation:
 
     async def _result(self, call: Block, *, refused: bool) -> Block:
         result: Block = {"type": "tool_result", "tool_use_id": call["id"]}
-        if refused or self._desk.submitted is not None:
+        if refused or self._desk.submitted is not None or self._desk.declined:
             return {**result, "content": "not done", "is_error": True}
         try:
             return {**result, "content": await self._desk.use(call["name"], call["input"])}

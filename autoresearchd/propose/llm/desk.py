@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,12 +18,13 @@ from autoresearchd.propose._misses import with_edits
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._protocol import Context, Workbench
 from autoresearchd.propose.llm import digest
-from autoresearchd.propose.llm.fence import clean, fence, line
+from autoresearchd.propose.llm.fence import clean, fence, line, quoted
 from autoresearchd.propose.llm.modes import Task
 from autoresearchd.propose.llm.tools import (
     MOST_FILE,
     TOOLS,
     Check,
+    Decline,
     EditFile,
     Input,
     ListExperiments,
@@ -66,6 +68,8 @@ class Desk:
         self._scrub, self._latest = scrub, latest or (lambda: context)
         self.draft = Draft(files=_start(context, task))
         self.submitted: Proposal | None = None
+        self.declined = ""
+        """Why a wish cannot be granted, in the model's words."""
 
     async def use(self, name: str, given: object) -> str:
         """Answer one call.
@@ -99,6 +103,8 @@ class Desk:
                 return self._show(call)
             case EditFile():
                 return self._edit(call)
+            case Decline():
+                return self._decline(call)
         raise AssertionError(f"{type(call).__name__} has no answer")
 
     async def _long(self, call: Check | Submit) -> str:
@@ -126,7 +132,7 @@ class Desk:
 
     def _list(self, call: ListExperiments) -> str:
         history, rows, looked = self._context.history, [], 0
-        for each in reversed(history.concluded()):
+        for each in itertools.chain(reversed(history.concluded()), reversed(history.imported())):
             if call.category is not None and call.category.lower() not in each.experiment.category.lower():
                 continue
             if call.verdict is not None and each.verdict.outcome.value != call.verdict:
@@ -145,7 +151,8 @@ class Desk:
 
     def _show(self, call: ShowExperiment) -> str:
         history = self._context.history
-        found = next((each for each in history.concluded() if each.experiment.number == call.number), None)
+        everything = itertools.chain(history.concluded(), history.imported())
+        found = next((each for each in everything if each.experiment.number == call.number), None)
         if found is None:
             raise ToolError(f"there is no experiment {call.number} with a verdict")
         own, verdict = found.experiment, found.verdict
@@ -153,7 +160,7 @@ class Desk:
         if verdict.why:
             parts.append(fence(verdict.why, "reason", most=400))
         parts += [f"{name}: {value:.6g}" for name, value in sorted(verdict.metrics.items())[:24]]
-        runs = history.measurements(own.tree)
+        runs = () if own.is_lost else history.measurements(own.tree)
         if runs and runs[-1].curve:
             parts.append(f"curve (seconds, train_loss): {_curve(runs[-1].curve)}")
         parts.append(fence(digest.diff(history, own.parent_tree, own.tree), f"diff {own.number:04d}", most=10_000))
@@ -215,7 +222,14 @@ class Desk:
         tree = self._context.best_tree
         return await self._workbench.check(tree, edits, command=command, seconds=settings.check_seconds)
 
+    def _decline(self, call: Decline) -> str:
+        if self._task.wish is None:
+            raise ToolError("only a wish can be declined: propose something else, or submit")
+        self.declined = self._scrub(line(call.reason, most=400))
+        return "declined"
+
     def _submit(self, call: Submit) -> str:
+        wish = self._task.wish
         proposal = Proposal(
             parent=self._context.best,
             edits=self._edits(),
@@ -223,7 +237,8 @@ class Desk:
             rationale=self._scrub(self._rationale(call)),
             category=self._scrub(line(call.category, most=40)),
             proposer=LLM,
-            reason=f"Asked for: {self._task.mode.value}.",
+            reason=self._reason(),
+            wish=wish.oid if wish is not None else None,
             cost_usd=0.0,  # how much is known when the conversation is over; that it is paid for counts already now
         )
         if why := self._novelty.objection(self._latest(), proposal):
@@ -235,7 +250,13 @@ class Desk:
         crash = self._task.crash
         if crash is not None:  # the experiment has its hypothesis
             return f"Mended after it crashed ({line(crash.verdict.why, most=200)}): {line(call.title, most=100)}."
-        return f"{clean(call.hypothesis, most=4000)}\n\nExpected effect: {line(call.expected_effect, most=400)}"
+        wish = self._task.wish
+        asked = f"Wished for by a person:\n{quoted(wish.words)}\n\n" if wish is not None else ""
+        return f"{asked}{clean(call.hypothesis, most=4000)}\n\nExpected effect: {line(call.expected_effect, most=400)}"
+
+    def _reason(self) -> str:
+        wish = self._task.wish
+        return f"queued as {wish.name}" if wish is not None else f"Asked for: {self._task.mode.value}."
 
     def _edits(self) -> tuple[Edit, ...]:
         before, after = self._context.files, self.draft.files

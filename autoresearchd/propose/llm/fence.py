@@ -32,6 +32,11 @@ def line(text: str, *, most: int = 120) -> str:
     return " ".join(clean(text, most=4 * most).split())[:most]
 
 
+def quoted(text: str, *, most: int = 1_500) -> str:
+    """It as a mail quotes: each line after a mark, so that nobody takes it for the words around it."""
+    return "\n".join(f"> {each}".rstrip() for each in clean(text, most=most).strip().split("\n"))
+
+
 def fence(text: str, what: str, *, most: int) -> str:
     """Untrusted text between marks that it cannot contain; the rules of the prompt say what they mean."""
     body = _FENCE.sub("<un-trusted", clean(text, most=most))

@@ -1,14 +1,15 @@
-"""What the model is asked for: explore, exploit, simplify, combine, fix, or steer the numeric sampler. Pure."""
+"""What the model is asked for: explore, exploit, simplify, combine, fix, steer the sampler, or grant a wish. Pure."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from autoresearchd.experiment import Concluded, Outcome, Proposal
+from autoresearchd.experiment import Concluded, Outcome, Proposal, Wish
 from autoresearchd.propose._misses import near_misses
 from autoresearchd.propose._protocol import Context
+from autoresearchd.thinkers import Llm
 
 WEIGHTS = {"explore": 3.0, "exploit": 4.0, "simplify": 1.0, "combine": 1.0}
 ON_PLATEAU = {"explore": 7.0, "exploit": 2.0, "simplify": 1.0, "combine": 1.0}
@@ -23,6 +24,7 @@ class Mode(StrEnum):
     COMBINE = "combine"
     FIX = "fix"
     STEER = "steer"
+    WISH = "wish"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Task:
     """What is to be mended, as it would be concluded; it is open still."""
     suggestion: Proposal | None = None
     """The numeric sampler's next point."""
+    wish: Wish | None = None
     plateau: int = 0
     """Experiments since the last keep, where these are many."""
 
@@ -60,3 +63,23 @@ def since_keep(context: Context) -> int:
             break
         count += 1
     return count
+
+
+def bounded(settings: Llm, task: Task) -> Llm:
+    """The settings of one conversation: what an experiment has cost already is not there for its correction."""
+    if task.crash is None:
+        return settings
+    left = settings.usd_per_experiment - (task.crash.experiment.cost_usd or 0.0)
+    return settings.model_copy(update={"usd_per_experiment": max(0.0, left)})
+
+
+def mended(task: Task) -> tuple[int, int] | None:
+    """Number of the experiment that is mended, and which attempt it is."""
+    return None if task.crash is None else (task.crash.experiment.number, task.crash.experiment.fix_attempts + 1)
+
+
+def without_crash(context: Context, task: Task) -> Context:
+    """What waits, without the experiment that is mended: who mends it is not to propose something else."""
+    if task.crash is None:
+        return context
+    return replace(context, pending=tuple(each for each in context.pending if each != task.crash.experiment))

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import structlog
 
-from autoresearchd.experiment import LLM, Concluded, Proposal
+from autoresearchd.experiment import LLM, CommitOid, Concluded, Proposal, Wish
 from autoresearchd.program import Program
 from autoresearchd.propose._background import Background
 from autoresearchd.propose._misses import line_of_best
 from autoresearchd.propose._novelty import Novelty
-from autoresearchd.propose._protocol import Context, Workbench
+from autoresearchd.propose._protocol import Context, Declined, Workbench
 from autoresearchd.propose.llm import prompt
 from autoresearchd.propose.llm.api import Api, CallFailed
 from autoresearchd.propose.llm.breaker import Breaker, Failure
@@ -28,10 +28,11 @@ from autoresearchd.propose.llm.conversation import Abandoned, Conversation, Endi
 from autoresearchd.propose.llm.desk import Desk
 from autoresearchd.propose.llm.fence import fence
 from autoresearchd.propose.llm.key import NO_KEY, Key
-from autoresearchd.propose.llm.modes import Mode, Task, choose
+from autoresearchd.propose.llm.modes import Mode, Task, bounded, choose, mended, without_crash
 from autoresearchd.propose.llm.prices import Usage, is_known, rates
 from autoresearchd.propose.llm.purse import Purse
 from autoresearchd.propose.llm.shelf import Shelf
+from autoresearchd.propose.llm.wishes import Tries
 from autoresearchd.status import LlmStatus
 from autoresearchd.thinkers import Llm as Settings
 
@@ -43,7 +44,7 @@ Clock = Callable[[], float]
 
 
 class Llm:
-    """Satisfies `Steering` and `Fixing`. One event loop owns it; `status` may be read from anywhere."""
+    """Satisfies `Steering`, `Fixing` and `Granting`. One event loop owns it; `status` may be read from anywhere."""
 
     name = LLM
 
@@ -74,7 +75,10 @@ class Llm:
         self._used, self._calls = Usage(), 0
         self._serial = 0
         self._queued = 0
-        """Crashes that wait for room; they go before new ideas."""
+        """Crashes and wishes that wait for room; they go before new ideas."""
+        self._tries = Tries()
+        self._granted: dict[CommitOid, Proposal] = {}
+        """By wish: what an earlier start was paid for and did not open."""
         self._needed = SMALLEST_USD
         """What the last call that the purse refused might have cost: with less there is no use in beginning."""
         self._desks: dict[str, tuple[Task, Desk]] = {}
@@ -134,6 +138,24 @@ class Llm:
         own = crash.experiment
         if context.history.merge(own.parent_tree, context.best_tree, own.tree) is None:
             return None  # best has moved, and its change has no place there
+        if not await self._turn():
+            return None
+        task = Task(mode=Mode.FIX, crash=crash)
+        return await self._background.run(partial(self._converse, context, task, self._name(self._clock())))
+
+    async def grant(self, context: Context, wish: Wish) -> Proposal | Declined | None:
+        """Talk about a wish, as soon as there is room; None where there is no money, no API, or no outcome yet."""
+        self._see(context)
+        if (made := self._granted.pop(wish.oid, None)) is not None:
+            return made
+        if not await self._turn():
+            return None
+        task = Task(mode=Mode.WISH, wish=wish)
+        made = await self._background.run(partial(self._converse, context, task, self._name(self._clock())))
+        return made or self._tries.verdict(wish)
+
+    async def _turn(self) -> bool:
+        """Wait for room for a conversation that goes before new ideas; False where none may begin then."""
         self._queued += 1
         try:
             while self._background.thinking >= self.settings.in_flight:
@@ -141,10 +163,7 @@ class Llm:
         finally:
             self._queued -= 1
         now = self._clock()
-        if self._why_not(now)[0] or not self._breaker.admit(now):
-            return None
-        task = Task(mode=Mode.FIX, crash=crash)
-        return await self._background.run(partial(self._converse, context, task, self._name(now)))
+        return not self._why_not(now)[0] and self._breaker.admit(now)
 
     @property
     def is_thinking(self) -> bool:
@@ -170,7 +189,7 @@ class Llm:
 
     async def _converse(self, context: Context, task: Task, talk: str) -> Proposal | None:
         """One conversation, paid for and accounted for however it ends."""
-        settings = _bounded(self.settings, task)
+        settings = bounded(self.settings, task)
         meter, breaker = self._meter(talk, settings), self._breaker
         ending, proposal, failure = Ending.CANCELLED, None, None
         log.info("conversation_began", mode=task.mode.value, model=settings.model)
@@ -179,6 +198,7 @@ class Llm:
             ending = Ending.PROPOSED
         except Abandoned as error:
             ending, failure = error.ending, error.failure
+            self._tries.note(task.wish, error)
         except CallFailed as error:
             ending, failure = Ending.FAILED, error.failure
         except Exception:
@@ -188,7 +208,7 @@ class Llm:
             self._tell(breaker, failure, answered=meter.answers > 0 and ending is not Ending.CANCELLED)
             self._desks.pop(talk, None)
             self._endings[ending.value] += 1
-            self._purse.end(talk, ending.value, self._clock(), proposed=proposal is not None, mends=_mended(task))
+            self._purse.end(talk, ending.value, self._clock(), proposed=proposal is not None, mends=mended(task))
             self.status = self._describe(self._clock())
             cost = self._purse.cost(talk)
             log.info("conversation_ended", mode=task.mode.value, ending=ending.value, calls=meter.calls, cost_usd=cost)
@@ -222,7 +242,7 @@ class Llm:
             scrub=self._key.scrub,
             latest=lambda: self._told(self._latest or context),
         )
-        told = _without_crash(self._told(context), task)
+        told = without_crash(self._told(context), task)
         opening = [{**block, "text": self._key.scrub(block["text"])} for block in prompt.opening(told, task)]
         if others := self._others():
             opening.append({"type": "text", "text": self._key.scrub(others)})
@@ -269,7 +289,9 @@ class Llm:
         if self._shelf.proposals:
             self._shelf.clear(but=self._purse.unopened())
         if first:
-            self._background.ready.extend(each for each in self._shelf.proposals if _has_place(each, context))
+            kept = [each for each in self._shelf.proposals if _has_place(each, context)]
+            self._granted = {each.wish: each for each in kept if each.wish is not None}
+            self._background.ready.extend(each for each in kept if each.wish is None)
         if (whom := self._asked()) != self._whom:
             # Who is asked has changed: what the old one refused says nothing.
             self._former += [] if self._api is None else [self._api]
@@ -319,23 +341,3 @@ def _has_place(proposal: Proposal, context: Context) -> bool:
     """Whether this lab knows the best that a kept proposal was made from."""
     steps = [line.experiment for line in line_of_best(context)]
     return proposal.parent in {context.best, *(step.commit for step in steps), *(step.parent for step in steps)}
-
-
-def _bounded(settings: Settings, task: Task) -> Settings:
-    """The settings of one conversation: what an experiment has cost already is not there for its correction."""
-    if task.crash is None:
-        return settings
-    left = settings.usd_per_experiment - (task.crash.experiment.cost_usd or 0.0)
-    return settings.model_copy(update={"usd_per_experiment": max(0.0, left)})
-
-
-def _mended(task: Task) -> tuple[int, int] | None:
-    """Number of the experiment that is mended, and which attempt it is."""
-    return None if task.crash is None else (task.crash.experiment.number, task.crash.experiment.fix_attempts + 1)
-
-
-def _without_crash(context: Context, task: Task) -> Context:
-    """What waits, without the experiment that is mended: who mends it is not to propose something else."""
-    if task.crash is None:
-        return context
-    return replace(context, pending=tuple(each for each in context.pending if each != task.crash.experiment))

@@ -74,6 +74,12 @@ class Submit(Input):
     expected_effect: Annotated[str, Field(min_length=1, max_length=400, description="on the metric, with a number")]
 
 
+class Decline(Input):
+    """Only where your task is a wish: say why it cannot be made an experiment. This ends the conversation."""
+
+    reason: Annotated[str, Field(min_length=10, max_length=400, description="one sentence for who wished")]
+
+
 TOOLS: Mapping[str, type[Input]] = {
     "read_file": ReadFile,
     "search_code": SearchCode,
@@ -82,6 +88,7 @@ TOOLS: Mapping[str, type[Input]] = {
     "edit_file": EditFile,
     "check": Check,
     "submit": Submit,
+    "decline": Decline,
 }
 
 

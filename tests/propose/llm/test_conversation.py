@@ -34,7 +34,7 @@ def test_an_idea_becomes_a_proposal_that_says_what_it_cost() -> None:
 
 def test_the_price_is_the_apis_own_usage_at_the_programs_prices() -> None:
     with MessagesServer([tool("read_file", path="train.py"), GOOD]) as server:
-        the_lab = lab(server, "[propose.llm.prices]\ninput = 100.0\noutput = 200.0\ncached = 10.0\n")
+        the_lab = lab(server, "[propose.llm.prices]\ninput = 50.0\noutput = 100.0\ncached = 5.0\n")
         found, _ = ask(the_lab)
         price, used = rates(the_lab.program.propose.llm), Usage()
     for usage in server.usages:
@@ -46,7 +46,7 @@ def test_the_price_is_the_apis_own_usage_at_the_programs_prices() -> None:
             cache_write=usage["cache_creation_input_tokens"] - hour,
             cache_write_hour=hour,
         )
-    assert (price.input, price.output, price.cached, price.cache_write_hour) == (100.0, 200.0, 10.0, 200.0)
+    assert (price.input, price.output, price.cached, price.cache_write_hour) == (50.0, 100.0, 5.0, 100.0)
     assert found is None or found.cost_usd == pytest.approx(used.usd(price), abs=1e-6)
     assert used.cached > 0
 
