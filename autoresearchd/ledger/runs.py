@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pygit2
@@ -24,6 +25,11 @@ from autoresearchd.ledger.repository import reading, signature
 
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 1.0
+REMEMBERED = 512
+"""Trees whose runs are held whole, with their curves and logs; those of others are read again when they are asked for.
+
+More than the proposers look at in one go.
+"""
 
 
 class _Point(BaseModel):
@@ -36,7 +42,7 @@ class _Point(BaseModel):
 class _Filed(BaseModel):
     """The shape of one run's JSON."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", cache_strings="keys")  # names of runs and trees do not come again
     run: str
     tree: str
     seed: int
@@ -59,6 +65,8 @@ class Runs:
     def __init__(self, repo: pygit2.Repository) -> None:
         self._repo = repo
         self._read: dict[TreeOid, tuple[str, tuple[Measurement, ...]]] = {}
+        """By tree, the one that was asked for last at the end."""
+        self._lean: dict[TreeOid, tuple[str, tuple[Measurement, ...]]] = {}
         self._damaged: dict[str, str] = {}
         self._repeats: dict[str, tuple[str, dict[TreeOid, str]]] = {}
 
@@ -105,13 +113,16 @@ class Runs:
         return self._damaged
 
     def repeated(self) -> Mapping[TreeOid, tuple[Measurement, ...]]:
-        """The runs of every tree that has more than one: what the run-to-run spread is measured from."""
+        """The runs of every tree that has more than one: what the run-to-run spread is measured from.
+
+        Without their logs, and with the end of their curves only.
+        """
         found: dict[TreeOid, tuple[Measurement, ...]] = {}
         for shelf in _subtrees(self._root()):
             try:
                 with reading(f"{refs.RUNS}:{shelf.name}"):
                     folders = {tree: self._repo[oid] for tree, oid in self._repeated_on(shelf).items()}
-                found |= {tree: self._measurements(tree, folder) for tree, folder in folders.items()}
+                found |= {tree: self._lean_runs(tree, folder) for tree, folder in folders.items()}
             except CorruptRecord as error:
                 self._set_aside(error)
         return {tree: runs for tree, runs in found.items() if len(runs) > 1}
@@ -122,7 +133,7 @@ class Runs:
         chain: list[pygit2.Tree | None] = [root]
         for part in parts:
             chain.append(_child(chain[-1], part))
-        if chain[-1] is not None and name in chain[-1]:
+        if chain[-1] is not None and _at(chain[-1], name.encode()) is not None:
             return
         child, mode = self._repo.create_blob(_dump(measurement)), GitMode.BLOB
         for tree, part in zip(reversed(chain), (name, *reversed(parts)), strict=True):
@@ -149,14 +160,29 @@ class Runs:
     def _measurements(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
         """Cached with the folder's own oid: it changes whenever a run is added."""
         oid = str(folder.id)
-        known = self._read.get(tree)
+        known = self._read.pop(tree, None)
         if known is None or known[0] != oid:
-            with reading(f"{refs.RUNS}:{tree}"):
-                blobs = [entry for entry in folder.peel(pygit2.Tree) if isinstance(entry, pygit2.Blob)]
-            runs = [run for blob in blobs if (run := self._readable(tree, blob)) is not None]
-            known = oid, tuple(sorted(runs, key=lambda run: (run.started, run.run)))
-            self._read[tree] = known
+            known = oid, self._load(tree, folder)
+        self._read[tree] = known
+        if len(self._read) > REMEMBERED:
+            del self._read[next(iter(self._read))]
         return known[1]
+
+    def _lean_runs(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
+        """Cached the same way; small, so that all of them can be kept."""
+        oid = str(folder.id)
+        known = self._lean.get(tree)
+        if known is None or known[0] != oid:
+            runs = self._load(tree, folder)
+            known = oid, tuple(replace(run, log_tail="", curve=run.curve[-1:]) for run in runs)
+            self._lean[tree] = known
+        return known[1]
+
+    def _load(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
+        with reading(f"{refs.RUNS}:{tree}"):
+            blobs = [entry for entry in folder.peel(pygit2.Tree) if isinstance(entry, pygit2.Blob)]
+        runs = [run for blob in blobs if (run := self._readable(tree, blob)) is not None]
+        return tuple(sorted(runs, key=lambda run: (run.started, run.run)))
 
     def _readable(self, tree: TreeOid, blob: pygit2.Blob) -> Measurement | None:
         try:
@@ -187,10 +213,23 @@ def _parts(tree: TreeOid) -> tuple[str, str]:
 
 def _child(tree: pygit2.Tree | None, name: str) -> pygit2.Tree | None:
     with reading(f"{refs.RUNS}:{name}"):
-        entry = None if tree is None or name not in tree else tree[name]
+        entry = None if tree is None else _at(tree, f"{name}/".encode()) or _at(tree, name.encode())
     if entry is not None and not isinstance(entry, pygit2.Tree):
         raise CorruptRecord(f"{refs.RUNS}:{name}", "it is no folder")
     return entry
+
+
+def _at(tree: pygit2.Tree, name: bytes) -> pygit2.Object | None:
+    """The entry with this name, of a folder with a slash, if there is one.
+
+    By place, in git's order: pygit2 1.21 never frees a name that it is asked for, and the loop asks every second.
+    """
+    at = bisect_left(range(len(tree)), name, key=lambda place: _name(tree[place]))
+    return tree[at] if at < len(tree) and _name(tree[at]) == name else None
+
+
+def _name(entry: pygit2.Object) -> bytes:
+    return (entry.raw_name or b"") + (b"/" if isinstance(entry, pygit2.Tree) else b"")
 
 
 def _subtrees(tree: object) -> Iterator[pygit2.Tree]:

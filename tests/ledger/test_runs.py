@@ -77,7 +77,9 @@ def test_only_trees_that_ran_more_than_once_are_repeated(ledger: Ledger) -> None
     ledger.record(measurement(TREE, 1))
     ledger.record(measurement(OTHER, 1))
     ledger.record(measurement(TREE, 2))
-    assert ledger.repeated() == {TREE: ledger.measurements(TREE)}
+    assert {tree: [run.run for run in runs] for tree, runs in ledger.repeated().items()} == {
+        TREE: [run.run for run in ledger.measurements(TREE)]
+    }
     Ledger(ledger.path).record(measurement(baseline.tree, 5))
     assert set(ledger.repeated()) == {TREE, baseline.tree}
     ledger.record(measurement(TREE, 3))

@@ -1,0 +1,81 @@
+"""What a ledger holds in memory does not grow with what its experiments said: weeks of a daemon's life fit in."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autoresearchd.experiment import CurvePoint, TreeOid
+from autoresearchd.ledger import Ledger, history, runs
+from bench.synthetic import make
+from tests.ledger.lab import measurement
+
+EXPERIMENTS = 1_500
+INDEX_BYTES = 1_000
+"""An experiment's number, branch, commit, tree and outcome, known for all of them."""
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("big"), EXPERIMENTS)
+
+
+def held(act: Callable[[], object]) -> int:
+    """Bytes that are held more after than before."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        act()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_experiments_long_past_only_the_index_is_held(big: Path) -> None:
+    ledger = Ledger(big)
+    past = ledger.concluded()[: -history.REMEMBERED]
+    assert len(past) > 900
+    assert held(lambda: sum(len(row.experiment.title) for row in past)) < 100 * len(past)
+    assert held(lambda: Ledger(big)) < 2**20 + EXPERIMENTS * INDEX_BYTES
+
+
+def test_records_that_are_not_held_are_the_same_when_they_are_read_again(big: Path) -> None:
+    ledger = Ledger(big)
+    assert list(ledger.concluded()) == list(ledger.concluded())
+    assert ledger.find(1) == ledger.find(1)
+
+
+def test_curves_and_logs_are_held_of_a_bounded_number_of_trees(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "REMEMBERED", 20)
+    ledger, trees = Ledger(big), [entry.tree for entry in Ledger(big).entries()]
+
+    def read(some: list[TreeOid]) -> int:
+        return held(lambda: [ledger.measurements(tree) for tree in some] and None)
+
+    first = read(trees[:20])
+    assert first > 20_000
+    assert read(trees[20:1_000]) < first
+
+
+def test_for_the_noise_of_all_repeats_neither_curves_nor_logs_are_held(tmp_path: Path) -> None:
+    ledger = Ledger(make(tmp_path, 50))
+    curve = tuple(CurvePoint(step=step, seconds=3.0 * step, train_loss=4.0) for step in range(500))
+    trees = [entry.tree for entry in ledger.entries()]
+    for tree in trees:
+        ledger.record(measurement(tree, 7, curve=curve, log_tail="step\n" * 1_000))
+    found: dict[TreeOid, object] = {}
+    assert held(lambda: found.update(ledger.repeated())) < 5_000 * len(trees)
+    assert len(found) == len(trees)
+    assert [run.curve for run in ledger.repeated()[trees[0]]][-1] == curve[-1:]
+
+
+def test_to_look_at_the_same_runs_every_second_holds_nothing_more(big: Path) -> None:
+    ledger = Ledger(big)
+    tree = ledger.best().tree
+    ledger.measurements(tree)
+    assert held(lambda: [ledger.measurements(tree) for _ in range(500)] and None) < 4_000
