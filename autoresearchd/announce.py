@@ -20,6 +20,7 @@ from autoresearchd.experiment import (
     Measurement,
     RunSpec,
 )
+from autoresearchd.standing import Standing
 
 log = structlog.get_logger()
 

@@ -9,10 +9,12 @@ import structlog
 
 from autoresearchd import announce, controls
 from autoresearchd.errors import UnfilablePath
-from autoresearchd.experiment import Concluded, Experiment, Outcome, Proposal, Verdict
+from autoresearchd.experiment import Concluded, Experiment, Outcome, Proposal, TreeOid, Verdict
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
 from autoresearchd.pipeline import Pipeline
+from autoresearchd.promotion import Climb, Note, Promotion
+from autoresearchd.trailers import number
 from autoresearchd.world import (
     ApplyFix,
     ConcludeExperiment,
@@ -53,6 +55,13 @@ class Clerk:
                 self._apply_fix(move, now)
             case ConcludeExperiment(experiment=experiment, verdict=verdict):
                 self._conclude(experiment, verdict, now)
+            case Climb(tip=tip):
+                self.ledger.promotion.look(tip, baseline=self.memory.line(self.ledger)[-1].experiment.commit)
+            case Note(standings=standings):
+                self.ledger.promotion.note(standings, now=now)
+                announce.standings_noted(standings, self.memory.line(self.ledger))
+            case Promotion():
+                self._promote(move, now)
             case _:
                 assert_never(move)
 
@@ -82,6 +91,23 @@ class Clerk:
             log.warning("proposal_refused", experiment=fix.experiment.number, why=str(error))
             self._conclude(fix.experiment, fix.verdict, now)
         self.pipeline.take_fix(fix.experiment.commit)
+
+    def _promote(self, promotion: Promotion, now: float) -> None:
+        line = {step.experiment.commit: step for step in self.memory.line(self.ledger)}
+        audits = {commit: self._audit(line[commit].experiment.tree) for commit in promotion.commits}
+        scales = {
+            commit: {f"Scale-{scale}": text for scale, text in evidence.items()}
+            for commit, evidence in promotion.evidence.items()
+        }
+        trailers = {commit: {**scales[commit], **audits[commit]} for commit in promotion.commits}
+        tip = self.ledger.promotion.promote(promotion.commits, trailers, now=now)
+        announce.promoted([line[commit] for commit in promotion.commits], tip)
+
+    def _audit(self, tree: TreeOid) -> dict[str, str]:
+        """The number on the audit data, where there is one."""
+        name = f"audit_{self.metric}"
+        found = [run.metrics[name] for run in self.ledger.measurements(tree) if name in run.metrics]
+        return {"Audit": f"{self.metric}={number(found[-1])}"} if found else {}
 
     def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
         self._settled(self.ledger.conclude(experiment, verdict, metric=self.metric, now=now))

@@ -17,6 +17,7 @@ import structlog
 from autoresearchd import announce, controls, weighing
 from autoresearchd.blame import disturbed
 from autoresearchd.clerk import Clerk
+from autoresearchd.climbing import Climbing
 from autoresearchd.describe import describe, idle
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import (
@@ -58,6 +59,7 @@ from autoresearchd.world import (
 
 log = structlog.get_logger()
 NO_SCREENS: Mapping[Environment, tuple[Device, ...]] = MappingProxyType({})
+NO_SCALES: Mapping[str, Environment] = MappingProxyType({})
 RETRY_SECONDS = 30.0
 CHATTER = 1_000
 """More plans in one step than this means that the plan and the ledger disagree."""
@@ -77,14 +79,19 @@ class Loop:
         environment: Environment,
         session: Session,
         screens: Mapping[Environment, tuple[Device, ...]] = NO_SCREENS,
+        scales: Mapping[str, Environment] = NO_SCALES,
         free_bytes: Callable[[], int] | None = None,
     ) -> None:
-        """`environment` leads best, and `devices` are those that share it; `screens` are the others."""
+        """`environment` leads best, and `devices` are those that share it; `screens` are the others.
+
+        `scales` are the rungs above the first, in their order, and what runs of `devices` count for there.
+        """
         self.ledger, self.executor, self.pipeline = ledger, executor, pipeline
         self.program, self.devices, self.environment, self.session = program, devices, environment, session
         self.screens = screens
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(ledger.path).free)
         self._memory = Memory(ledger)
+        self._climbing = Climbing(ledger=ledger, memory=self._memory, scales=scales)
         self._clerk = Clerk(
             ledger=ledger, pipeline=pipeline, memory=self._memory, session=session, metric=program.metric.compared
         )
@@ -123,6 +130,10 @@ class Loop:
             scale = weighing.scale(self.ledger, environment, metric)
             return self._memory.spread(self.ledger, environment, self.program, scale)
 
+        live = tuple(self.executor.progress())
+        ladder = self._climbing.ladder(
+            now=now, program=self.program, devices=self.devices, live=live, runs_of=runs_of, spread_in=spread_in
+        )
         return World(
             now=now,
             program=self.program,
@@ -141,7 +152,8 @@ class Loop:
             runs={tree: runs_of(tree) for tree in trees},
             spread=spread_in(self.environment),
             largest_gain=self._memory.largest_gain(self.ledger, self.environment, metric.direction),
-            live=tuple(self.executor.progress()),
+            live=live,
+            ladder=ladder,
             ready=self.pipeline.ready,
             asked=self.pipeline.asked,
             fixes_asked=self.pipeline.fixes_asked,
@@ -208,7 +220,7 @@ class Loop:
 
     def _record(self, measurement: Measurement) -> None:
         self.ledger.record(measurement)
-        self._memory.filed(measurement)
+        self._memory.filed(measurement, on_rung=measurement.environment in self._climbing.scales.values())
         announce.run_finished(measurement, self._number_of(measurement.tree), self.program.metric.name)
 
     def _try(self, action: Action, now: float) -> bool:
@@ -257,8 +269,18 @@ class Loop:
         tree, seed, device = start.tree, start.seed, start.device
         name = f"{tree}-{seed}-{secrets.token_hex(4)}"
         screening = (environment for environment, devices in self.screens.items() if device in devices)
-        environment = next(screening, self.environment)
-        spec = RunSpec(run=name, tree=tree, seed=seed, device=device, environment=environment, audit=start.audit)
+        environment = self._climbing.scales.get(start.scale) or next(screening, self.environment)
+        if start.commits:
+            self._climbing.remake(start.commits)
+        spec = RunSpec(
+            run=name,
+            tree=tree,
+            seed=seed,
+            device=device,
+            environment=environment,
+            audit=start.audit,
+            scale=start.scale,
+        )
         self.executor.start(spec)
         announce.run_started(spec, self._number_of(tree))
 

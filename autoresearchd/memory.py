@@ -57,6 +57,8 @@ class Memory:
         self.unfiled: list[Measurement] = []
         """Runs that ended and are not in the ledger yet, oldest first."""
         self.busy_seconds = 0.0
+        self.scale_seconds = 0.0
+        """Of these, on the rungs above the first."""
         self.idle_seconds: dict[str, float] = {}
         """Device seconds in which nothing trained, by reason."""
         self.concluded_here = 0
@@ -77,6 +79,7 @@ class Memory:
         self._spreads: dict[Environment, Spread] = {}
         self._audits: tuple[AuditStatus, ...] | None = None
         self._gains: tuple[float, ...] | None = None
+        self._line: tuple[CommitOid, tuple[Concluded, ...]] | None = None
         self._trouble, self._trouble_until = "", 0.0
         self._idle: tuple[float, int, Idle] | None = None
         for entry in ledger.entries():
@@ -123,12 +126,15 @@ class Memory:
         if concluded.verdict.outcome in ON_BEST:
             self._audits = self._gains = None
 
-    def filed(self, measurement: Measurement) -> None:
-        """A run is in the ledger."""
+    def filed(self, measurement: Measurement, *, on_rung: bool = False) -> None:
+        """A run is in the ledger; one on a rung above the first says nothing about its device."""
         self._spreads.clear()
         if measurement.audited:
             self._audits = None
         self.busy_seconds += measurement.wall_seconds
+        if on_rung:
+            self.scale_seconds += measurement.wall_seconds
+            return
         self._ended.append(measurement)
         self._look_at_devices()
 
@@ -200,6 +206,13 @@ class Memory:
             line = [(concluded, ledger.measurements(concluded.experiment.tree)) for concluded in _line_of_best(ledger)]
             self._audits = audit.trend(reversed(line), metric=metric, environment=environment)
         return self._audits
+
+    def line(self, ledger: Ledger) -> tuple[Concluded, ...]:
+        """The steps that lead to best, newest first, its baseline last."""
+        best = ledger.best().commit
+        if self._line is None or self._line[0] != best:
+            self._line = best, tuple(_line_of_best(ledger))
+        return self._line[1]
 
     def last_failures(self, ledger: Ledger) -> tuple[tuple[Outcome, str], ...]:
         """Outcome and reason of the newest experiments as long as they failed, newest first."""

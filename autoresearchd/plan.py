@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from autoresearchd import audit
+from autoresearchd import ascent, audit
 from autoresearchd.blame import doubtful, failures_of_best, finished, undisturbed
 from autoresearchd.experiment import AGENT, PERSON, Device, Experiment, Proposal, TreeOid
 from autoresearchd.holds import closing, hold
 from autoresearchd.judge import Conclude, Side, hopeless, missing_baseline_seeds, unselected_seed
 from autoresearchd.judgement import rules_of, verdict_of
+from autoresearchd.ladder import next_move
+from autoresearchd.promotion import Climb, Move, Note, Promotion
 from autoresearchd.ruling import ledger_moves
 from autoresearchd.screening import is_screened, views
 from autoresearchd.world import (
@@ -47,20 +49,26 @@ def plan(world: World) -> tuple[Action, ...]:
     """
     if world.baseline_tree is None:
         return (Finish(why=world.closing),) if world.closing else (OpenBaseline(),)
-    return tuple(ledger_moves(world)) or _finish(world) or tuple(_device_moves(world))
+    if moves := tuple(ledger_moves(world)):
+        return moves
+    climb = next_move(world.ladder) if world.ladder is not None else None
+    if isinstance(climb, Climb | Note | Promotion):
+        return (climb,)
+    return _finish(world, climb) or tuple(_device_moves(world, climb))
 
 
-def _finish(world: World) -> tuple[Action, ...]:
+def _finish(world: World, climb: Move | None) -> tuple[Action, ...]:
     if world.live:
         return ()
     if why := closing(world):
         return (Finish(why=why),)
-    if world.remaining == 0 and not world.opened and (hold(world) is not None or not audit.due(world)):
+    waited_for = hold(world) is None and (audit.due(world) or ascent.is_waited_for(world, climb))
+    if world.remaining == 0 and not world.opened and not waited_for:
         return (Finish(why="every experiment of the budget has its verdict"),)
     return ()
 
 
-def _device_moves(world: World) -> Iterator[Action]:
+def _device_moves(world: World, climb: Move | None) -> Iterator[Action]:
     """Prune, start, open and ask, in this order; one run a device, each tree and seed once in an environment.
 
     The leading devices choose first; what they begin with is not screened any more.
@@ -71,6 +79,10 @@ def _device_moves(world: World) -> Iterator[Action]:
     for view in seen:
         yield from _prunes(view, world)
     busy = {live.spec.device.name for live in world.live}
+    if hold(world) is None:
+        climbs = list(ascent.starts(world, climb, [device for device in world.devices if device.name not in busy]))
+        yield from climbs
+        busy |= {start.device.name for start in climbs}
     begun: set[TreeOid] = set()
     idle = 0
     for view in seen:

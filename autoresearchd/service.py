@@ -124,6 +124,7 @@ def _assembled(
             devices=ours.fleet.devices,
             environment=ours.fleet.environment,
             screens=ours.fleet.screens,
+            scales=ours.fleet.scales,
             session=session,
         )
         yield loop, llm

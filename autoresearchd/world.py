@@ -22,6 +22,7 @@ from autoresearchd.experiment import (
 )
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
+from autoresearchd.promotion import Climb, Commits, Ladder, Note, Promotion
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,6 +135,8 @@ class World:
     """Runs that failed by their device: they say nothing about the code."""
     trouble: str = ""
     """Why this machine cannot run anything now (a full disk); empty while it can."""
+    ladder: Ladder | None = None
+    """None without rungs above the first, and before the baseline is known."""
 
     @property
     def all_devices(self) -> tuple[Device, ...]:
@@ -215,6 +218,10 @@ class Start:
     device: Device
     audit: bool = False
     """Evaluate it on the audit data too."""
+    scale: str = ""
+    """The rung that it trains on."""
+    commits: Commits = ()
+    """What the tree is a stack of, on what was promoted last: no ref holds such a tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,5 +261,5 @@ class Finish:
     why: str
 
 
-LedgerMove = OpenBaseline | OpenExperiment | Settle | Replay | ApplyFix | ConcludeExperiment
+LedgerMove = OpenBaseline | OpenExperiment | Settle | Replay | ApplyFix | ConcludeExperiment | Climb | Note | Promotion
 Action = LedgerMove | Drop | AskFix | AskWish | Start | Prune | Stop | Ask | Finish

@@ -1,5 +1,6 @@
 """The judge: better, allowed, enough evidence, the noise, hopeless. Pure: values in, values out."""
 
+from autoresearchd.judge import halves
 from autoresearchd.judge.accept import decide, decide_baseline, missing_baseline_seeds
 from autoresearchd.judge.additivity import Fate, Tally, added, fate, gain_of, standing, tally
 from autoresearchd.judge.composite import composed, reference
@@ -7,6 +8,7 @@ from autoresearchd.judge.contention import contended
 from autoresearchd.judge.curves import hopeless
 from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Side
 from autoresearchd.judge.edits import improper
+from autoresearchd.judge.halves import Effect, Seen
 from autoresearchd.judge.metric import value
 from autoresearchd.judge.seeds import unselected_seed
 from autoresearchd.judge.spread import Spread, estimate
@@ -14,9 +16,11 @@ from autoresearchd.judge.spread import Spread, estimate
 __all__ = [
     "Conclude",
     "Decision",
+    "Effect",
     "Fate",
     "Measure",
     "Rules",
+    "Seen",
     "Side",
     "Spread",
     "Tally",
@@ -28,6 +32,7 @@ __all__ = [
     "estimate",
     "fate",
     "gain_of",
+    "halves",
     "hopeless",
     "improper",
     "missing_baseline_seeds",

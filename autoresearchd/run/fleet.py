@@ -26,6 +26,8 @@ class Fleet:
     """The devices of all others."""
     ahead: tuple[str, ...]
     """What the interpreters of the next runs import, where that takes no time from anybody."""
+    scales: Mapping[str, Environment]
+    """What a run of the leading devices counts for on each rung above the first."""
 
     def sharing(self, wanted: Environment) -> tuple[Environment, tuple[Device, ...]]:
         """The devices of an environment, or the leading ones where it is not here."""
@@ -40,7 +42,10 @@ def fleet(
     protected: Mapping[str, bytes],
     editable: Iterable[bytes],
 ) -> Fleet:
-    """Sort devices by their environments. Raises: UserError where none is what `devices.lead` names."""
+    """Sort devices by their environments.
+
+    Raises: UserError where none is what `devices.lead` names, or two rungs are one.
+    """
     texts, found = tuple(editable), dict[Environment, list[Device]]()
     ahead = {device: modules_ahead(program, device, texts) for device in devices}
     for device in devices:
@@ -48,12 +53,28 @@ def fleet(
         found.setdefault(label, []).append(device)
     leader = _leader(program.devices.lead, devices)
     leading = next(label for label, own in found.items() if leader in own)
+    scales = {
+        rung.name: environment(program.on(rung.name), leader, folder=folder, protected=protected, ahead=ahead[leader])
+        for rung in program.scale
+    }
+    refuse_equal(leading, scales)
     return Fleet(
         environment=leading,
         devices=tuple(found[leading]),
         screens={label: tuple(own) for label, own in found.items() if label != leading},
         ahead=max(ahead.values(), key=len),
+        scales=scales,
     )
+
+
+def refuse_equal(leading: Environment, scales: Mapping[str, Environment]) -> None:
+    """Raises: UserError where a rung trains exactly as another one does."""
+    taken = {leading: "[train]"}
+    for name, label in scales.items():
+        if label in taken:
+            way = "give it `args`, or a budget that these devices count by"
+            raise UserError(f"[[scale]] {name!r} trains as {taken[label]} does, which tells nothing new: {way}")
+        taken[label] = f"[[scale]] {name!r}"
 
 
 def _leader(wanted: str, devices: Sequence[Device]) -> Device:

@@ -1,0 +1,89 @@
+"""Reads what promotion is decided by: refs, filed runs and the session's time → Ladder. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from autoresearchd.blame import calm
+from autoresearchd.experiment import Device, Environment, Measurement, Outcome, Progress, TreeOid
+from autoresearchd.judge import Rules, Spread
+from autoresearchd.ledger import Ledger
+from autoresearchd.memory import Memory
+from autoresearchd.program import Program
+from autoresearchd.promotion import Commits, Level
+from autoresearchd.promotion import Ladder as Known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climbing:
+    """The rungs above the first, as one daemon climbs them."""
+
+    ledger: Ledger
+    memory: Memory
+    scales: Mapping[str, Environment]
+    """What runs on each rung count for, in the order of program.toml."""
+
+    def ladder(
+        self,
+        *,
+        now: float,
+        program: Program,
+        devices: Sequence[Device],
+        live: Sequence[Progress],
+        runs_of: Callable[[TreeOid], Sequence[Measurement]],
+        spread_in: Callable[[Environment], Spread],
+    ) -> Known | None:
+        """What is known about promotion; None where there are no rungs, or no baseline yet."""
+        line = self.memory.line(self.ledger) if self.scales and program.promote.share else ()
+        if not line or line[-1].verdict.outcome is not Outcome.BASELINE:
+            return None
+        baseline, promotion = line[-1].experiment, self.ledger.promotion
+        promoted = promotion.line(baseline.commit) or ()
+        base = promotion.tree(promoted[-1]) if promoted else baseline.tree
+        numbers = {step.experiment.commit: step.experiment.number for step in reversed(line[:-1])}
+        through = {promotion.record(commit).number for commit in promoted}
+        timed = program.train.cpu_steps is None or any(device.is_cuda for device in devices)
+
+        def stack(commits: Commits) -> TreeOid | None:
+            return promotion.stack(base, commits)
+
+        def runs(tree: TreeOid, environment: Environment) -> Sequence[Measurement]:
+            return calm([run for run in runs_of(tree) if run.environment == environment], program)
+
+        def level(name: str, environment: Environment) -> Level:
+            rules = _rules(program.on(name), timed=timed)
+            return Level(name=name, environment=environment, rules=rules, spread=spread_in(environment))
+
+        return Known(
+            levels=tuple(level(name, environment) for name, environment in self.scales.items()),
+            base=base,
+            baseline=baseline.tree,
+            line=tuple(commit for commit, number in numbers.items() if number not in through),
+            climbing=promotion.place().tip,
+            standings=promotion.standings(),
+            numbers=numbers,
+            promoted=tuple(sorted(through)),
+            stack=stack,
+            runs=runs,
+            share=self._share(now, live),
+        )
+
+    def remake(self, commits: Commits) -> None:
+        """Write the tree of a stack again that is about to be trained: no ref holds it."""
+        promotion, baseline = self.ledger.promotion, self.memory.line(self.ledger)[-1].experiment
+        promoted = promotion.line(baseline.commit)
+        promotion.remake(promotion.tree(promoted[-1]) if promoted else baseline.tree, commits)
+
+    def _share(self, now: float, live: Sequence[Progress]) -> float:
+        """Of the device seconds of this session, those on rungs above the first."""
+        running = [(max(0.0, now - run.started), bool(run.spec.scale)) for run in live]
+        above = self.memory.scale_seconds + sum(seconds for seconds, is_above in running if is_above)
+        spent = self.memory.busy_seconds + sum(seconds for seconds, _ in running)
+        return above / spent if spent else 1.0
+
+
+def _rules(program: Program, *, timed: bool) -> Rules:
+    train = program.train
+    seconds, steps = (train.seconds, None) if timed else (None, train.cpu_steps)
+    return replace(Rules.of(program), train_seconds=seconds, train_steps=steps)
