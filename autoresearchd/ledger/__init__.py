@@ -6,8 +6,8 @@ from autoresearchd.ledger.handover import Author, Handover, line_onto
 from autoresearchd.ledger.history import Entry
 from autoresearchd.ledger.housekeeping import FREE_FLOOR_BYTES, Housekeeping
 from autoresearchd.ledger.inbox import Idea
-from autoresearchd.ledger.invariants import Finding
 from autoresearchd.ledger.lab import Ledger
+from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.project import ProjectState, fetch_commit, project_state
 from autoresearchd.ledger.rebase import Course, Fate
 from autoresearchd.ledger.view import Best

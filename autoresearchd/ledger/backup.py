@@ -12,7 +12,7 @@ from autoresearchd import lock
 from autoresearchd.errors import UserError
 from autoresearchd.ledger import facts, refs
 from autoresearchd.ledger.housekeeping import pack
-from autoresearchd.ledger.invariants import Finding
+from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.repository import GitFailed, git, git_in, open_repository
 
 ROUNDS = 3

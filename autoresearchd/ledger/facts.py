@@ -6,7 +6,7 @@ Nothing here is believed or left out because the rest of the ledger would: refs 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pygit2
@@ -15,7 +15,8 @@ from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Measurement, TreeOid
 from autoresearchd.ledger import marks, refs, runs
-from autoresearchd.ledger.invariants import Branch, Commit, Facts, Filed, Finding, Line, findings
+from autoresearchd.ledger.invariants import findings
+from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding, Line
 from autoresearchd.ledger.repository import GIT_SECONDS, git, git_says, reading
 from autoresearchd.trailers import parse
 
@@ -46,13 +47,15 @@ def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
         best=_line(repo, names.get(refs.BEST), imported),
         imported=imported,
         promoted=_line(repo, names.get(refs.PROMOTED), imported),
+        before=dict(_before(repo, names, imported)),
+        carried=dict(_carried(repo, branches)),
         branches=branches,
         runs=filed,
         unreadable=unreadable,
         newest=newest,
         newest_why=newest_why,
         stale_locks=tuple(_stale_locks(path)),
-        git=tuple(_complaints(path, imported)) if fsck else (),
+        git=tuple(_complaints(path, frozenset(_projects(branches)))) if fsck else (),
     )
 
 
@@ -76,9 +79,41 @@ def _line(repo: pygit2.Repository, tip: CommitOid | None, imported: CommitOid | 
     commits: list[Commit] = []
     at: CommitOid | None = tip
     while at is not None and at != imported and imported is not None:
-        commits.append(_commit(repo, at))
-        at = commits[-1].parents[0] if commits[-1].parents else None
+        commits.append(found := _commit(repo, at))
+        if found.record is not None and found.record.rebased is not None:
+            break
+        at = found.parents[0] if found.parents else None
     return Line(commits=tuple(commits), is_rooted=at is not None)
+
+
+def _before(
+    repo: pygit2.Repository, names: dict[str, CommitOid], imported: CommitOid | None
+) -> Iterator[tuple[str, Line]]:
+    for ref, tip in names.items():
+        if re.fullmatch(re.escape(refs.LINES) + "[0-9]+", ref) and (line := _line(repo, tip, imported)) is not None:
+            yield ref, line
+
+
+def _carried(repo: pygit2.Repository, branches: Sequence[Branch]) -> Iterator[tuple[int, Line]]:
+    for branch in branches:
+        record, parents = branch.commit.record, branch.commit.parents
+        if record is None or record.rebased is None or not parents:
+            continue
+        commits, at = list[Commit](), parents[0]
+        while at != record.rebased.onto and len(commits) < len(record.rebased.carried):
+            commits.append(_commit(repo, at))
+            at = commits[-1].parents[0] if commits[-1].parents else record.rebased.onto
+        yield branch.number, Line(commits=tuple(commits), is_rooted=at == record.rebased.onto)
+
+
+def _projects(branches: Sequence[Branch]) -> Iterator[CommitOid]:
+    """The user's own commits that lines of best grow on."""
+    for branch in branches:
+        record = branch.commit.record
+        if branch.number == BASELINE_NUMBER:
+            yield from branch.commit.parents
+        elif record is not None and record.rebased is not None:
+            yield record.rebased.onto
 
 
 def _commit(repo: pygit2.Repository, oid: CommitOid) -> Commit:
@@ -161,14 +196,14 @@ def _stale_locks(path: Path) -> Iterator[str]:
             yield file.relative_to(path).as_posix()
 
 
-def _complaints(path: Path, imported: CommitOid | None) -> Iterator[str]:
+def _complaints(path: Path, projects: frozenset[CommitOid]) -> Iterator[str]:
     """What `git fsck --strict` says, the imported project's own old sins left out."""
     lines = git_says(path, "fsck", "--strict", "--no-dangling", "--no-progress")
     lines = [line for line in lines if not line.startswith(("notice:", "dangling "))]
-    if imported is None or not any(_OF_OBJECT.match(line) for line in lines):
+    if not projects or not any(_OF_OBJECT.match(line) for line in lines):
         yield from lines
         return
-    inherited = frozenset(git(path, "rev-list", "--objects", "--no-object-names", imported).decode().split())
+    inherited = frozenset(git(path, "rev-list", "--objects", "--no-object-names", *projects).decode().split())
     for line in lines:
         named = _OF_OBJECT.match(line)
         if named is None or named[1] not in inherited:

@@ -10,89 +10,17 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from itertools import chain, groupby, takewhile
-from typing import NamedTuple
 
 from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, CommitOid, Ending, Outcome, TreeOid, Verdict
 from autoresearchd.ledger import refs
-from autoresearchd.trailers import Record
+from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding
 from autoresearchd.yardstick import COMPOSITE
 
 ROUNDING = 1e-6
 """Trailers have at least six decimals or nine digits."""
 ANY_BACKUP = "bring it back from a backup: `git fetch BACKUP {refs}` in experiments.git"
 OURS = frozenset({refs.BEST, refs.PROMOTED, refs.CLIMBING, refs.NOTES, refs.RUNS, refs.FORMAT, refs.NEWEST})
-
-
-class Commit(NamedTuple):
-    """A commit as it was found: its record, or why it has none."""
-
-    oid: CommitOid
-    tree: TreeOid | None = None
-    parents: tuple[CommitOid, ...] = ()
-    record: Record | None = None
-    why: str = ""
-
-
-class Branch(NamedTuple):
-    """An experiment's branch."""
-
-    ref: str
-    number: int
-    commit: Commit
-
-
-class Filed(NamedTuple):
-    """One measurement in the line of runs, without what takes room."""
-
-    path: str
-    run: str
-    seed: int
-    environment: str
-    ending: Ending
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """The commits from a branch down to the imported one, newest first; it itself is not among them."""
-
-    commits: tuple[Commit, ...]
-    is_rooted: bool
-    """Whether it does come from the imported commit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """One experiments.git at one instant."""
-
-    names: Sequence[str] = ()
-    """Every ref."""
-    best: Line | None = None
-    """None where the ref is missing."""
-    imported: CommitOid | None = None
-    """The commit that the baseline was made on; None where there is no baseline."""
-    promoted: Line | None = None
-    branches: Sequence[Branch] = ()
-    runs: Mapping[TreeOid, Sequence[Filed]] = field(default_factory=dict)
-    unreadable: Mapping[str, str] = field(default_factory=dict)
-    """Places in the line of runs that hold something else than a run, with why."""
-    newest: int = -1
-    """The highest number that was ever given, as the lab noted it."""
-    newest_why: str = ""
-    """Why that cannot be read."""
-    stale_locks: Sequence[str] = ()
-    git: Sequence[str] = ()
-    """What `git fsck --strict` complains of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is not as it must be, in a sentence, and the way out."""
-
-    what: str
-    mend: str
 
 
 def findings(facts: Facts) -> tuple[Finding, ...]:
@@ -102,6 +30,8 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
             _of_git(facts),
             _of_names(facts),
             _of_best(facts),
+            _of_lines_before(facts),
+            _of_carried(facts),
             _of_promoted(facts),
             _of_branches(facts),
             _of_numbers(facts),
@@ -123,7 +53,7 @@ def _of_git(facts: Facts) -> Iterator[Finding]:
 
 def _of_names(facts: Facts) -> Iterator[Finding]:
     for name in facts.names:
-        if name in OURS or name.startswith(refs.IDEAS) or refs.number_of(name) is not None:
+        if name in OURS or name.startswith((refs.IDEAS, refs.LINES)) or refs.number_of(name) is not None:
             continue
         what = "is no name of an experiment" if name.startswith(refs.EXPERIMENTS) else "does not belong in a lab"
         yield Finding(what=f"{name} {what}", mend=f"`git update-ref -d {shlex.quote(name)}` in experiments.git")
@@ -151,6 +81,42 @@ def _of_best(facts: Facts) -> Iterator[Finding]:
     for step in steps:
         for what in _of_step(step, by_number, facts):
             yield Finding(what=what, mend=_way_out_of(step, by_number, facts))
+
+
+def _of_lines_before(facts: Facts) -> Iterator[Finding]:
+    """What was best once has its evidence for ever; and no rebase has let go of the line that it ended."""
+    by_number = {branch.number: branch for branch in facts.branches}
+    for ref, line in facts.before.items():
+        if not line.is_rooted:
+            yield Finding(what=f"{ref} begins with no baseline", mend=_backup(f"{ref}:{ref}"))
+            continue
+        for step in line.commits:
+            for what in _of_step(step, by_number, facts):
+                yield Finding(what=what.replace(" on best", f" on {ref}"), mend=_backup(f"{ref}:{ref}"))
+    held = _on_lines(facts)
+    for branch in facts.branches:
+        rebased = branch.commit.record.rebased if branch.commit.record else None
+        if rebased is not None and _outcome(branch.commit) is Outcome.BASELINE and rebased.old not in held:
+            way = f"`git update-ref {refs.LINES}restored {rebased.old}` in experiments.git"
+            yield Finding(what=f"the line before {branch.number:04d} has no branch", mend=way)
+
+
+def _of_carried(facts: Facts) -> Iterator[Finding]:
+    """Below the baseline of a rebase lie the changes that it says, and nothing else, down to the user's commit."""
+    for branch in facts.branches:
+        line, record = facts.carried.get(branch.number), branch.commit.record
+        if line is None or record is None or record.rebased is None:
+            continue
+        found = tuple(step.record.number if step.record else -1 for step in reversed(line.commits))
+        if not line.is_rooted or found != record.rebased.carried:
+            what = f"below {branch.number:04d} lie other commits than those that it carried over"
+            yield Finding(what=what, mend=_backup(f"{branch.ref}:{branch.ref}"))
+
+
+def _on_lines(facts: Facts) -> set[CommitOid]:
+    """Every commit that best has held."""
+    lines = [*facts.before.values(), *([facts.best] if facts.best is not None else [])]
+    return {step.oid for line in lines if line.is_rooted for step in line.commits}
 
 
 def _of_step(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> Iterator[str]:
@@ -208,7 +174,7 @@ def _of_promoted(facts: Facts) -> Iterator[Finding]:
 def _of_branches(facts: Facts) -> Iterator[Finding]:
     """Each experiment: one commit of its own number on a commit that best has held; what was kept is on best."""
     is_known = facts.best is not None and facts.best.is_rooted and facts.imported is not None
-    line = {step.oid for step in facts.best.commits} if facts.best is not None and is_known else None
+    line = _on_lines(facts) if is_known else None
     adopted = {branch.commit.oid for branch in facts.branches if _is_imported(branch.commit)}
     for branch in facts.branches:
         for what in _of_branch(branch, facts, line, adopted):
@@ -225,7 +191,7 @@ def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None, adopte
     if len(commit.parents) != 1:
         yield f"{name} has {len(commit.parents)} parents, not one"
         return
-    is_baseline = branch.number == BASELINE_NUMBER
+    is_baseline = branch.number == BASELINE_NUMBER or commit.record.rebased is not None
     if _outcome(commit) is Outcome.BASELINE and not is_baseline:
         yield f"{name} says that it is the baseline, which is {BASELINE_NUMBER:04d}"
     if _is_imported(commit) and (_outcome(commit) is None or _outcome(commit) in ON_BEST):

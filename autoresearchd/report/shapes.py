@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 from autoresearchd.experiment import Ending, Outcome
-from autoresearchd.ledger.invariants import Finding
+from autoresearchd.ledger.observed import Finding
 from autoresearchd.report.morning.document import Document
 from autoresearchd.status import Status
 

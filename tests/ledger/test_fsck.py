@@ -13,7 +13,7 @@ import pytest
 
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger, facts, refs
-from autoresearchd.ledger.invariants import Finding
+from autoresearchd.ledger.observed import Finding
 from tests.ledger.lab import (
     METRIC,
     NOW,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from autoresearchd.experiment import CommitOid, Ending, Lines, Outcome, TreeOid, Verdict
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.invariants import Branch, Commit, Facts, Filed, Line, findings
+from autoresearchd.ledger.invariants import findings
+from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Line
 from autoresearchd.trailers import Record
 
 IMPORTED = CommitOid("imported")

@@ -1,0 +1,84 @@
+"""One experiments.git as plain values: what `facts` reads, `invariants` looks at, and `fsck` says. Does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from autoresearchd.experiment import CommitOid, Ending, TreeOid
+from autoresearchd.trailers import Record
+
+
+class Commit(NamedTuple):
+    """A commit as it was found: its record, or why it has none."""
+
+    oid: CommitOid
+    tree: TreeOid | None = None
+    parents: tuple[CommitOid, ...] = ()
+    record: Record | None = None
+    why: str = ""
+
+
+class Branch(NamedTuple):
+    """An experiment's branch."""
+
+    ref: str
+    number: int
+    commit: Commit
+
+
+class Filed(NamedTuple):
+    """One measurement in the line of runs, without what takes room."""
+
+    path: str
+    run: str
+    seed: int
+    environment: str
+    ending: Ending
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The commits from a branch down to the baseline that its line begins with, newest first."""
+
+    commits: tuple[Commit, ...]
+    is_rooted: bool
+    """Whether it does come from one, or from the imported commit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One experiments.git at one instant."""
+
+    names: Sequence[str] = ()
+    """Every ref."""
+    best: Line | None = None
+    """None where the ref is missing."""
+    imported: CommitOid | None = None
+    """The commit that the first baseline was made on; None where there is no baseline."""
+    before: Mapping[str, Line] = field(default_factory=dict)
+    """The lines that a rebase ended, by the refs that keep them."""
+    carried: Mapping[int, Line] = field(default_factory=dict)
+    """By the number of the baseline of a rebase: the commits below it, down to the user's own."""
+    promoted: Line | None = None
+    branches: Sequence[Branch] = ()
+    runs: Mapping[TreeOid, Sequence[Filed]] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Places in the line of runs that hold something else than a run, with why."""
+    newest: int = -1
+    """The highest number that was ever given, as the lab noted it."""
+    newest_why: str = ""
+    """Why that cannot be read."""
+    stale_locks: Sequence[str] = ()
+    git: Sequence[str] = ()
+    """What `git fsck --strict` complains of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it must be, in a sentence, and the way out."""
+
+    what: str
+    mend: str
