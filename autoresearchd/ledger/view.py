@@ -17,6 +17,7 @@ from autoresearchd.ledger.history import Entry, History
 from autoresearchd.ledger.inbox import Idea, Inbox
 from autoresearchd.ledger.invariants import findings
 from autoresearchd.ledger.observed import Finding
+from autoresearchd.ledger.promoted import Promoted
 from autoresearchd.ledger.repository import open_repository, reading
 from autoresearchd.ledger.runs import Runs
 
@@ -42,6 +43,8 @@ class View:
         self._runs = Runs(self._repo)
         self._inbox = Inbox(self._repo, path)
         self._best: Best | None = None
+        self.promotion = Promoted(self._repo)
+        """The branch `promoted`, and what is known of the kept commits on the rungs above the first."""
 
     @property
     def pause_switch(self) -> Path:
