@@ -170,6 +170,13 @@ class Nulls(_Section):
     """One in so many experiments; 0 is none. With 1 there is nothing else."""
 
 
+class Ablation(_Section):
+    """[propose.ablate]: kept changes are taken out of best again, to see what each is worth today."""
+
+    every: Annotated[int, Field(ge=0)] = 50
+    """One in so many experiments, and whenever nobody else has an idea; 0 is never."""
+
+
 class Service(_Section):
     """[service]: the daemon, as other programs of this machine see it."""
 
@@ -187,6 +194,7 @@ class Propose(_Section):
     retest: Switch = Switch()
     combine: Switch = Switch()
     null: Nulls = Nulls()
+    ablate: Ablation = Ablation()
     llm: Llm = Llm()
     command: Command = Command()
 
