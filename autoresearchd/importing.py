@@ -66,7 +66,7 @@ class Imported:
 
     @property
     def with_code(self) -> int:
-        return sum(has_code(row) for row in self.added)
+        return sum(not row.experiment.is_lost for row in self.added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,6 @@ class _Origin:
     before: float | None
     """What the best kept before it measured."""
     found: Found | None
-
-
-def has_code(row: Concluded) -> bool:
-    """Whether an imported experiment has files of its own; else its commit is an empty one."""
-    return row.experiment.tree != row.experiment.parent_tree
 
 
 def bring_in(program: Program, ledger: Ledger, source: Source, *, queue: bool = False) -> Imported:
@@ -251,7 +246,7 @@ def _verdict(program: Program, origin: _Origin, name: str) -> Verdict:
 def _queue(ledger: Ledger, name: str, now: float) -> str:
     """All that was kept there, as one idea on best. Raises: UserError where there is no code, or it conflicts."""
     ours = [row for row in ledger.imported() if row.verdict.environment == f"{IMPORTED}-{name}"]
-    kept = [row for row in ours if row.verdict.outcome is Outcome.KEPT_ELSEWHERE and has_code(row)]
+    kept = [row for row in ours if row.verdict.outcome is Outcome.KEPT_ELSEWHERE and not row.experiment.is_lost]
     if not kept:
         raise UserError(f"the code of what {name} kept is not here: import it with --from, then --queue it")
     base, best = kept[0].experiment, ledger.best()

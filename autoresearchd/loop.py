@@ -200,6 +200,8 @@ class Loop:
     def _closing(self, now: float) -> str:
         if controls.stop_switch(self.ledger.path).exists():
             return "stopped by `autoresearchd stop --after-run`"
+        if self.session.until_exhausted and self.pipeline.is_exhausted:
+            return self.session.until_exhausted
         return self.session.over(now)
 
     def _trouble(self, now: float) -> str:

@@ -50,6 +50,9 @@ class LabHistory:
     def concluded(self) -> Sequence[Concluded]:
         return self.ledger.concluded()
 
+    def imported(self) -> Sequence[Concluded]:
+        return self.ledger.imported()
+
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:
         return self.ledger.files(tree, self.program.may_edit)
 
@@ -103,6 +106,8 @@ class Pipeline:
         self._thread.start()
         self._reader: Ledger | None = None
         self._silences = 0
+        self.is_exhausted = False
+        """Whether nobody had anything to say the last time, with nothing open and nothing waiting."""
 
     @property
     def ready(self) -> tuple[Proposal, ...]:
@@ -196,9 +201,10 @@ class Pipeline:
             self._loop.stop()
 
     async def _think(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
-        proposal = None
+        proposal, waits = None, bool(pending or self._ready)
         try:
             proposal = await self._proposer.propose(self._context(program, pending))
+            self.is_exhausted = proposal is None and not waits
         except Exception:  # whatever a proposer does wrong must not end the night
             log.exception("proposer_failed", proposer=self._proposer.name)
         if proposal is not None:

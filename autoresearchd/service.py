@@ -24,7 +24,7 @@ from autoresearchd.ledger import Housekeeping, Ledger
 from autoresearchd.ledger.repository import git
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
-from autoresearchd.program import Nulls, Program, load
+from autoresearchd.program import Ablation, Nulls, Program, load
 from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
@@ -37,6 +37,8 @@ from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
 from autoresearchd.world import Finish, Session
 
 log = structlog.get_logger()
+RIVALS = ("space", "patterns", "refine", "retest", "combine", "llm", "command")
+"""The proposers that can be switched off."""
 TICK_SECONDS = 1.0
 """Longest sleep of the loop: deadlines, curves and the views are this fresh."""
 
@@ -62,6 +64,8 @@ class Request:
     """In place of `service.metrics_port`."""
     only_nulls: bool = False
     """Propose nothing but changes of nothing that runs: a test of the judge."""
+    only_ablations: bool = False
+    """Propose nothing but best without one of its steps, until each has been taken out; no budget but its own."""
 
 
 def run(request: Request, view: View) -> Status:
@@ -262,6 +266,10 @@ def _requested(program: Program, request: Request) -> Program:
         program = _updated(program, "service", metrics_port=request.metrics_port)
     if request.only_nulls:
         program = _updated(program, "propose", null=Nulls(every=1))
+    if request.only_ablations:
+        off = {name: getattr(program.propose, name).model_copy(update={"enabled": False}) for name in RIVALS}
+        program = _updated(program, "propose", **off, null=Nulls(every=0), ablate=Ablation(every=1))
+        program = _updated(program, "budget", experiments=None)
     return program
 
 
@@ -271,7 +279,12 @@ def _updated(program: Program, section: str, **values: object) -> Program:
 
 def _session(program: Program, request: Request) -> Session:
     now = time.time()
-    return Session(started=now, experiments=request.experiments, deadline=_deadline(program, request, now))
+    return Session(
+        started=now,
+        experiments=request.experiments,
+        deadline=_deadline(program, request, now),
+        until_exhausted="each kept change was taken out once" if request.only_ablations else "",
+    )
 
 
 def _deadline(program: Program, request: Request, started: float) -> float | None:

@@ -37,6 +37,8 @@ class Session:
     opened: int = 0
     stopping: str = ""
     """Why a person wants it to end; empty while it goes on."""
+    until_exhausted: str = ""
+    """Why it ends once there is nothing left to propose; empty where it waits for ideas."""
     sandbox: str = ""
     """What the runs are kept in."""
 

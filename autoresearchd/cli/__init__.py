@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from autoresearchd import __version__
-from autoresearchd.cli import care, handover, morning, page, programs, research, views
+from autoresearchd.cli import care, elsewhere, handover, morning, page, programs, research, views, worth
 from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.report.lines import default_logging
 from autoresearchd.report.words import plain
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-for room in (research, views, morning, handover, page, programs, care):
+for room in (research, views, morning, handover, elsewhere, worth, page, programs, care):
     app.add_typer(room.commands)
 
 

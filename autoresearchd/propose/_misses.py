@@ -6,9 +6,20 @@ Reads only. An experiment belongs to the line by its tree, so that a replay on a
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from autoresearchd.experiment import NULL, ON_BEST, Concluded, Direction, Edit, Experiment, Outcome, Proposal, TreeOid
+from autoresearchd.experiment import (
+    ABLATE,
+    NULL,
+    ON_BEST,
+    Concluded,
+    Direction,
+    Edit,
+    Experiment,
+    Outcome,
+    Proposal,
+    TreeOid,
+)
 from autoresearchd.propose._protocol import Context, History
 
 NEAR = 2.0
@@ -30,8 +41,8 @@ def near_misses(context: Context) -> list[tuple[Concluded, float]]:
     for line in lines:
         if line.verdict.outcome not in (Outcome.INCONCLUSIVE, Outcome.DISCARD) or (by := gain(line, direction)) is None:
             continue
-        if line.experiment.category == NULL:
-            continue  # nothing in it can be better
+        if line.experiment.category == NULL or line.experiment.proposer == ABLATE:
+            continue  # nothing in it can be better, or it was tried to learn what something is worth
         error = line.verdict.std_error or typical
         if line.verdict.outcome is Outcome.INCONCLUSIVE or by > -NEAR * error:
             found.append((line, by))
@@ -47,6 +58,25 @@ def line_of_best(context: Context) -> tuple[Concluded, ...]:
         path.append(step)
         tree = step.experiment.parent_tree
     return tuple(path)
+
+
+def since_last(context: Context, is_one: Callable[[Proposal | Experiment], bool]) -> int:
+    """Experiments that are newer than the last such one, or than the baseline; those that wait included."""
+    count = 0
+    for pending in context.pending:
+        if is_one(pending):
+            return 0
+        count += 1
+    for concluded in reversed(context.history.concluded()):
+        if is_one(concluded.experiment) or concluded.experiment.is_baseline:
+            return count
+        count += 1
+    return count
+
+
+def with_code(context: Context) -> tuple[Concluded, ...]:
+    """What another program tried and whose files are known: not to be tried by ourselves."""
+    return tuple(line for line in context.history.imported() if not line.experiment.is_lost)
 
 
 def keeps_since(line: Sequence[Concluded], tree: TreeOid) -> tuple[Concluded, ...]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from autoresearchd.experiment import Experiment, Proposal, TreeOid
-from autoresearchd.propose._misses import line_of_best, with_edits
+from autoresearchd.propose._misses import line_of_best, with_code, with_edits
 from autoresearchd.propose._protocol import Context
 
 MEMORY = 400
@@ -39,7 +39,7 @@ class Novelty:
     def _known(self, context: Context) -> set[bytes]:
         """Digests of what was tried on this best, of former bests, and of what waits."""
         lines = context.history.concluded()[-MEMORY:]
-        trees = {line.experiment.tree for line in (*lines, *line_of_best(context))}
+        trees = {line.experiment.tree for line in (*lines, *line_of_best(context), *with_code(context))}
         trees |= {each.tree for each in context.pending if isinstance(each, Experiment)}
         for tree in trees - self._digests.keys():
             self._digests[tree] = digest(context.history.files(tree))

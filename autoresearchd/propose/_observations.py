@@ -23,6 +23,7 @@ from autoresearchd.experiment import (
     TreeOid,
 )
 from autoresearchd.program import Tunable
+from autoresearchd.propose._misses import with_code
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.constants import Constant, Value, find, skeleton
 
@@ -115,7 +116,7 @@ class Observations:
         recent = concluded[-RECENT:]
         constants = find(context.files, tunables)
         pending = self._pending(context, recent)
-        trees = [self._tree(context, c.experiment.tree) for c in recent]
+        trees = [self._tree(context, c.experiment.tree) for c in (*recent, *with_code(context))]
         frame = skeleton(context.files, constants)
         best = _Tree(frame, {c.key: c.value for c in constants})
         metric = context.program.metric.compared

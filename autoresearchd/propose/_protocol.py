@@ -18,6 +18,10 @@ class History(Protocol):
         """Every experiment with a verdict, by number, the baseline first."""
         ...
 
+    def imported(self) -> Sequence[Concluded]:
+        """What another program tried, by number; its numbers compare with none of ours. Many have lost their code."""
+        ...
+
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:
         """The editable files of a tree, by path."""
         ...

@@ -5,7 +5,8 @@ Whatever the judge makes of it, it is never kept; the plan sees to that.
 
 from __future__ import annotations
 
-from autoresearchd.experiment import NULL, Edit, Proposal
+from autoresearchd.experiment import NULL, Edit, Experiment, Proposal
+from autoresearchd.propose._misses import since_last
 from autoresearchd.propose._protocol import Context
 
 
@@ -18,7 +19,7 @@ class Null:
         """A comment at the end of the first Python file; None while it is not due, or where there is no such file."""
         path = next((path for path in sorted(context.files) if path.endswith(".py")), None)
         every = context.program.propose.null.every
-        if path is None or not every or _since_last(context) < every - 1:
+        if path is None or not every or since_last(context, _is_null) < every - 1:
             return None
         number = 1 + _so_far(context)
         text = context.files[path]
@@ -33,18 +34,8 @@ class Null:
         )
 
 
-def _since_last(context: Context) -> int:
-    """Experiments that are newer than the last null experiment, those that wait included."""
-    count = 0
-    for pending in context.pending:
-        if pending.category == NULL:
-            return 0
-        count += 1
-    for concluded in reversed(context.history.concluded()):
-        if concluded.experiment.category == NULL or concluded.experiment.is_baseline:
-            return count
-        count += 1
-    return count
+def _is_null(each: Proposal | Experiment) -> bool:
+    return each.category == NULL
 
 
 def _so_far(context: Context) -> int:

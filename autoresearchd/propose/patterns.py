@@ -18,6 +18,7 @@ from autoresearchd.experiment import Edit, Experiment, Outcome, Proposal
 from autoresearchd.program import CustomPattern, matches
 from autoresearchd.propose._misses import keeps_since, line_of_best, near_misses, short, with_edits
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose.ablate import ablations
 
 if TYPE_CHECKING:
     from libcst import Module
@@ -199,10 +200,12 @@ def _ordered(context: Context, ideas: list[_Idea]) -> list[_Idea]:
 def _spent(context: Context) -> set[str]:
     """Titles that are waiting, were tried on this best, or were tried on another one and are no near-misses of old.
 
-    What was kept may come again: half the scale once more is another change.
+    What was kept may come again, unless it was taken out since: half the scale once more is another change.
     """
     line = line_of_best(context)
     near = {miss.experiment.number for miss, _ in near_misses(context)}
+    trials = ablations(context.history.concluded())
+    dead_weight = {number for number, trial in trials.items() if trial.verdict.outcome is Outcome.KEEP}
     spent: dict[str, bool] = {}
     for past in context.history.concluded():
         old = past.experiment
@@ -210,7 +213,7 @@ def _spent(context: Context) -> set[str]:
             fresh = past.verdict.outcome is Outcome.KEEP or (
                 old.number in near and len(keeps_since(line, old.parent_tree)) >= LONG_AGO
             )
-            spent[old.title] = old.parent_tree == context.best_tree or not fresh
+            spent[old.title] = old.parent_tree == context.best_tree or not fresh or old.number in dead_weight
     waiting = {each.title for each in context.pending}
     return waiting | {title for title, over in spent.items() if over}
 

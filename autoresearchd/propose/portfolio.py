@@ -59,9 +59,11 @@ class Portfolio:
 
     name = "portfolio"
 
-    def __init__(self, proposers: Sequence[Proposer], *, first: Sequence[Proposer] = ()) -> None:
-        """`first` are asked before all others and have something to say when it is due."""
-        self.proposers, self._first = tuple(proposers), tuple(first)
+    def __init__(
+        self, proposers: Sequence[Proposer], *, first: Sequence[Proposer] = (), last: Sequence[Proposer] = ()
+    ) -> None:
+        """`first` are asked before all others and have something to say when it is due, `last` when all are silent."""
+        self.proposers, self._first, self._last = tuple(proposers), tuple(first), tuple(last)
         self._novelty = Novelty()
 
     async def propose(self, context: Context) -> Proposal | None:
@@ -79,7 +81,7 @@ class Portfolio:
                 return _reasoned(proposal, credits, silent)
             silent.append(proposer.name)
         await self._patience(context)
-        return self._finished(context, credits)
+        return self._finished(context, credits) or await self._in_quiet_hours(context)
 
     async def fix(self, context: Context, crash: Concluded) -> Proposal | None:
         """What the one whose experiment crashed has to say to it."""
@@ -101,6 +103,12 @@ class Portfolio:
         for each in self.proposers:
             if isinstance(each, Ahead):
                 await each.close()
+
+    async def _in_quiet_hours(self, context: Context) -> Proposal | None:
+        for proposer in self._last:
+            if (idle := await self._ask(proposer, context)) is not None:
+                return replace(idle, reason="Nobody else had anything to say.")
+        return None
 
     async def _patience(self, context: Context) -> None:
         """Nobody has anything at once: wait for the first who is still thinking, but not for ever."""
@@ -159,6 +167,7 @@ class Portfolio:
 
 def build(program: Program, *more: Proposer) -> Portfolio:
     """The offline proposers and `more` as rivals; who is enabled is asked each time, as program.toml may be saved."""
+    from autoresearchd.propose.ablate import Ablate
     from autoresearchd.propose.combine import Combine
     from autoresearchd.propose.null import Null
     from autoresearchd.propose.patterns import Patterns
@@ -168,7 +177,7 @@ def build(program: Program, *more: Proposer) -> Portfolio:
 
     proposers: tuple[Proposer, ...] = (Space(), Refine(), Patterns(), Retest(), Combine(), *more)
     log.info("proposers_built", enabled=[each.name for each in proposers if is_enabled(program, each)])
-    return Portfolio(proposers, first=(Null(),))
+    return Portfolio(proposers, first=(Null(), Ablate(when_due=True)), last=(Ablate(when_due=False),))
 
 
 def is_enabled(program: Program, proposer: Proposer) -> bool:
@@ -184,7 +193,7 @@ def credit(context: Context) -> dict[str, Credit]:
     direction, credits = context.program.metric.direction, dict[str, Credit]()
     weight = 1.0
     for line in reversed(context.history.concluded()[-MEMORY:]):
-        if line.verdict.outcome in NO_TRIAL or line.experiment.category == NULL:
+        if line.verdict.outcome in NO_TRIAL or line.experiment.category == NULL or line.experiment.proposer == ABLATE:
             continue
         own = credits.setdefault(line.experiment.proposer, Credit())
         own.tried += 1

@@ -108,9 +108,13 @@ class FakeHistory:
     lines: list[Concluded] = field(default_factory=list)
     trees: dict[TreeOid, Mapping[str, bytes]] = field(default_factory=dict)
     runs: dict[TreeOid, list[Measurement]] = field(default_factory=dict)
+    elsewhere: list[Concluded] = field(default_factory=list)
 
     def concluded(self) -> Sequence[Concluded]:
         return tuple(self.lines)
+
+    def imported(self) -> Sequence[Concluded]:
+        return tuple(self.elsewhere)
 
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:
         return self.trees[tree]

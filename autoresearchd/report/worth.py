@@ -1,0 +1,94 @@
+"""What each kept change is worth today: beside its gain when it was kept, what best loses without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.text import Text
+
+from autoresearchd.experiment import ABLATE, Concluded, Direction, Outcome
+from autoresearchd.propose.ablate import taken_out
+from autoresearchd.report.screen import aligned, output, print_uncut, words
+from autoresearchd.report.summary import kept_line
+from autoresearchd.report.words import finite, gain_figure, gain_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """One change on the line of best; None where nothing was measured. Positive is better, in the metric's unit."""
+
+    number: int
+    title: str
+    """Untrusted."""
+    gain: float | None
+    """On the best of its time."""
+    std_error: float | None
+    """Of the gain."""
+    today: float | None
+    """What best loses without it."""
+    today_error: float | None
+    """Its standard error."""
+    trial: int | None
+    """The experiment that took it out; None where nothing was kept since, so that its gain is of today."""
+    is_dead_weight: bool
+    """Whether best is without it since."""
+
+
+def worth(concluded: Sequence[Concluded], direction: Direction) -> tuple[Worth, ...]:
+    """Every step of best in the order of history, but the baseline and those that took something out."""
+    trials: dict[int, Concluded] = {}
+    for row in concluded:
+        number = taken_out(row.experiment.title) if row.experiment.proposer == ABLATE else None
+        if number is not None and gain_of(row.verdict, direction) is not None:
+            trials[number] = row
+    line = kept_line(concluded)[1:]
+    steps = [step for step in line if step.experiment.proposer != ABLATE]
+    return tuple(
+        _worth(step, trials.get(step.experiment.number), direction, is_newest=step is line[-1]) for step in steps
+    )
+
+
+def _worth(step: Concluded, trial: Concluded | None, direction: Direction, *, is_newest: bool) -> Worth:
+    gain, error = gain_of(step.verdict, direction), step.verdict.std_error
+    today, today_error = (gain, error) if is_newest else (None, None)
+    if trial is not None:
+        lost = gain_of(trial.verdict, direction)
+        today, today_error = None if lost is None else -lost, trial.verdict.std_error
+    return Worth(
+        number=step.experiment.number,
+        title=step.experiment.title,
+        gain=gain,
+        std_error=error,
+        today=today,
+        today_error=today_error,
+        trial=trial.experiment.number if trial else None,
+        is_dead_weight=trial is not None and trial.verdict.outcome is Outcome.KEEP,
+    )
+
+
+def as_json(found: Sequence[Worth]) -> list[dict[str, Any]]:
+    """One flat object a change; what is not known is null."""
+    return [{key: finite(value) for key, value in asdict(each).items()} for each in found]
+
+
+def table(found: Sequence[Worth]) -> None:
+    """Print them for a person."""
+    console = output()
+    if not found:
+        console.print("nothing was kept yet")
+        return
+    header = ("no.", "gain then ± s.e.", "worth today ± s.e.", "taken out as", "change")
+    print_uncut(console, aligned([_cells(each) for each in found], header=header, right={1, 2, 3}, wrap=True))
+
+
+def _cells(each: Worth) -> tuple[str | Text, ...]:
+    trial = "-" if each.trial is None else f"{each.trial:04d}"
+    return (
+        f"{each.number:04d}",
+        gain_figure(each.gain, each.std_error),
+        gain_figure(each.today, each.today_error),
+        trial + (", for good" if each.is_dead_weight else ""),
+        words(each.title, "dim" if each.is_dead_weight else ""),
+    )
