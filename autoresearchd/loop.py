@@ -60,7 +60,6 @@ from autoresearchd.world import (
 log = structlog.get_logger()
 NO_SCREENS: Mapping[Environment, tuple[Device, ...]] = MappingProxyType({})
 NO_SCALES: Mapping[str, Environment] = MappingProxyType({})
-RETRY_SECONDS = 30.0
 CHATTER = 1_000
 """More plans in one step than this means that the plan and the ledger disagree."""
 
@@ -216,7 +215,7 @@ class Loop:
                 self._record(self._memory.unfiled[0])
             except (OSError, RefLocked, StaleRef, CorruptRecord) as error:
                 announce.run_not_filed(self._memory.unfiled[0], self._number_of(self._memory.unfiled[0].tree))
-                self._memory.stumble(error, until=now + RETRY_SECONDS)
+                self._memory.stumble(error, now=now)
                 return
             self._memory.unfiled.pop(0)
 
@@ -235,11 +234,11 @@ class Loop:
             return False
         except OSError as error:
             log.exception("action_failed", action=type(action).__name__)
-            self._memory.stumble(error, until=now + RETRY_SECONDS)
+            self._memory.stumble(error, now=now)
             return False
         except CorruptRecord as error:
             if not self._memory.blame(action, error, self.ledger):
-                self._memory.stumble(error, until=now + RETRY_SECONDS)
+                self._memory.stumble(error, now=now)
             return False
         return True
 

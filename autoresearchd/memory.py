@@ -35,6 +35,8 @@ from autoresearchd.world import Action, Aside, Open
 log = structlog.get_logger()
 
 MOST_REFUSED = 20
+FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 30.0, 1800.0
+"""After something could not be done."""
 MOST_ENDED = 200
 """Runs that devices are judged by."""
 NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})
@@ -80,7 +82,7 @@ class Memory:
         self._audits: tuple[AuditStatus, ...] | None = None
         self._gains: tuple[float, ...] | None = None
         self._line: tuple[CommitOid, tuple[Concluded, ...]] | None = None
-        self._trouble, self._trouble_until = "", 0.0
+        self._trouble, self._trouble_until, self._rest = "", 0.0, 0.0
         self._idle: tuple[float, int, Idle] | None = None
         for entry in ledger.entries():
             if entry.outcome is not None and not entry.is_imported:
@@ -131,6 +133,7 @@ class Memory:
         self._spreads.clear()
         if measurement.audited:
             self._audits = None
+        self._rest = 0.0
         self.busy_seconds += measurement.wall_seconds
         if on_rung:
             self.scale_seconds += measurement.wall_seconds
@@ -175,9 +178,11 @@ class Memory:
         fresh, self._news = tuple(self._news), []
         return fresh
 
-    def stumble(self, error: Exception, *, until: float) -> None:
-        """Something could not be done; nothing is started until `until` (Unix time)."""
-        self._trouble, self._trouble_until = str(error), until
+    def stumble(self, error: Exception, *, now: float) -> None:
+        """Something could not be done: nothing is started for a while, longer each time until a run is filed again."""
+        if now >= self._trouble_until:
+            self._rest = min(2 * self._rest, LONGEST_REST_SECONDS) or FIRST_REST_SECONDS
+        self._trouble, self._trouble_until = str(error), now + self._rest
 
     def trouble(self, now: float) -> str:
         """What could not be done a moment ago; empty when all is well."""

@@ -16,7 +16,10 @@ class Executor(Protocol):
     """Starts runs and steps them; never blocks. One run a device at a time is the caller's duty."""
 
     def start(self, spec: RunSpec) -> None:
-        """Begin a run; it counts as live until `poll` has returned its Measurement."""
+        """Begin a run; it counts as live until `poll` has returned its Measurement.
+
+        Raises: OSError when it cannot be begun now, or a run was lost since the last start: its owner waits a while.
+        """
         ...
 
     def poll(self, now: float) -> Sequence[Measurement]:

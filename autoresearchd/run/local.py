@@ -20,6 +20,7 @@ from autoresearchd.program import Program
 from autoresearchd.run import proc
 from autoresearchd.run._protocol import Checkout
 from autoresearchd.run.folders import Disposal, remove
+from autoresearchd.run.log import one_line
 from autoresearchd.run.phase import Phase
 from autoresearchd.run.process import GRACE_SECONDS, Ward
 from autoresearchd.run.sandbox import broken, choose
@@ -83,14 +84,20 @@ class LocalExecutor:
         self._prepared: set[str] = set()
         """Live runs beside which all was made ready that can be."""
         self._dying: list[Site] = []
+        self._lost = ""
+        """Why a run was lost that the owner has not been told of yet."""
         self._disposal = Disposal()
         self._only_one = only_one
 
     def start(self, spec: RunSpec) -> None:
         """Begin a run; it counts as live until `poll` has returned its Measurement.
 
-        Raises: OSError when this machine cannot (a full disk, no more processes); nothing is left behind then.
+        Raises: OSError when this machine cannot (a full disk, no more processes), or has lost a run since the last
+        start: another one at once would be lost as well. Nothing is left behind then.
         """
+        if self._lost:
+            why, self._lost = self._lost, ""
+            raise OSError(why)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", spec.run):
             raise ValueError(f"{spec.run!r} is no name for a run")
         site = self._next.pop(spec.device.name, None) or Site(self._bench, spec)
@@ -107,7 +114,7 @@ class LocalExecutor:
         """The runs that ended since the last call, reaped; enforces deadlines by `now` (Unix time).
 
         A run that this machine failed (a full disk or a damaged tree before its evaluation) gives no Measurement: it
-        is no longer live.
+        is no longer live, and `start` says so.
         """
         self._silence()
         self._bury(now)
@@ -115,8 +122,10 @@ class LocalExecutor:
         for run, trial in tuple(self._live.items()):
             try:
                 measurement = trial.step(now)
-            except (OSError, CorruptRecord):
+            except (OSError, CorruptRecord) as error:
                 spec = trial.spec
+                if isinstance(error, OSError):
+                    self._lost = f"a run was lost: {one_line(str(error))}"
                 logger.exception("run_lost", run=run, tree=spec.tree, device=spec.device.name, seed=spec.seed)
                 self._drop(run, now)
                 continue
