@@ -62,29 +62,33 @@ def serve(folder: Path, cache: Path, *, probe: bool = False) -> int:
     if (folder / parcel.MEASUREMENT_FILE).exists():
         return 0
     wanted = parcel.parcel((folder / parcel.PARCEL_FILE).read_bytes())
-    host = socket.gethostname()
     try:
-        with _own_place(_owned(cache), wanted) as place:
-            packed = (folder / parcel.PACK_FILE).read_bytes()
-            tree = packs.unpack(packed, wanted.spec.tree, place / "tree.git")
-            machine = _Machine(wanted, tree, cache, place, host)
-            if probe:
-                _write(folder / parcel.PROBED_FILE, parcel.dump(machine.probed()))
-            else:
-                _write(folder / parcel.MEASUREMENT_FILE, parcel.dump(machine.measure(folder)))
+        name, answer = _answer(folder, cache, wanted, probe=probe)
     except (OSError, CorruptRecord, UserError) as error:
         log.error("run_refused", run=wanted.spec.run, why=str(error))  # noqa: TRY400 - it is told to who sent it
-        refused = Refused(run=wanted.spec.run, why=str(error), host=host)
-        _write(folder / parcel.REFUSED_FILE, parcel.dump(refused))
+        refused = Refused(run=wanted.spec.run, why=str(error), host=socket.gethostname())
+        name, answer = parcel.REFUSED_FILE, parcel.dump(refused)
+    _write(folder / name, answer)
     return 0
+
+
+def _answer(folder: Path, cache: Path, wanted: Parcel, *, probe: bool) -> tuple[str, bytes]:
+    """What to write, under which name, once nothing else is left here. Raises: OSError, CorruptRecord, UserError."""
+    with _own_place(_owned(cache), wanted) as place:
+        packed = (folder / parcel.PACK_FILE).read_bytes()
+        tree = packs.unpack(packed, wanted.spec.tree, place / "tree.git")
+        machine = _Machine(wanted, tree, cache, place)
+        if probe:
+            return parcel.PROBED_FILE, parcel.dump(machine.probed())
+        return parcel.MEASUREMENT_FILE, parcel.dump(machine.measure(folder))
 
 
 class _Machine:
     """This machine, for one parcel."""
 
-    def __init__(self, wanted: Parcel, tree: packs.Unpacked, cache: Path, place: Path, host: str) -> None:
+    def __init__(self, wanted: Parcel, tree: packs.Unpacked, cache: Path, place: Path) -> None:
         """Brings the data here. Raises: UserError for data, OSError."""
-        self._wanted, self._tree, self._place, self._host = wanted, tree, place, host
+        self._wanted, self._tree, self._place = wanted, tree, place
         self._program = _here(wanted, cache / "data")
         self._device = discover(self._program.devices)[0]
 
@@ -96,7 +100,7 @@ class _Machine:
         with closing(self._executor(ahead)) as executor:
             sandbox = executor.sandbox
         return Probed(
-            host=self._host,
+            host=socket.gethostname(),
             device=self._device,
             sandbox=sandbox,
             ahead=ahead,
@@ -118,7 +122,7 @@ class _Machine:
     def _report(self, executor: LocalExecutor, folder: Path) -> None:
         if not (running := executor.progress()):
             raise OSError("this machine failed the run; the end of its job's output says how")
-        live = Live(progress=running[0], tail=executor.tail(self._wanted.spec.run), host=self._host)
+        live = Live(progress=running[0], tail=executor.tail(self._wanted.spec.run), host=socket.gethostname())
         _write(folder / parcel.PROGRESS_FILE, parcel.dump(live))
 
     def _executor(self, ahead: tuple[str, ...]) -> LocalExecutor:

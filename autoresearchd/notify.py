@@ -19,6 +19,7 @@ from autoresearchd.status import DeviceStatus, Status
 log = structlog.get_logger()
 SEND_SECONDS = 1.0
 """Longest wait for a manager whose socket is full; what is lost then is said again."""
+PATIENCE_USEC = 60_000_000
 WIDTH = 200
 """Characters of a status line: reasons may quote what an experiment said."""
 
@@ -38,6 +39,10 @@ class Notifier:
     def ready(self) -> None:
         """Started, or done with a reload."""
         self._send("READY=1")
+
+    def starting(self) -> None:
+        """Not ready yet, and no reason to give up: a cluster has no node free."""
+        self._send(f"EXTEND_TIMEOUT_USEC={PATIENCE_USEC}\nSTATUS=waiting for a node of the cluster")
 
     def reloading(self) -> None:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import tomli
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from autoresearchd.cluster import Slurm
 from autoresearchd.errors import UserError
 from autoresearchd.limits import Sandbox
 from autoresearchd.mistakes import config_error
@@ -211,6 +212,7 @@ class Program(_Section):
     promote: Promote = Promote()
     budget: Budget = Budget()
     devices: Devices = Devices()
+    slurm: Slurm = Slurm()
     sandbox: Sandbox = Sandbox()
     service: Service = Service()
     propose: Propose = Propose()

@@ -1,0 +1,155 @@
+"""The executor of a cluster: every run is a job of Slurm, described by a folder that its node sees too.
+
+All that may take its time - commands of Slurm, files on a network - is the dispatcher's; here nothing waits.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from autoresearchd.cluster import Slurm
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import Measurement, Progress, RunSpec, TreeOid
+from autoresearchd.program import Program
+from autoresearchd.run import parcel
+from autoresearchd.run.dispatch import Dispatcher, Lost, Order
+from autoresearchd.run.parcel import Live, Parcel, Probed
+from autoresearchd.run.phase import Phase, order
+from autoresearchd.run.sbatch import Cluster, python
+
+logger = structlog.get_logger()
+CLOSE_SECONDS = 10.0
+PREPARING_SECONDS = 900.0
+QUEUED = "queued"
+"""The phase of a run whose job waits for a node."""
+
+
+class SlurmExecutor:
+    """Satisfies `Executor`. One thread owns it."""
+
+    def __init__(self, settings: Slurm, *, folder: Path, template: Parcel, pack: Callable[[TreeOid], bytes]) -> None:
+        """`folder` is this lab's own and seen by every node, what is in it goes; `template` is a parcel for any run."""
+        self.sandbox = ""
+        """What runs are kept in on the node that was asked."""
+        self._settings, self._template, self._pack = settings, template, pack
+        self._live: dict[str, Live] = {}
+        self._trouble = ""
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        cluster = Cluster(settings, mark=str(folder))
+        self._dispatcher = Dispatcher(cluster, folder=folder, poll_seconds=settings.poll_seconds, ring=self._ring)
+
+    def probe(self, waits: Callable[[], None]) -> Probed:
+        """Ask one node what it is, before the first run; calls `waits` every second until the cluster has one free.
+
+        Raises: UserError with why no node answers.
+        """
+        spec = replace(self._template.spec, run=f"probe-{secrets.token_hex(6)}")
+        self._submit(spec, "--probe")
+        while True:
+            for news in self._dispatcher.news():
+                if isinstance(news, Probed):
+                    self.sandbox = news.sandbox
+                    self._template = replace(self._template, ahead=news.ahead)
+                    return news
+                if isinstance(news, Lost):
+                    raise UserError(f"no node of the cluster can be used: {news.why}")
+            waits()
+            select.select([self._bell], [], [], 1.0)
+            self._silence()
+
+    def start(self, spec: RunSpec) -> None:
+        """Begin a run; it counts as live until `poll` has returned its Measurement.
+
+        Raises: OSError, once, after a run that the cluster failed; CorruptRecord where the tree cannot be read.
+        """
+        if self._trouble:
+            why, self._trouble = self._trouble, ""
+            raise OSError(why)
+        self._submit(spec)
+        self._live[spec.run] = Live(progress=Progress(spec=spec, started=time.time(), phase=QUEUED))
+
+    def poll(self, now: float) -> Sequence[Measurement]:
+        """The runs that ended since the last call. One that the cluster failed or a person cancelled gives none."""
+        self._silence()
+        ended = []
+        for news in self._dispatcher.news():
+            if isinstance(news, Probed):
+                continue
+            run = news.progress.spec.run if isinstance(news, Live) else news.run
+            if run not in self._live:
+                continue  # killed meanwhile
+            if isinstance(news, Live):
+                self._live[run] = news
+                continue
+            spec = self._live.pop(run).progress.spec
+            if isinstance(news, Measurement):
+                ended.append(news)
+            else:
+                self._lose(spec, news)
+        return ended
+
+    def progress(self) -> Sequence[Progress]:
+        """How far each live run is."""
+        return [live.progress for live in self._live.values()]
+
+    def tail(self, run: str) -> str:
+        """The end of what a live run has said so far; empty for any other run."""
+        live = self._live.get(run)
+        return "" if live is None else live.tail
+
+    def kill(self, run: str) -> None:
+        """End a live run; it yields no Measurement. Its job is cancelled as soon as Slurm answers."""
+        if self._live.pop(run, None) is not None:
+            self._dispatcher.cancel(run)
+
+    def fileno(self) -> int:
+        """Becomes readable when the dispatcher has found something."""
+        return self._bell
+
+    def close(self) -> None:
+        """Cancel what is live; what Slurm does not hear within CLOSE_SECONDS is cancelled at the next start."""
+        self._live.clear()
+        if not self._dispatcher.close(CLOSE_SECONDS):
+            logger.warning("jobs_may_run_on", then="they are cancelled at the next start")
+        else:
+            os.close(self._bell)
+
+    def _submit(self, spec: RunSpec, *options: str) -> None:
+        cache = () if self._settings.cache is None else ("--cache", self._settings.cache)
+        words = (python(), "-m", "autoresearchd.node", *cache, *options)
+        files = {
+            parcel.PARCEL_FILE: parcel.dump(replace(self._template, spec=spec)),
+            parcel.PACK_FILE: self._pack(spec.tree),
+        }
+        seconds = job_seconds(self._template.program.on(spec.scale))
+        self._dispatcher.submit(Order(spec=spec, words=words, files=files, seconds=seconds))
+
+    def _lose(self, spec: RunSpec, lost: Lost) -> None:
+        logger.warning("run_lost", run=spec.run, tree=spec.tree, device=spec.device.name, seed=spec.seed, why=lost.why)
+        if lost.grave:
+            self._trouble = lost.why
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
+
+    def _silence(self) -> None:
+        try:
+            os.eventfd_read(self._bell)
+        except BlockingIOError:
+            return
+
+
+def job_seconds(program: Program) -> float:
+    """Wall time within which a run is over on any node, with its data brought there; for Slurm's own limit."""
+    phases = [Phase.CHECK, Phase.TRAIN] if program.train.check else [Phase.TRAIN]
+    if program.metric.evaluate is not None:
+        phases += [Phase.EVALUATE, Phase.AUDIT] if program.metric.audit is not None else [Phase.EVALUATE]
+    return sum(order(program, phase).seconds for phase in phases) + PREPARING_SECONDS
