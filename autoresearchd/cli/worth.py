@@ -28,17 +28,18 @@ def ablate(
     A best that got smaller and is not worse by more than `accept.min_delta` is kept. The daemon does the same now and
     then, and when nobody else has an idea: `[propose.ablate]`.
     """
-    from autoresearchd.report import worth
+    from autoresearchd.report import worth_table
+    from autoresearchd.report.worth import worth
 
     settings, path = load(program)
     if as_json and not listed:
         raise UserError("--json shows what is known: give --list with it")
     why = "" if listed else _session(program, experiments, hours)
-    found = worth.worth(ledger_at(path).concluded(), settings.metric.direction)
+    found = worth(ledger_at(path).concluded(), settings.metric.direction)
     if as_json:
-        print(json.dumps(worth.as_json(found)))
+        print(json.dumps(worth_table.as_json(found)))
     else:
-        worth.table(found)
+        worth_table.table(found)
     if why.endswith("SIGINT"):
         sys.exit(130)
 

@@ -15,6 +15,7 @@ from autoresearchd.program import Program
 from autoresearchd.report import findings, summary
 from autoresearchd.report.findings import Additivity, Elsewhere, Lately, Spend, Suggestion, Yield
 from autoresearchd.report.rows import Row, row
+from autoresearchd.report.worth import Worth, worth
 from autoresearchd.status import AuditStatus, Status
 
 NO_SPREAD = Spread(std_dev=0.0, degrees=0)
@@ -103,6 +104,8 @@ class Facts:
     devices: DeviceTime
     audits: tuple[AuditStatus, ...]
     audit_word: str
+    worth: tuple[Worth, ...]
+    """What each kept change is worth today, in the order of history."""
     additivity: Additivity | None
     """None before the second keep."""
     side_by_side: str
@@ -157,6 +160,7 @@ def facts(source: Source) -> Facts:
         devices=_device_time(source.status),
         audits=source.audits,
         audit_word=source.status.audit_word if source.status else "",
+        worth=worth(concluded, direction),
         additivity=findings.additivity(line, direction),
         side_by_side=" ".join(summary.additivity(concluded)),
         spend=findings.spend(rows, source.status, source.now),

@@ -1,18 +1,14 @@
-"""What each kept change is worth today: beside its gain when it was kept, what best loses without it."""
+"""What each kept change is worth today: beside its gain when it was kept, what best loses without it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from rich.text import Text
+from dataclasses import dataclass
 
 from autoresearchd.experiment import ABLATE, Concluded, Direction, Outcome
 from autoresearchd.propose.ablate import taken_out
-from autoresearchd.report.screen import aligned, output, print_uncut, words
 from autoresearchd.report.summary import kept_line
-from autoresearchd.report.words import finite, gain_figure, gain_of
+from autoresearchd.report.words import gain_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,30 +61,4 @@ def _worth(step: Concluded, trial: Concluded | None, direction: Direction, *, is
         today_error=today_error,
         trial=trial.experiment.number if trial else None,
         is_dead_weight=trial is not None and trial.verdict.outcome is Outcome.KEEP,
-    )
-
-
-def as_json(found: Sequence[Worth]) -> list[dict[str, Any]]:
-    """One flat object a change; what is not known is null."""
-    return [{key: finite(value) for key, value in asdict(each).items()} for each in found]
-
-
-def table(found: Sequence[Worth]) -> None:
-    """Print them for a person."""
-    console = output()
-    if not found:
-        console.print("nothing was kept yet")
-        return
-    header = ("no.", "gain then ± s.e.", "worth today ± s.e.", "taken out as", "change")
-    print_uncut(console, aligned([_cells(each) for each in found], header=header, right={1, 2, 3}, wrap=True))
-
-
-def _cells(each: Worth) -> tuple[str | Text, ...]:
-    trial = "-" if each.trial is None else f"{each.trial:04d}"
-    return (
-        f"{each.number:04d}",
-        gain_figure(each.gain, each.std_error),
-        gain_figure(each.today, each.today_error),
-        trial + (", for good" if each.is_dead_weight else ""),
-        words(each.title, "dim" if each.is_dead_weight else ""),
     )
