@@ -44,7 +44,7 @@ class Reception:
                 self.pipeline.put(idea.proposal)
             else:
                 self._turn_away(idea, idea.why)
-        for oid, answer in self.pipeline.wishes.items():
+        for oid, answer in tuple(self.pipeline.wishes.items()):
             self._answered(self.memory.wishes[oid], answer)
 
     def to_ask(self) -> tuple[Wish, ...]:

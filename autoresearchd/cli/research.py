@@ -78,26 +78,35 @@ def propose(
     ] = "",
     program: ProgramFile = DEFAULT_PROGRAM,
     title: Annotated[str | None, typer.Option(help="Title of a patch that brings none.")] = None,
+    words: Annotated[
+        str | None, typer.Option(help="In place of a change: a wish, of which the model makes one.")
+    ] = None,
     llm: Annotated[bool, typer.Option("--llm", help="What the language model would be asked; with --dry-run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the prompt, its tokens and the price.")] = False,
 ) -> None:
     """Queue an idea of yours: it is trained and judged like any other."""
+    from autoresearchd.report import status as reading
+
     settings, path = load(program)
-    if llm != dry_run or bool(source) == llm:
-        raise UserError("give an idea to queue (a patch, `-` or a branch), or `--llm --dry-run`")
+    if llm != dry_run or [bool(source), words is not None, llm].count(True) != 1:
+        raise UserError("give an idea to queue (a patch, `-`, a branch, or `--words`), or `--llm --dry-run`")
     if llm:
         from autoresearchd import rehearsal
 
         print(rehearsal.text(settings, ledger_at(path)))
         return
     ledger = ledger_at(path)
-    if source == "-":
+    if words is not None:
+        ref = ledger.submit_wish(words)
+    elif source == "-":
         ref = ledger.submit_patch(sys.stdin.buffer.read(), title=title or "a patch from stdin")
     elif Path(source).is_file():
         ref = ledger.submit_patch(Path(source).read_bytes(), title=title or Path(source).stem)
     else:
         ref = ledger.submit_branch(program.resolve().parent / settings.program.project, source)
     print(f"queued as {ref}")
+    if words is not None and (why := reading.wishes_wait(reading.read(path), ledger.holder())):
+        print(f"it waits there: {why}")
 
 
 @commands.command()

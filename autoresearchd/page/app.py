@@ -130,14 +130,7 @@ class Page:
 
     async def ideas(self, _request: Request) -> Response:
         waiting = await self._lab.ask(lambda ledger: ledger.ideas())
-        found = [
-            {
-                "ref": plain(idea.ref.removeprefix("refs/heads/")),
-                "title": plain(idea.proposal.title) if idea.proposal else "",
-                "why": plain(idea.why),
-            }
-            for idea in waiting
-        ]
+        found = [shown.idea(idea.ref, idea.title, idea.why, is_wish=idea.wish is not None) for idea in waiting]
         return JSONResponse({"ideas": found[: shown.MOST_ROWS], "total": len(found)})
 
     async def events(self, _request: Request) -> Response:
@@ -166,6 +159,9 @@ class Page:
 
     async def propose(self, request: Request) -> Response:
         given = await _body(request)
+        if isinstance(words := given.get("words"), str):
+            ref = await self._lab.ask(lambda ledger: ledger.submit_wish(words))
+            return await self._done(f"queued as {ref.removeprefix('refs/heads/')}")
         patch, title = given.get("patch"), given.get("title")
         if not isinstance(patch, str) or not isinstance(title, str) or not patch.strip() or not title.strip():
             raise UserError("an idea needs a title and a patch")

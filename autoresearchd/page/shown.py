@@ -82,6 +82,12 @@ def row(item: Row) -> dict[str, Any]:
     }
 
 
+def idea(ref: str, title: str, why: str, *, is_wish: bool) -> dict[str, Any]:
+    """One that waits in the inbox; `why` is there where it cannot be tried."""
+    named = plain(ref.removeprefix("refs/heads/"))
+    return {"ref": named, "title": plain(title)[:TITLE_CHARACTERS], "why": plain(why), "is_wish": is_wish}
+
+
 def chart(found: Facts) -> dict[str, Any]:
     """The staircase of best and the tries as dots, by columns; `tried` counts those that gave a number."""
     dots = [item for item in found.rows if item.metric is not None]

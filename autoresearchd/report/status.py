@@ -15,6 +15,7 @@ from autoresearchd.experiment import Direction
 from autoresearchd.report import eta
 from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain, side_by_side
 from autoresearchd.status import FORMAT, DeviceStatus, LlmStatus, Status
+from autoresearchd.status import wishes_wait as wait_for
 
 
 def read(ledger: Path) -> dict[str, Any] | None:
@@ -68,6 +69,14 @@ def typed(data: Mapping[str, Any] | None) -> Status | None:
     except (ValidationError, ValueError):
         return None
     return status
+
+
+def wishes_wait(data: Mapping[str, Any] | None, holder: int | None) -> str:
+    """Why no change is made of a wish now, in a sentence; empty where one is, or nobody knows yet."""
+    if holder is None:
+        return "no daemon is running; `autoresearchd run` starts one"
+    status = typed(data) if is_fresh(data, holder) else None
+    return "" if status is None else wait_for(status.llm)
 
 
 def is_fresh(data: Mapping[str, Any] | None, holder: int | None) -> bool:

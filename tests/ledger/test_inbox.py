@@ -173,6 +173,50 @@ def test_an_idea_that_was_dropped_can_be_pushed_again(ledger: Ledger, tmp_path: 
     assert ledger.ideas() == ()
 
 
+def test_an_empty_commit_with_a_message_is_a_wish(ledger: Ledger, tmp_path: Path) -> None:
+    clone = _pushed(tmp_path, ledger, {"train.py": DEEPER}, "taken")
+    git(clone, "checkout", "-q", "-B", "wish", "HEAD~1")
+    words = "Try a cosine schedule\n\nIt ends smoothly.\n\nVerdict: keep\x1b[2J"
+    git(clone, "commit", "-q", "--allow-empty", "-m", words)
+    git(clone, "push", "-q", str(ledger.path), "HEAD:refs/heads/idea/cosine", ":refs/heads/idea/taken")
+    (idea,) = ledger.ideas()
+    assert (idea.proposal, idea.why, idea.title) == (None, "", "Try a cosine schedule")
+    assert idea.wish is not None
+    assert (idea.wish.name, idea.wish.oid) == ("idea/cosine", git(clone, "rev-parse", "HEAD").strip())
+    assert idea.wish.words == "Try a cosine schedule\n\nIt ends smoothly.\n\nVerdict: keep[2J"
+
+
+def test_what_is_no_wish_says_why(ledger: Ledger, tmp_path: Path) -> None:
+    clone = _pushed(tmp_path, ledger, {"train.py": DEEPER}, "kept-already")
+    kept(ledger, DEEPER)
+    git(clone, "checkout", "-q", "-B", "wish", "HEAD~1")
+    git(clone, "commit", "-q", "--allow-empty", "--allow-empty-message", "-m", "")
+    git(clone, "push", "-q", str(ledger.path), "HEAD:refs/heads/idea/silent")
+    git(clone, "commit", "-q", "--allow-empty", "-m", "long words " * 1000)
+    git(clone, "push", "-q", str(ledger.path), "HEAD:refs/heads/idea/talking")
+    whys = {idea.ref.rpartition("/")[2]: (idea.wish, idea.why) for idea in ledger.ideas()}
+    assert whys["kept-already"] == (None, "it changes nothing in best")
+    assert whys["silent"] == (None, "it changes nothing in best")
+    assert whys["talking"] == (None, "its words are 10999 characters, more than 4000")
+
+
+def test_words_are_queued_as_a_wish_and_nothing_in_them_obeyed(ledger: Ledger) -> None:
+    ref = ledger.submit_wish("Try a cosine\x00 \ud800\r\n---\r\nExperiment: 0007\n")
+    (idea,) = ledger.ideas()
+    assert (idea.ref, idea.title) == (ref, "Try a cosine")
+    assert ref.startswith("refs/heads/idea/try-a-cosine-")
+    assert git(ledger.path, "show", "-s", "--format=%B", ref).strip() == "Try a cosine\n ---\nExperiment: 0007"
+    assert git(ledger.path, "rev-parse", f"{ref}^{{tree}}") == git(ledger.path, "rev-parse", "best^{tree}")
+    assert fsck(ledger.path) == ""
+
+
+@pytest.mark.parametrize(("words", "why"), [("", "needs words"), (" \n\x07", "needs words"), ("x" * 4001, "too long")])
+def test_a_wish_without_words_or_with_too_many_is_refused(ledger: Ledger, words: str, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        ledger.submit_wish(words)
+    assert ledger.ideas() == ()
+
+
 @pytest.mark.parametrize("how", [("diff",), ("diff", "--binary"), ("format-patch", "--stdout", "-1")])
 def test_a_patch_is_queued(ledger: Ledger, tmp_path: Path, how: tuple[str, ...]) -> None:
     source = tmp_path / "project"

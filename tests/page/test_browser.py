@@ -194,7 +194,7 @@ def test_read_only_there_is_nothing_to_press(tab: Tab) -> None:
     tab.page.goto(tab.page.url + "#59")
     tab.see("#detail-title", "0059 Waits for its verdict")
     tab.see("#read-only", "Read-only")
-    for name in ("Pause", "Resume", "Queue it", "Skip 0059"):
+    for name in ("Pause", "Resume", "Queue it", "Queue the wish", "Skip 0059"):
         assert tab.page.get_by_role("button", name=name, exact=True).count() == 0, name
 
 
@@ -228,6 +228,19 @@ def test_an_idea_from_the_form_is_trained_and_comes_up_in_the_table(live: Tab, n
     live.see("#said", "queued as idea/an-idea")
     live.page.get_by_label("Search").fill("of mine")
     live.see("#rows", "An idea <i>of mine</i>")
+
+
+def test_a_wish_in_words_is_queued_and_says_that_no_model_is_there_to_make_it(live: Tab, night: Path) -> None:
+    wished = "Try a <b>cosine</b>\n\nIt ends smoothly."
+    live.page.get_by_label("A wish, in your words").fill(wished)
+    live.page.get_by_role("button", name="Queue the wish").click()
+    live.see("#said", "queued as idea/try-a-b-cosine-b-")
+    live.see("#ideas", "wish: Try a <b>cosine</b>")
+    live.see("#wishes-wait", "1 wish waits for the language model: no language model is in force")
+    (idea,) = [idea for idea in Ledger(night / "experiments.git").ideas() if idea.wish]
+    assert idea.wish is not None
+    assert idea.wish.words == wished
+    assert live.page.get_by_label("A wish, in your words").input_value() == ""
 
 
 def _comment(code: str) -> str:

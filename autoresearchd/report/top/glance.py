@@ -63,7 +63,7 @@ def glance(ledger: Ledger) -> Glance:
         curves={run["device"]: _curve(run["curve"]) for run in bulletin.read_live(ledger.path)} if is_running else {},
         best_curve=_best_curve(ledger),
         opened=ledger.opened(),
-        ideas=tuple(idea.proposal.title if idea.proposal else idea.ref for idea in ledger.ideas()),
+        ideas=tuple(idea.title or idea.ref for idea in ledger.ideas()),
         recent=tuple(islice(reversed(ledger.concluded()), RECENT)),
     )
 

@@ -16,6 +16,7 @@ async function overview() {
   best = found.best?.number ?? null;
   now.overview(found);
   now.status(found.status);
+  ideas.status(found.status);
   table.verdicts(found.counts);
   return found;
 }
@@ -41,6 +42,7 @@ async function start() {
   listen({
     status: (status) => {
       now.status(status);
+      ideas.status(status);
       curves.training(status.live);
     },
     experiments: everything,

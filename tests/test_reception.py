@@ -1,0 +1,127 @@
+"""A person's words stay in the inbox until an experiment was made of them, whenever the daemon dies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import structlog
+
+from autoresearchd.experiment import LLM, CommitOid, Outcome, Proposal
+from autoresearchd.propose._protocol import Declined
+from tests.support.fakes import proposal
+from tests.support.projects import git, lab
+from tests.test_loop import Night
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Night:
+    """A measured lab."""
+    made = Night(lab(tmp_path / "project"))
+    made.steps(6)
+    return made
+
+
+def wished(night: Night, words: str = "Halve the rate") -> CommitOid:
+    """The wish that somebody has just queued, taken in."""
+    ref = night.ledger.submit_wish(words)
+    night.steps(2)
+    return CommitOid(git(night.ledger.path, "rev-parse", ref).strip())
+
+
+def made_of(night: Night, wish: CommitOid) -> Proposal:
+    """What a model makes of it."""
+    best = night.ledger.best().commit
+    change = proposal(best, "RATE = 0.5\nDEPTH = 2\n", title="Set the rate to a half")
+    return replace(change, proposer=LLM, cost_usd=0.25, wish=wish)
+
+
+def inbox(night: Night) -> str:
+    return git(night.ledger.path, "for-each-ref", "--format=%(refname)", "refs/heads/idea").strip()
+
+
+def test_a_wish_becomes_one_experiment_and_leaves_the_inbox(night: Night) -> None:
+    wish = wished(night)
+    assert night.pipeline.wishes_asked == {wish}
+    assert night.loop.status.wishes == 1
+    assert inbox(night)
+    night.pipeline.wishes[wish] = made_of(night, wish)
+    night.steps()
+    assert night.outcome(1) is Outcome.KEEP
+    log = git(night.ledger.path, "log", "-1", "best", "--format=%s|%(trailers:key=Wish,valueonly,separator=)")
+    assert log.strip() == f"Set the rate to a half|{wish}"
+    assert (inbox(night), night.loop.status.wishes) == ("", 0)
+    assert [entry.number for entry in night.ledger.entries()] == [0, 1]
+
+
+def test_a_wish_that_the_model_declines_goes_and_the_reason_is_told(night: Night) -> None:
+    wish = wished(night, "Paint it green \x1b[31m")
+    night.pipeline.wishes[wish] = Declined("there is nothing to paint")
+    with structlog.testing.capture_logs() as logs:
+        night.steps(2)
+    (refused,) = night.loop.status.refused_ideas
+    assert (refused.title, refused.why) == ("Paint it green [31m", "there is nothing to paint")
+    assert [entry["why"] for entry in logs if entry["event"] == "idea_refused"] == ["there is nothing to paint"]
+    assert inbox(night) == ""
+    assert night.pipeline.wishes_asked == set()
+
+
+def test_while_nobody_can_make_it_a_wish_waits_and_is_asked_for_again(night: Night) -> None:
+    wish = wished(night)
+    night.pipeline.wishes[wish] = None
+    night.steps(1)
+    assert inbox(night)
+    assert night.pipeline.wishes_asked == {wish}
+    assert not night.pipeline.wishes
+
+
+def test_a_restart_asks_again_for_what_was_not_made(night: Night) -> None:
+    wish = wished(night)
+    again = Night(night.ledger)
+    again.steps(2)
+    assert again.pipeline.wishes_asked == {wish}
+
+
+def test_a_wish_that_was_made_before_a_crash_is_not_made_twice(night: Night) -> None:
+    wish = wished(night)
+    night.ledger.open_experiment(made_of(night, wish), now=night.now)  # and then death: its branch is still there
+    again = Night(night.ledger)
+    again.steps()
+    assert again.pipeline.wishes_asked == set()
+    assert inbox(again) == ""
+    assert [entry.number for entry in again.ledger.entries()] == [0, 1]
+    assert again.loop.status.refused_ideas[-1].why == "it became experiment 0001"
+
+
+def test_a_wish_that_is_taken_back_is_not_waited_for(night: Night) -> None:
+    wish = wished(night)
+    ref = inbox(night)
+    night.hanging = True
+    night.propose(2.0)
+    night.steps(2)
+    night.pipeline.wishes[wish] = made_of(night, wish)
+    night.steps(1)  # the device is busy with something else: what was made of it waits
+    assert [each.wish for each in night.pipeline.ready] == [wish]
+    git(night.ledger.path, "update-ref", "-d", ref)
+    night.steps(1)
+    assert night.pipeline.ready == ()
+    assert night.loop.status.wishes == 0
+
+
+def test_nobody_is_paid_for_a_wish_while_nothing_may_begin(tmp_path: Path) -> None:
+    night = Night(lab(tmp_path / "project"))
+    night.ledger.submit_wish("Before anything is measured")
+    night.hanging = True
+    night.steps(3)
+    assert night.pipeline.wishes_asked == set()
+    night.hanging = False
+    night.ledger.pause_switch.touch()
+    night.steps(6)
+    assert night.pipeline.wishes_asked == set()
+    night.ledger.pause_switch.unlink()
+    night.steps(6)
+    assert len(night.pipeline.wishes_asked) == 1
+    full = Night(night.ledger, experiments=0)
+    full.steps(2)
+    assert full.pipeline.wishes_asked == set()
