@@ -54,7 +54,7 @@ def describe(
         best=best.verdict.metric if best else None,
         best_number=number,
         best_title=best.experiment.title if best else "",
-        baseline=baseline.verdict.metric if isinstance(baseline, Concluded) else None,
+        baseline=baseline.verdict.start if isinstance(baseline, Concluded) else None,
         verdicts=verdicts,
         open=tuple(experiment.number for experiment in opened),
         devices=tuple(_device(world, device, live.get(device.name), number) for device in world.all_devices),

@@ -21,11 +21,9 @@ from autoresearchd.climbing import Climbing
 from autoresearchd.describe import describe, idle
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import (
-    BASELINE_NUMBER,
     Concluded,
     Device,
     Environment,
-    Experiment,
     Measurement,
     Outcome,
     RunSpec,
@@ -116,10 +114,10 @@ class Loop:
     def observe(self, now: float) -> World:
         """Everything that is known now."""
         best, opened = self.ledger.best(), self._memory.opened(self.ledger)
-        baseline = self._baseline()
+        baseline = self.ledger.baseline_tree()
         trees = {best.tree, *(tree for o in opened for tree in (o.experiment.tree, o.experiment.parent_tree))}
         if baseline is not None:
-            trees.add(baseline.tree)
+            trees.add(baseline)
         metric, scales = self.program.metric, dict[Environment, Mapping[str, float]]()
 
         def runs_of(tree: TreeOid) -> tuple[Measurement, ...]:
@@ -144,7 +142,7 @@ class Loop:
             ),
             best=best.commit,
             best_tree=best.tree,
-            baseline_tree=baseline.tree if baseline else None,
+            baseline_tree=baseline,
             opened=opened,
             known=self._memory.known,
             keeps=self._memory.verdicts[Outcome.KEEP],
@@ -188,12 +186,9 @@ class Loop:
         opened = next((experiment.number for experiment in self.ledger.opened() if experiment.tree == tree), None)
         return self._memory.known.get(tree) if opened is None else opened
 
-    def _baseline(self) -> Experiment | None:
-        found = self.ledger.find(BASELINE_NUMBER)
-        return found.experiment if isinstance(found, Concluded) else found
-
     def _remaining(self) -> int | None:
-        tried = self._memory.verdicts.total() + len(self.ledger.opened()) - 1
+        verdicts, opened = self._memory.verdicts, self.ledger.opened()
+        tried = verdicts.total() - verdicts[Outcome.BASELINE] + sum(not each.is_baseline for each in opened)
         return self.session.remaining(tried, self.program.budget.experiments)
 
     def _closing(self, now: float) -> str:
@@ -313,7 +308,7 @@ class Loop:
             session=self.session,
             verdicts=dict(self._memory.verdicts),
             best=self.ledger.best_record(),
-            baseline=self.ledger.find(BASELINE_NUMBER),
+            baseline=self.ledger.baseline(),
             busy_seconds=self._memory.busy_seconds,
             idle_seconds=dict(self._memory.idle_seconds),
             concluded=self._memory.concluded_here,

@@ -200,7 +200,8 @@ class Memory:
     def largest_gain(self, ledger: Ledger, environment: Environment, direction: Direction) -> float | None:
         """Of the steps that lead to best, as far as they were measured in this environment; None before the first."""
         if self._gains is None:
-            verdicts = [step.verdict for step in _line_of_best(ledger) if step.verdict.environment == environment]
+            kept = [step.verdict for step in _line_of_best(ledger) if not step.experiment.is_baseline]
+            verdicts = [verdict for verdict in kept if verdict.environment == environment]
             pairs = [(v.metric, v.baseline) for v in verdicts]
             self._gains = tuple(direction.gain(new, old) for new, old in pairs if new is not None and old is not None)
         return max(self._gains, default=None)
@@ -235,12 +236,14 @@ class Memory:
 
 
 def _line_of_best(ledger: Ledger) -> Iterator[Concluded]:
-    """The steps that lead to best, newest first, the baseline last."""
+    """The steps that lead to best, newest first, the baseline of their line last."""
     kept = (ledger.find(entry.number) for entry in ledger.entries() if entry.outcome in ON_BEST)
     steps = {found.experiment.commit: found for found in kept if isinstance(found, Concluded)}
     commit = ledger.best().commit
     while (step := steps.get(commit)) is not None:
         yield step
+        if step.experiment.is_baseline:
+            return  # what lies below is the user's, be it a finding of an older line
         commit = step.experiment.parent
 
 

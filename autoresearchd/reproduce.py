@@ -6,18 +6,17 @@ Writes nothing into the lab, but holds it meanwhile, so that no daemon trains on
 from __future__ import annotations
 
 import math
-import secrets
-import select
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd.equipment import fleet
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Concluded, Device, Ending, Environment, Measurement, RunSpec
+from autoresearchd.experiment import Concluded, Ending, Environment, Measurement
+from autoresearchd.foreground import Foreground
 from autoresearchd.judge import estimate
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
@@ -25,7 +24,6 @@ from autoresearchd.run.local import LocalExecutor
 
 ALLOWED_ERRORS = 2.0
 """Standard errors that the mean may be off: one honest repetition in twenty is further."""
-STEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +66,15 @@ def reproduce(program: Program, folder: Path, ledger: Ledger, number: int, say: 
     if not isinstance(found, Concluded) or found.verdict.metric is None:
         raise UserError(f"experiment {number:04d} has no measured verdict; `autoresearchd log` lists those that have")
     with ledger.hold(), tempfile.TemporaryDirectory(prefix="autoresearchd-reproduce-") as work:
-        ours = fleet(program, folder, ledger)
+        tree = found.experiment.tree
+        ours = fleet(program, folder, ledger, tree)
         environment, devices = ours.sharing(found.verdict.environment)
         on_record = _on_record(ledger, found, environment)
         runs_at = Path(work, "runs")
         executor = LocalExecutor(program, folder=folder, work=runs_at, checkout=ledger.checkout, ahead=ours.ahead)
-        try:
-            runs = _train(executor, found, sorted(on_record), devices, environment, say)
-        finally:
-            executor.close()
+        with closing(executor):
+            trainings = Foreground(executor=executor, devices=devices, environment=environment, say=say)
+            runs = list(trainings.train([(tree, seed) for seed in sorted(on_record)]))
     name = program.metric.name
     pairs = tuple(_pair(on_record[run.seed], run, name) for run in sorted(runs, key=lambda run: run.seed))
     error = _std_error(ledger, environment, name, len(pairs))
@@ -94,31 +92,6 @@ def _on_record(ledger: Ledger, found: Concluded, environment: Environment) -> di
             "their numbers are not comparable; reproduce it on a machine of that kind"
         )
     return here
-
-
-def _train(
-    executor: LocalExecutor,
-    found: Concluded,
-    seeds: Sequence[int],
-    devices: Sequence[Device],
-    environment: Environment,
-    say: Callable[[str], None],
-) -> list[Measurement]:
-    """One run a seed, one run a device at a time."""
-    tree, waiting, free, done = found.experiment.tree, list(seeds), list(devices), list[Measurement]()
-    while len(done) < len(seeds):
-        while waiting and free:
-            seed, device = waiting.pop(0), free.pop(0)
-            run = f"reproduce-{seed}-{secrets.token_hex(4)}"
-            executor.start(RunSpec(run=run, tree=tree, seed=seed, device=device, environment=environment))
-            say(f"seed {seed} trains on {device.name}")
-        select.select([executor.fileno()], [], [], STEP_SECONDS)
-        for run_done in executor.poll(time.time()):
-            done.append(run_done)
-            free += [device for device in devices if device.name == run_done.device]
-        if len(executor.progress()) + len(waiting) + len(done) < len(seeds):
-            raise OSError("a run was lost: this machine could not evaluate it")
-    return done
 
 
 def _pair(recorded: Measurement, now: Measurement, metric: str) -> Pair:

@@ -14,6 +14,9 @@ from autoresearchd.mending import concluded_or_mended
 from autoresearchd.screening import worse
 from autoresearchd.world import Action, ConcludeExperiment, Open, Replay, Settle, World
 
+CUT_OFF = Verdict(outcome=Outcome.SKIPPED, why="its rebase was ended before best moved")
+"""Of the baseline that a killed rebase had opened."""
+
 
 def ledger_moves(world: World) -> Iterator[Action]:
     kept = False
@@ -33,6 +36,8 @@ def _ledger_move(world: World, opened: Open) -> Action | None:
     experiment = opened.experiment
     if opened.landed:
         return Settle(experiment=experiment)
+    if experiment.rebased is not None:
+        return ConcludeExperiment(experiment=experiment, verdict=CUT_OFF)
     if _is_live(world, experiment.tree):
         return None
     if (refusal := _refusal(world, opened)) is not None:

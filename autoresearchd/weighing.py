@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autoresearchd.experiment import BASELINE_NUMBER, Concluded, Environment, Measurement
+from autoresearchd.experiment import Environment, Measurement
 from autoresearchd.judge import composed, reference
 from autoresearchd.ledger import Ledger
 from autoresearchd.yardstick import Metric
@@ -16,9 +16,8 @@ def scale(ledger: Ledger, environment: Environment, metric: Metric) -> Scale:
     """What the numbers of a composite are shares of in one environment; empty where nothing is weighed."""
     if not metric.also:
         return {}
-    found = ledger.find(BASELINE_NUMBER)
-    baseline = found.experiment if isinstance(found, Concluded) else found
-    runs = () if baseline is None else ledger.measurements(baseline.tree)
+    baseline = ledger.baseline_tree()
+    runs = () if baseline is None else ledger.measurements(baseline)
     pools = (runs, ledger.measurements(ledger.best().tree))
     return reference(metric, *([run for run in pool if run.environment == environment] for pool in pools), runs)
 

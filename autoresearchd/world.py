@@ -101,7 +101,7 @@ class World:
     best: CommitOid
     best_tree: TreeOid
     baseline_tree: TreeOid | None = None
-    """Tree of experiment 0000; None until it is opened."""
+    """The user's project as best grows on it, measured alone; None until experiment 0000 is opened."""
     opened: tuple[Open, ...] = ()
     known: Mapping[TreeOid, int] = field(default_factory=dict)
     """For each tree that was tried: the lowest experiment number that has it."""

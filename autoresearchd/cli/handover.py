@@ -44,6 +44,27 @@ def export(
 
 
 @commands.command()
+def rebase(
+    program: ProgramFile = DEFAULT_PROGRAM,
+    onto: Annotated[str, typer.Option(help="The project's commit that best is to grow on.")] = "HEAD",
+) -> None:
+    """Bring the project's new commits under best: what was kept is replayed on them, and measured there."""
+    from autoresearchd import rebase as moving
+    from autoresearchd.report.words import figure, gain_figure, gain_of, plain
+
+    settings, path = load(program)
+    ledger = ledger_at(path)
+    done = moving.rebase(settings, program.resolve().parent, ledger, onto, lambda words: print(plain(words)))
+    experiment, verdict = done.baseline.experiment, done.baseline.verdict
+    gain = gain_of(verdict, settings.metric.direction)
+    gained = f", a gain of {gain_figure(gain, verdict.std_error)} on the project's own" if gain is not None else ""
+    print(f"{settings.metric.compared} {figure(verdict.metric)}{gained}")
+    print(f"best is {experiment.number:04d}, {plain(experiment.title)}; {done.line} is the line before")
+    for idea in ledger.ideas():
+        print(f"queued: {plain(idea.title)}")
+
+
+@commands.command()
 def reproduce(which: Which, program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """Train an experiment again with its seeds and budget, beside the numbers on record; exit code 1 if they differ."""
     from autoresearchd import reproduce as again

@@ -9,7 +9,7 @@ from autoresearchd.ledger.inbox import Idea
 from autoresearchd.ledger.lab import Ledger
 from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.project import ProjectState, fetch_commit, project_state
-from autoresearchd.ledger.rebase import Course, Fate
+from autoresearchd.ledger.rebase import Course, Fate, line_name
 from autoresearchd.ledger.view import Best
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Stranger",
     "back_up",
     "fetch_commit",
+    "line_name",
     "line_onto",
     "project_state",
 ]

@@ -82,6 +82,11 @@ class Line:
     """The oldest first, what was carried over among them."""
 
 
+def line_name(baseline: int) -> str:
+    """The branch that keeps the line with this baseline, as people call it."""
+    return refs.line_ref(baseline).removeprefix("refs/heads/")
+
+
 def line_to(repo: pygit2.Repository, tip: CommitOid) -> Line:
     """The line of best that ends at `tip`. Raises: CorruptRecord where it is none."""
     kept, baseline, onto, at = list[_Kept](), -1, None, tip
@@ -155,7 +160,7 @@ def queue_again(repo: pygit2.Repository, baseline: Experiment, on: CommitOid) ->
             continue
         ref = f"{refs.IDEAS}again-{record.number:04d}-{slug(record.title)}"
         if refs.read(repo, ref) is None:
-            words = f"It was kept as experiment {record.number:04d} on {refs.line_ref(line.baseline)[11:]}."
+            words = f"It was kept as experiment {record.number:04d} on {line_name(line.baseline)}."
             message = "\n\n".join(part for part in (record.title, record.rationale, words) if part) + "\n"
             refs.create(repo, ref, _commit(repo, message, tree, on, baseline.opened, baseline.opened), why="rebase")
 

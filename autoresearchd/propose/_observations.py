@@ -161,6 +161,7 @@ class Observations:
     def _observe(self, context: Context, concluded: Sequence[Concluded]) -> Iterable[Observation]:
         """Scores need the whole line of best, trees only what is recent."""
         scores: dict[TreeOid, float] = {}
+        tips: dict[CommitOid, float] = {}
         oldest = len(concluded) - RECENT
         for index, item in enumerate(concluded):
             experiment, verdict = item.experiment, item.verdict
@@ -168,9 +169,14 @@ class Observations:
             if index < oldest and not on_best:
                 continue
             gain, runs = _gain(context, item)
-            score = None if gain is None else scores.get(experiment.parent_tree, 0.0) + gain
+            rebased = experiment.rebased
+            if rebased is None:
+                before = scores.get(experiment.parent_tree, 0.0)
+            else:  # what was carried over is worth what it was
+                before = tips.get(rebased.old, 0.0) if rebased.carried else 0.0
+            score = None if gain is None else before + gain
             if on_best:
-                scores[experiment.tree] = score or 0.0
+                scores[experiment.tree] = tips[experiment.commit] = score or 0.0
             if index < oldest:
                 continue
             tree = self._tree(context, experiment.tree)
