@@ -96,6 +96,10 @@ def bring_in(program: Program, ledger: Ledger, source: Source, *, queue: bool = 
         fresh = _fresh(origins, known, name, program.metric.name)
         if stranger is not None and (wanted := [origin.found.tree for origin in fresh if origin.found]):
             stranger.send(ledger.path, wanted)
+        if queue and not any(_is_known_keep(origin, known) for origin in origins):
+            raise UserError(
+                f"the code of what {name} kept is not here, so it cannot be queued: give its clone by --from"
+            )
         if not ledger.entries():
             ledger.open_baseline(now=now)
         added = _write(program, ledger, origins, known, now)
@@ -243,16 +247,23 @@ def _verdict(program: Program, origin: _Origin, name: str) -> Verdict:
     return replace(said, metric=row.metric, baseline=None if row.metric is None else origin.before)
 
 
+def _is_known_keep(origin: _Origin, known: Mapping[str, Concluded]) -> bool:
+    """Whether it was kept there, and its code is in the lab or will be."""
+    if origin.row.outcome is not Outcome.KEPT_ELSEWHERE:
+        return False
+    there = known.get(origin.place)
+    return origin.found is not None if there is None else not there.experiment.is_lost
+
+
 def _queue(ledger: Ledger, name: str, now: float) -> str:
-    """All that was kept there, as one idea on best. Raises: UserError where there is no code, or it conflicts."""
+    """All that was kept there, as one idea on best. Raises: UserError where it conflicts."""
     ours = [row for row in ledger.imported() if row.verdict.environment == f"{IMPORTED}-{name}"]
     kept = [row for row in ours if row.verdict.outcome is Outcome.KEPT_ELSEWHERE and not row.experiment.is_lost]
-    if not kept:
-        raise UserError(f"the code of what {name} kept is not here: import it with --from, then --queue it")
     base, best = kept[0].experiment, ledger.best()
     start = base.tree if base.number == ours[0].experiment.number else base.parent_tree
     message = f"Take over all that {name} kept\n"
     ref = ledger.adoption().queue(message, base=start, tip=kept[-1].experiment.tree, best=best.commit, now=now)
     if ref is None:
-        raise UserError(f"what {name} kept conflicts with best: cherry-pick it by hand and `autoresearchd propose` it")
+        way = "cherry-pick it by hand and `autoresearchd propose` it"
+        raise UserError(f"the records of {name} are here, but what it kept conflicts with best: {way}")
     return ref
