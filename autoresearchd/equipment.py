@@ -19,6 +19,7 @@ from autoresearchd.run.fleet import Fleet
 from autoresearchd.run.fleet import fleet as sorted_by_environment
 from autoresearchd.run.parcel import Data, Parcel
 from autoresearchd.run.phase import held_out
+from autoresearchd.run.ray import RayExecutor
 from autoresearchd.run.slurm import SlurmExecutor
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ def equip(
         case "slurm":
             return _slurm(program, folder, ledger, tree, waits)
         case "ray":
-            raise UserError('devices.executor = "ray" is not there yet; "local" and "slurm" are')
+            return _ray(program, folder, ledger, tree, waits)
 
 
 def fleet(program: Program, folder: Path, ledger: Ledger, tree: TreeOid) -> Fleet:
@@ -82,6 +83,23 @@ def _slurm(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, waits:
         template=parcel_for(program, folder, ledger, tree, threads=settings.cpus),
         pack=lambda tree: pack(ledger.path, tree),
     )
+    return _far("slurm", executor, lambda: settings.slots, waits)
+
+
+def _ray(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, waits: Callable[[], None]) -> Equipment:
+    executor = RayExecutor(
+        program.ray,
+        folder=ledger.path.resolve() / "autoresearchd" / "ray",
+        template=parcel_for(program, folder, ledger, tree, threads=max(1, int(program.ray.cpus))),
+        pack=lambda tree: pack(ledger.path, tree),
+    )
+    return _far("ray", executor, lambda: executor.slots, waits)
+
+
+def _far(
+    kind: str, executor: SlurmExecutor | RayExecutor, slots: Callable[[], int], waits: Callable[[], None]
+) -> Equipment:
+    """What a cluster offers, once one of its nodes has said what it is."""
     try:
         log.info("cluster_asked", then="it goes on when a node has answered")
         probed = executor.probe(waits)
@@ -91,7 +109,7 @@ def _slurm(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, waits:
     log.info("cluster_answered", host=probed.host, environment=probed.environments[""], sandbox=probed.sandbox)
     found = Fleet(
         environment=probed.environments[""],
-        devices=far_devices("slurm", settings.slots, probed.device),
+        devices=far_devices(kind, slots(), probed.device),
         screens={},
         ahead=probed.ahead,
         scales={name: label for name, label in probed.environments.items() if name},

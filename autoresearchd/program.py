@@ -20,6 +20,7 @@ from autoresearchd.errors import UserError
 from autoresearchd.limits import Sandbox
 from autoresearchd.mistakes import config_error
 from autoresearchd.morning import Report
+from autoresearchd.ray_cluster import Ray
 from autoresearchd.rungs import Promote, Rung
 from autoresearchd.slots import Devices
 from autoresearchd.thinkers import Command, Llm
@@ -213,6 +214,7 @@ class Program(_Section):
     budget: Budget = Budget()
     devices: Devices = Devices()
     slurm: Slurm = Slurm()
+    ray: Ray = Ray()
     sandbox: Sandbox = Sandbox()
     service: Service = Service()
     propose: Propose = Propose()

@@ -34,7 +34,7 @@ def start(command: Command, env: Mapping[str, str], cwd: Path) -> tuple[subproce
             fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         with command.opened() as (words, descriptors):
             popen = subprocess.Popen(
-                (*_dies_with_us(), *(str(theirs) if word == ORDER else word for word in words)),
+                (*dies_with_us(), *(str(theirs) if word == ORDER else word for word in words)),
                 cwd=cwd,
                 env=dict(env),
                 bufsize=0,
@@ -66,7 +66,7 @@ def open_gate(popen: subprocess.Popen[bytes]) -> None:
 
 
 @functools.cache
-def _dies_with_us() -> tuple[str, ...]:
+def dies_with_us() -> tuple[str, ...]:
     """The words before a command that let the kernel end it when the daemon is killed; none where util-linux is old.
 
     What they do not reach - children of the command - `reap_leftovers` finds at the next start.

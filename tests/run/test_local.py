@@ -50,7 +50,7 @@ def test_a_command_that_is_not_there_is_a_crash_that_wakes_the_owner(
 ) -> None:
     if not util_linux:
         monkeypatch.setenv("PATH", str(room.folder))
-        monkeypatch.setattr(spawn, "_dies_with_us", spawn._dies_with_us.__wrapped__)
+        monkeypatch.setattr(spawn, "dies_with_us", spawn.dies_with_us.__wrapped__)
     for command in ("no-such-program --fast", "./train.py"):
         with room.executor(program(command=command)) as executor:
             executor.start(spec(room.tree("")))

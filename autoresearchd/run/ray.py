@@ -1,0 +1,239 @@
+"""The executor of a Ray cluster: every run is done by an actor on some node, and driven by a process of its own.
+
+That process may wait, hang or be ended by Ray; the loop only writes it orders and reads its news. A run whose node
+dies is done again on another; one whose driver dies is lost, and planned anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import select
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from autoresearchd.errors import CorruptRecord, UserError
+from autoresearchd.experiment import Measurement, Progress, RunSpec, TreeOid
+from autoresearchd.ray_cluster import Ray
+from autoresearchd.run import parcel
+from autoresearchd.run.driver import Driver
+from autoresearchd.run.folders import remove
+from autoresearchd.run.log import one_line
+from autoresearchd.run.parcel import Live, Parcel, Probed
+
+logger = structlog.get_logger()
+PROBE_SECONDS = 600.0
+"""For the first node to say what it is: data may have to be copied."""
+QUEUED = "queued"
+"""The phase of a run that waits for a node."""
+
+
+class RayExecutor:
+    """Satisfies `Executor`. One thread owns it."""
+
+    def __init__(self, settings: Ray, *, folder: Path, template: Parcel, pack: Callable[[TreeOid], bytes]) -> None:
+        """`folder` is this lab's own, and what lies in it goes; `template` is a parcel with a probe for its spec.
+
+        Raises: UserError without Ray, OSError.
+        """
+        if importlib.util.find_spec("ray") is None:
+            raise UserError('devices.executor = "ray" needs Ray: pip install "autoresearchd[ray]"')
+        self._settings, self._template, self._pack, self._folder = settings, template, pack, folder
+        self._live: dict[str, Live] = {}
+        self._lost = ""
+        """Why a run was lost that the owner has not been told of yet."""
+        self._accepted: Probed | None = None
+        self._refused = ""
+        self.slots = 0
+        """As many as the cluster has room for; 0 until it was joined."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in folder.iterdir():
+            remove(left)
+        self._epoll = select.epoll()
+        self._driver = Driver(self._settled(), folder=folder, epoll=self._epoll)
+
+    def probe(self, waits: Callable[[], None]) -> Probed:
+        """What the first node is that answers; `waits` is called every second until then.
+
+        Raises: UserError where there is no cluster, no room in it, or no node that can do runs.
+        """
+        until = time.monotonic() + PROBE_SECONDS
+        while self._accepted is None:
+            self._listen()
+            why = self._refused or ("no node has answered" if time.monotonic() > until else "")
+            if why or self._driver.is_gone:
+                raise UserError(f"{self._cluster} cannot be used: {why or self._driver.last_words()}")
+            waits()
+            select.select([self.fileno()], [], [], 1.0)
+        return self._accepted
+
+    def start(self, spec: RunSpec) -> None:
+        """Begin a run; it counts as live until `poll` has returned its Measurement.
+
+        Raises: OSError while the cluster cannot be reached, and once after it has lost a run; CorruptRecord where the
+        tree cannot be read.
+        """
+        if self._driver.is_gone:
+            self._lost = f"{self._cluster} cannot be reached ({self._driver.last_words()}); it is tried again"
+            self._driver = Driver(self._settled(), folder=self._folder, epoll=self._epoll)
+        if self._lost or not self._driver.joined:
+            why, self._lost = self._lost, ""
+            raise OSError(why or f"{self._cluster} has not answered yet")
+        assert self._accepted is not None
+        place = self._folder / spec.run
+        self._put(place, replace(self._template, spec=spec, ahead=self._accepted.ahead))
+        self._driver.order(do="start", run=spec.run, slot=spec.device.name, folder=str(place))
+        self._live[spec.run] = Live(progress=Progress(spec=spec, started=time.time(), phase=QUEUED))
+
+    def poll(self, now: float) -> Sequence[Measurement]:
+        """The runs that ended since the last call. One that no node could do, or that was under way when the cluster
+        was lost, gives none: it is no longer live."""
+        del now  # deadlines are kept on the nodes
+        return self._listen()
+
+    def progress(self) -> Sequence[Progress]:
+        """How far each live run is."""
+        return [live.progress for live in self._live.values()]
+
+    def tail(self, run: str) -> str:
+        """The end of what a live run has said so far; empty for any other run."""
+        live = self._live.get(run)
+        return "" if live is None else live.tail
+
+    def kill(self, run: str) -> None:
+        """End a live run; it yields no Measurement. It ends as soon as its node hears of it."""
+        if self._live.pop(run, None) is not None:
+            self._driver.order(do="kill", run=run)
+            remove(self._folder / run)
+
+    def fileno(self) -> int:
+        """Becomes readable when the driver has news."""
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Leave the cluster: what is live ends with it. Waits some seconds at the most."""
+        self._live.clear()
+        self._driver.close()
+        self._epoll.close()
+
+    @property
+    def _cluster(self) -> str:
+        address = self._settings.address
+        return "the Ray cluster that this machine is a node of" if address == "auto" else f"the Ray cluster {address}"
+
+    def _settled(self) -> dict[str, Any]:
+        """What a driver is started with."""
+        settings, on_cpu = self._settings, self._template.program.devices.use == "cpu"
+        self._put(self._folder / "probe", self._template)
+        options = {"num_cpus": settings.cpus, "num_gpus": 0 if on_cpu else settings.gpus}
+        return {
+            "address": settings.address,
+            "slots": self.slots or settings.slots,
+            "cache": settings.cache,
+            "probe": str(self._folder / "probe"),
+            "options": {**options, "resources": settings.resources},
+        }
+
+    def _put(self, place: Path, sent: Parcel) -> None:
+        place.mkdir(mode=0o700, exist_ok=True)
+        (place / parcel.PARCEL_FILE).write_bytes(parcel.dump(sent))
+        (place / parcel.PACK_FILE).write_bytes(self._pack(sent.spec.tree))
+
+    def _listen(self) -> list[Measurement]:
+        """Take the driver's news."""
+        ended = []
+        for news in self._driver.news():
+            live = self._live.get(news.get("run", ""))
+            if live is not None:
+                measured = self._heard(news, live.progress.spec)
+                ended += [measured] if measured is not None else []
+            elif news["event"] == "joined":
+                self._joined(news)
+            elif news["event"] == "probed":
+                self._probed(news)
+            elif news["event"] == "node_lost":
+                logger.warning("node_lost", slot=news["slot"], why=one_line(news["why"]), then="another is looked for")
+        if self._driver.is_gone and self._live:
+            self._lose_all()
+        return ended
+
+    def _heard(self, news: dict[str, Any], spec: RunSpec) -> Measurement | None:
+        """News of a live run. What cannot be believed is a run lost."""
+        why = one_line(news.get("why", ""))
+        try:
+            if news["event"] == "live":
+                self._live[spec.run] = parcel.live(news["text"].encode(), spec)
+                return None
+            if news["event"] == "queued":
+                logger.warning("run_waits", run=spec.run, why=why, then="it is done on another node")
+                self._live[spec.run] = Live(progress=Progress(spec=spec, started=time.time(), phase=QUEUED))
+                return None
+            measured = parcel.measurement(news["text"].encode(), spec) if news["event"] == "over" else None
+        except CorruptRecord as error:
+            measured, why = None, f"what came back cannot be read: {error}"
+            self._driver.order(do="kill", run=spec.run)
+        if measured is None:
+            self._lose(spec, why)
+        self._forget(spec.run)
+        return measured
+
+    def _joined(self, news: dict[str, Any]) -> None:
+        self.slots = self.slots or int(news["slots"])
+        logger.info("cluster_joined", slots=self.slots, resources=news["resources"])
+        if not self.slots:
+            self._refused = f"it has no room for a slot: it has {_amounts(news['resources'])}"
+
+    def _probed(self, news: dict[str, Any]) -> None:
+        """A node waits for runs: it gets some where its numbers may be compared with those of the first one."""
+        if news["name"] != parcel.PROBED_FILE:
+            self._left_out(news["slot"], _said(news))
+            return
+        try:
+            found = parcel.probed(news["text"].encode())
+        except CorruptRecord as error:
+            self._left_out(news["slot"], str(error))
+            return
+        first = self._accepted = self._accepted or found
+        if found.environments != first.environments:
+            self._left_out(news["slot"], f"{found.host} is {found.environments['']}, not {first.environments['']}")
+        else:
+            logger.info("node_joined", slot=news["slot"], host=found.host, environment=found.environments[""])
+            self._driver.order(do="take", slot=news["slot"])
+
+    def _left_out(self, slot: str, why: str) -> None:
+        logger.warning("node_left_out", slot=slot, why=one_line(why))
+        if self._accepted is None:
+            self._refused = one_line(why)
+
+    def _lose_all(self) -> None:
+        for live in tuple(self._live.values()):
+            self._lose(live.progress.spec, f"{self._cluster} was lost: {self._driver.last_words()}")
+            self._forget(live.progress.spec.run)
+
+    def _lose(self, spec: RunSpec, why: str) -> None:
+        logger.warning("run_lost", run=spec.run, tree=spec.tree, device=spec.device.name, seed=spec.seed, why=why)
+        self._lost = f"a run was lost: {why}"
+
+    def _forget(self, run: str) -> None:
+        self._live.pop(run, None)
+        remove(self._folder / run)
+
+
+def _said(news: dict[str, Any]) -> str:
+    """What a node said that would not be probed."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(news["text"])["why"])
+    return one_line(news["text"]) or "it said nothing"
+
+
+def _amounts(resources: dict[str, float]) -> str:
+    named = {
+        name: amount for name, amount in resources.items() if not name.startswith(("node:", "object_store", "mem"))
+    }
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(named.items())) or "no node"
