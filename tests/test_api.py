@@ -115,4 +115,4 @@ def test_a_field_that_nobody_documented_is_found(night: Path) -> None:
 def test_the_schema_is_printed_by_the_command_and_is_one() -> None:
     printed = json.loads(command(Path(), "schema").stdout)
     Draft202012Validator.check_schema(printed)
-    assert set(printed["properties"]) == {"log", "show", "doctor", "fsck", "status", "report"}
+    assert set(printed["properties"]) == {"log", "show", "doctor", "fsck", "status", "report", "ablate"}

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from autoresearchd.experiment import Ending, Outcome
 from autoresearchd.ledger.observed import Finding
 from autoresearchd.report.morning.document import Document
+from autoresearchd.report.worth import Worth
 from autoresearchd.status import Status
 
 _STRICT = ConfigDict(use_attribute_docstrings=True, extra="forbid")
@@ -143,6 +144,7 @@ def schema() -> dict[str, Any]:
         "fsck": Soundness,
         "status": Status,
         "report": Document,
+        "ablate": list[Worth],
     }
     made, shared = TypeAdapter.json_schemas([(name, "serialization", TypeAdapter(shapes[name])) for name in shapes])
     found = {str(name): shape for (name, _), shape in made.items()}
