@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import json
 import os
 import posixpath
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from autoresearchd.errors import UserError
+from autoresearchd.inventory import Finding, ask, devices, some
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger, project_state
 from autoresearchd.program import Program, load
 from autoresearchd.propose.llm import find_key
@@ -25,23 +24,10 @@ from autoresearchd.run.phase import held_out
 from autoresearchd.run.proof import prove
 from autoresearchd.run.sandbox import APPARMOR_REMEDY, choose
 
-State = Literal["ok", "missing", "note"]
 OLDEST_GIT = (2, 22)
 """The first whose `git log --format` reads single trailers (`%(trailers:key=Metric,valueonly)`)."""
 COMFORTABLE_BYTES = 5 * 2**30
-ASKING_SECONDS = 20.0
 MARKS = {"ok": "ok", "missing": "MISSING", "note": "note"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at. `missing` keeps the daemon from working, `note` does not."""
-
-    name: str
-    state: State
-    what: str
-    mend: str = ""
-    """What to do about it, a command where one does it; empty where nothing has to be done."""
 
 
 def examine(program_path: Path) -> tuple[Finding, ...]:
@@ -61,7 +47,7 @@ def examine(program_path: Path) -> tuple[Finding, ...]:
         lambda: _commands(program, folder / program.program.project),
         lambda: _data(program, folder),
         lambda: _lab(lab, program_path),
-        lambda: _devices(program),
+        lambda: devices(program),
         lambda: _sandbox(program, folder),
         lambda: _model(program, lab),
     ]
@@ -98,7 +84,7 @@ def _harmless(words: str) -> str:
 
 
 def _git() -> Finding:
-    said = _ask("git", "--version")
+    said = ask("git", "--version")
     if said is None:
         return Finding(name="git", state="missing", what="git is not on PATH", mend="apt-get install git")
     words = said.split()
@@ -123,10 +109,10 @@ def _project(program: Program, project: Path) -> Iterator[Finding]:
         what = f"no committed file matches program.editable ({globs})"
         yield Finding(name="project", state="missing", what=what, mend="git add and commit them, or mend the glob")
         return
-    what = f"{state.branch} at {state.head[:10]}, {len(editable)} files may be edited: {_some(editable)}"
+    what = f"{state.branch} at {state.head[:10]}, {len(editable)} files may be edited: {some(editable)}"
     yield Finding(name="project", state="ok", what=what)
     if state.dirty:
-        what = f"{len(state.dirty)} uncommitted changes are not in the lab: {_some(state.dirty)}"
+        what = f"{len(state.dirty)} uncommitted changes are not in the lab: {some(state.dirty)}"
         yield Finding(name="project", state="note", what=what, mend="commit what the experiments should start from")
     if program.program.protected and not any(program.is_protected(name) for name in state.tracked):
         what = f"program.protected ({', '.join(program.program.protected)}) matches no committed file"
@@ -203,45 +189,15 @@ def _lab(lab: Path, program_path: Path) -> Iterator[Finding]:
         yield Finding(name="daemon", state="note", what=f"running with pid {holder}", mend="autoresearchd status")
         return
     if opened:
-        numbers = _some([f"{experiment.number:04d}" for experiment in opened])
+        numbers = some([f"{experiment.number:04d}" for experiment in opened])
         mend = f"autoresearchd run{option}"
         yield Finding(name="daemon", state="note", what=f"not running; open and waiting: {numbers}", mend=mend)
     if ledger.pause_switch.exists():
         yield Finding(name="daemon", state="note", what="paused", mend="autoresearchd resume")
     stale = [str(lock.relative_to(lab)) for lock in (lab / "refs").rglob("*.lock")]
     if stale:
-        what = f"a write was cut off and left {_some(stale)}"
+        what = f"a write was cut off and left {some(stale)}"
         yield Finding(name="lab", state="note", what=what, mend="the next `autoresearchd run` clears it")
-
-
-def _devices(program: Program) -> Iterator[Finding]:
-    said = _ask("nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits")
-    cards = [line.strip() for line in (said or "").splitlines() if line.count(",") >= 2]
-    present = {f"cuda:{card.split(',')[0].strip()}" for card in cards}
-    try:
-        torch = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        torch = ""
-    use = program.devices.use
-    absent = (
-        [name for name in use if name.startswith("cuda") and name not in present] if use not in ("auto", "cpu") else []
-    )
-    if absent:
-        what = f"devices.use names {', '.join(absent)}; there are {', '.join(sorted(present)) or 'no CUDA devices'}"
-        yield Finding(name="devices", state="missing", what=what, mend="change devices.use, or mend the driver")
-    elif cards and use != "cpu":
-        shown = _some([", ".join(part.strip() for part in card.split(",")[:2]) for card in cards])
-        yield Finding(name="devices", state="ok", what=f"{len(cards)} CUDA devices: {shown}")
-        if torch.endswith("+cpu"):
-            mend = f"{sys.executable} -m pip install --force-reinstall torch=={torch.removesuffix('+cpu')}"
-            yield Finding(name="torch", state="note", what=f"torch {torch} cannot use the GPU", mend=mend)
-            return
-    else:
-        slots, cores = program.devices.cpu_slots, os.cpu_count() or 1
-        why = "" if use == "cpu" else "no CUDA device: "
-        yield Finding(name="devices", state="note", what=f"{why}{slots} CPU slots on {cores} cores")
-    if torch:
-        yield Finding(name="torch", state="ok", what=f"torch {torch}")
 
 
 def _model(program: Program, lab: Path) -> Iterator[Finding]:
@@ -329,18 +285,5 @@ def _disk(place: Path) -> Finding:
     return Finding(name="disk", state="ok", what=what)
 
 
-def _ask(*argv: str) -> str | None:
-    """What a command says; None where it is not there, fails or hangs."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=ASKING_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None  # the finding that asked says what that means
-    return done.stdout
-
-
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _some(names: Sequence[str], *, most: int = 4) -> str:
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")

@@ -118,8 +118,9 @@ def _far(
 
 
 def far_devices(kind: str, count: int, like: Device) -> tuple[Device, ...]:
-    """Slots of a cluster, each of them some device like that of the node that was asked."""
-    return tuple(replace(like, name=f"{kind}:{slot}", index=slot) for slot in range(count))
+    """Slots of a cluster, each of them some device like that of the node that was asked: `slurm:0`, `cuda:slurm-0`."""
+    named = f"cuda:{kind}-" if like.is_cuda else f"{kind}:"
+    return tuple(replace(like, name=f"{named}{slot}", index=slot) for slot in range(count))
 
 
 def parcel_for(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, *, threads: int | None) -> Parcel:

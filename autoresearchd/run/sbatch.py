@@ -113,8 +113,8 @@ def version() -> str:
     return one_line(_run(("sbatch", "--version")))
 
 
-def idle_nodes(partition: str | None) -> int:
-    """How many nodes the cluster has that can take jobs. Raises: OSError where it does not answer."""
+def nodes(partition: str | None) -> int:
+    """How many nodes of the cluster answer. Raises: OSError where it does not answer."""
     asked = () if partition is None else (f"--partition={partition}",)
     said = _run(("sinfo", "--noheader", "--responding", "--Node", "--format=%N", *asked))
     return len(set(said.split()))

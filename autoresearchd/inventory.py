@@ -1,0 +1,97 @@
+"""What there is to train on, on this machine or a cluster, as `doctor` says it. Looks only."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from autoresearchd.program import Program
+from autoresearchd.run import sbatch
+
+State = Literal["ok", "missing", "note"]
+ASKING_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. `missing` keeps the daemon from working, `note` does not."""
+
+    name: str
+    state: State
+    what: str
+    mend: str = ""
+    """What to do about it, a command where one does it; empty where nothing has to be done."""
+
+
+def devices(program: Program) -> Iterator[Finding]:
+    """The devices that program.toml asks for."""
+    match program.devices.executor:
+        case "slurm":
+            yield _cluster(program)
+        case "local" | "ray":
+            yield from _here(program)
+
+
+def _cluster(program: Program) -> Finding:
+    wanted = program.slurm.partition
+    try:
+        said, count = sbatch.version(), sbatch.nodes(wanted)
+    except OSError as error:
+        mend = "give the daemon Slurm's commands and its slurm.conf; `sinfo` must answer"
+        return Finding(name="devices", state="missing", what=str(error), mend=mend)
+    where = "" if wanted is None else f" of the partition {wanted}"
+    if not count:
+        what = f"{said} answers, and no node{where} does"
+        return Finding(name="devices", state="missing", what=what, mend="sinfo -R, or change slurm.partition")
+    return Finding(
+        name="devices", state="ok", what=f"{said}: {program.slurm.slots} jobs at a time, {count} nodes{where}"
+    )
+
+
+def _here(program: Program) -> Iterator[Finding]:
+    said = ask("nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits")
+    cards = [line.strip() for line in (said or "").splitlines() if line.count(",") >= 2]
+    present = {f"cuda:{card.split(',')[0].strip()}" for card in cards}
+    try:
+        torch = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = ""
+    use = program.devices.use
+    absent = (
+        [name for name in use if name.startswith("cuda") and name not in present] if use not in ("auto", "cpu") else []
+    )
+    if absent:
+        what = f"devices.use names {', '.join(absent)}; there are {', '.join(sorted(present)) or 'no CUDA devices'}"
+        yield Finding(name="devices", state="missing", what=what, mend="change devices.use, or mend the driver")
+    elif cards and use != "cpu":
+        shown = some([", ".join(part.strip() for part in card.split(",")[:2]) for card in cards])
+        yield Finding(name="devices", state="ok", what=f"{len(cards)} CUDA devices: {shown}")
+        if torch.endswith("+cpu"):
+            mend = f"{sys.executable} -m pip install --force-reinstall torch=={torch.removesuffix('+cpu')}"
+            yield Finding(name="torch", state="note", what=f"torch {torch} cannot use the GPU", mend=mend)
+            return
+    else:
+        slots, cores = program.devices.cpu_slots, os.cpu_count() or 1
+        why = "" if use == "cpu" else "no CUDA device: "
+        yield Finding(name="devices", state="note", what=f"{why}{slots} CPU slots on {cores} cores")
+    if torch:
+        yield Finding(name="torch", state="ok", what=f"torch {torch}")
+
+
+def ask(*argv: str) -> str | None:
+    """What a command says; None where it is not there, fails or hangs."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=ASKING_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None  # the finding that asked says what that means
+    return done.stdout
+
+
+def some(names: Sequence[str], *, most: int = 4) -> str:
+    """The first of them."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
