@@ -84,7 +84,17 @@ def _valid(name: str, found: Any) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("log",), ("show", "0"), ("show", "1"), ("show", "2"), ("status",), ("doctor",), ("fsck",), ("report",)],
+    [
+        ("log",),
+        ("show", "0"),
+        ("show", "1"),
+        ("show", "2"),
+        ("status",),
+        ("doctor",),
+        ("fsck",),
+        ("report",),
+        ("ablate", "--list"),
+    ],
 )
 def test_what_the_commands_print_is_what_the_schema_says(night: Path, arguments: tuple[str, ...]) -> None:
     _valid(arguments[0], json.loads(command(night, *arguments, "--json").stdout))

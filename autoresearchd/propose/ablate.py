@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from autoresearchd.experiment import ABLATE, Concluded, Experiment, Outcome, Proposal
+from autoresearchd.experiment import ABLATE, Concluded, Experiment, Proposal
 from autoresearchd.propose._misses import gain, keeps_since, line_of_best, short, since_last, tried
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._protocol import Context
@@ -68,7 +68,7 @@ def _in_turn(context: Context) -> Iterator[Concluded]:
     yield from (step for step in steps if step.experiment.number not in done)
     again = [(done[step.experiment.number], step) for step in steps if step.experiment.number in done]
     for trial, step in sorted(again, key=lambda pair: pair[0].experiment.number):
-        if trial.verdict.outcome is not Outcome.KEEP and not _is_of_today(line, trial):
+        if not _is_of_today(line, trial):
             yield step
 
 
