@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autoresearchd.experiment import FAILED, Ending, Experiment, Measurement, TreeOid, Verdict
-from autoresearchd.judge import contended
+from autoresearchd.incident import Disturbance
+from autoresearchd.judge import MOST_REPEATS, contended
 from autoresearchd.program import Program
 from autoresearchd.world import World
 
@@ -30,15 +31,29 @@ def doubtful(world: World, experiment: Experiment, verdict: Verdict) -> bool:
 
 def trusted(world: World, runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
     """The runs without those failures after which best failed too, or that are their device's: they say nothing."""
-    best = [run for run in world.of(world.best_tree) if run.run not in world.excused]
+    best = [run for run in world.of(world.best_tree) if not _is_excused(world, run)]
+    # Who runs out of memory again where best has trained since needs more than is left, whoever has the rest.
+    spared = [run for run in runs if is_the_devices(run)][:MOST_REPEATS]
 
     def blameless(run: Measurement) -> bool:
-        if run.run in world.excused:
+        if run.run in world.excused or run in spared:
             return True
         after = next((other for other in best if other.started >= run.started), None)
         return run.ending in ENVIRONMENTAL and after is not None and after.ending is not Ending.FINISHED
 
     return tuple(run for run in runs if not blameless(run))
+
+
+def is_the_devices(run: Measurement) -> bool:
+    """Whether the record of a failed run itself says that it was its device: gone, or its memory taken by others."""
+    kinds = {incident.kind for incident in run.incidents}
+    if run.ending is Ending.OUT_OF_MEMORY and kinds & {Disturbance.FOREIGN, Disturbance.HELD}:
+        return True
+    return run.ending in ENVIRONMENTAL and Disturbance.LOST in kinds
+
+
+def _is_excused(world: World, run: Measurement) -> bool:
+    return run.run in world.excused or is_the_devices(run)
 
 
 def disturbed(world: World) -> tuple[Measurement, ...]:
@@ -75,7 +90,7 @@ def is_timed(world: World) -> bool:
 def failures_of_best(world: World) -> list[Measurement]:
     """The newest runs of best, oldest first, as far as none of them finished; those of a bad device left out."""
     failures: list[Measurement] = []
-    for run in reversed([run for run in world.of(world.best_tree) if run.run not in world.excused]):
+    for run in reversed([run for run in world.of(world.best_tree) if not _is_excused(world, run)]):
         if run.ending is Ending.FINISHED:
             break
         failures.insert(0, run)

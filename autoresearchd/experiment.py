@@ -1,6 +1,6 @@
 """The nouns of the lab, as frozen values: what was proposed, run, measured and decided.
 
-Measurements belong to trees, verdicts belong to commits. This module imports nothing of ours and does nothing.
+Measurements belong to trees, verdicts belong to commits. This module does nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
+
+from autoresearchd.incident import Incident
 
 TreeOid = NewType("TreeOid", str)
 CommitOid = NewType("CommitOid", str)
@@ -261,6 +263,8 @@ class Measurement:
     """One sentence for a person where the ending is not FINISHED, or the audit gave no number."""
     audited: bool = False
     """It was to be evaluated on the audit data as well; that number is `audit_<the metric's name>`."""
+    incidents: tuple[Incident, ...] = ()
+    """What besides it went on on its device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,3 +353,4 @@ class Progress:
     curve: tuple[CurvePoint, ...] = ()
     phase: str = "starting"
     """starting, training, evaluating"""
+    incidents: tuple[Incident, ...] = ()

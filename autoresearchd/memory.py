@@ -261,4 +261,5 @@ def pruned(live: Progress, why: str, now: float) -> Measurement:
         train_seconds=live.train_seconds,
         wall_seconds=now - live.started,
         why=why,
+        incidents=live.incidents,
     )

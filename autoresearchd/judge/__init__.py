@@ -1,10 +1,10 @@
 """The judge: better, allowed, enough evidence, the noise, hopeless. Pure: values in, values out."""
 
 from autoresearchd.judge import halves
-from autoresearchd.judge.accept import decide, decide_baseline, missing_baseline_seeds
+from autoresearchd.judge.accept import decide, decide_baseline, missing_baseline_seeds, refused
 from autoresearchd.judge.additivity import Fate, Tally, added, fate, gain_of, standing, tally
 from autoresearchd.judge.composite import composed, reference
-from autoresearchd.judge.contention import contended
+from autoresearchd.judge.contention import MOST_REPEATS, contended
 from autoresearchd.judge.curves import hopeless
 from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Side
 from autoresearchd.judge.edits import improper
@@ -14,6 +14,7 @@ from autoresearchd.judge.seeds import unselected_seed
 from autoresearchd.judge.spread import Spread, estimate
 
 __all__ = [
+    "MOST_REPEATS",
     "Conclude",
     "Decision",
     "Effect",
@@ -37,6 +38,7 @@ __all__ = [
     "improper",
     "missing_baseline_seeds",
     "reference",
+    "refused",
     "standing",
     "tally",
     "unselected_seed",

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 
 from autoresearchd.experiment import Ending, Measurement
+from autoresearchd.incident import Disturbance
 from autoresearchd.judge.metric import THROUGHPUT, value
 
 SLOW = 0.8
@@ -20,9 +21,16 @@ MOST_REPEATS = 2
 def contended(runs: Sequence[Measurement], *, best_runs: Sequence[Measurement] = ()) -> tuple[Measurement, ...]:
     """Which runs of one tree, all in one environment, are to be repeated, and not judged; in any order.
 
-    A run is compared with the other runs of its own tree. The first has none: where it is far slower than best's own,
+    Those on whose device something else was seen are among them, however fast they were. Of the others, a run is
+    compared with the other runs of its own tree. The first has none: where it is far slower than best's own,
     it waits for a second, which counts alone if it is not slow; if both are, then the code is slow, and both count.
     """
+    seen = _first_of_each_seed(sorted(filter(_has_company, runs), key=lambda run: (run.started, run.run)))
+    runs = [run for run in runs if run not in seen]
+    return (*seen, *_slow(runs, [run for run in best_runs if not _has_company(run)]))
+
+
+def _slow(runs: Sequence[Measurement], best_runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
     speeds = {run.run: speed for run in runs if (speed := _speed(run)) is not None}
     if len(speeds) == 1:
         usual = [speed for run in best_runs if (speed := _speed(run)) is not None]
@@ -33,9 +41,18 @@ def contended(runs: Sequence[Measurement], *, best_runs: Sequence[Measurement] =
         for run in runs
         if run.run in speeds and _is_slow(speeds[run.run], [speed for name, speed in speeds.items() if name != run.run])
     ]
-    slow.sort(key=lambda run: (speeds[run.run], run.run))
+    return _first_of_each_seed(sorted(slow, key=lambda run: (speeds[run.run], run.run)))
+
+
+def _has_company(run: Measurement) -> bool:
+    """Whether something was seen on its device that takes from what it can do in its time."""
+    disturbs = any(incident.kind in (Disturbance.FOREIGN, Disturbance.THROTTLED) for incident in run.incidents)
+    return disturbs and run.ending in (Ending.FINISHED, Ending.TIMEOUT, Ending.PRUNED)
+
+
+def _first_of_each_seed(runs: Sequence[Measurement]) -> tuple[Measurement, ...]:
     return tuple(
-        run for index, run in enumerate(slow) if sum(run.seed == other.seed for other in slow[:index]) < MOST_REPEATS
+        run for index, run in enumerate(runs) if sum(run.seed == other.seed for other in runs[:index]) < MOST_REPEATS
     )
 
 

@@ -20,6 +20,7 @@ from pygit2.enums import FileMode as GitMode
 
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import CurvePoint, Ending, Environment, Measurement, TreeOid
+from autoresearchd.incident import Incident
 from autoresearchd.ledger import refs
 from autoresearchd.ledger.repository import reading, signature
 
@@ -57,6 +58,7 @@ class _Filed(BaseModel):
     log_tail: str
     why: str
     audited: bool = False
+    incidents: tuple[Incident, ...] = ()
 
 
 class Runs:
@@ -258,6 +260,7 @@ def _plain(measurement: Measurement) -> dict[str, Any]:
         "log_tail": measurement.log_tail,
         "why": measurement.why,
         "audited": measurement.audited,
+        **({"incidents": [asdict(incident) for incident in measurement.incidents]} if measurement.incidents else {}),
     }
 
 
@@ -287,4 +290,5 @@ def load(tree: TreeOid, blob: pygit2.Blob) -> Measurement:
         log_tail=filed.log_tail,
         why=filed.why,
         audited=filed.audited,
+        incidents=filed.incidents,
     )

@@ -10,15 +10,17 @@ import re
 import select
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Measurement, Progress, RunSpec
+from autoresearchd.experiment import Ending, Measurement, Progress, RunSpec
 from autoresearchd.program import Program
 from autoresearchd.run import proc
 from autoresearchd.run._protocol import Checkout
+from autoresearchd.run.company import Company, Watch
 from autoresearchd.run.folders import Disposal, remove
 from autoresearchd.run.log import one_line
 from autoresearchd.run.phase import Phase
@@ -79,6 +81,9 @@ class LocalExecutor:
             ahead=ahead if program.devices.warm else None,
         )
         self._live: dict[str, Trial] = {}
+        self._watch = Watch()
+        self._company: dict[str, Company] = {}
+        """Of the live runs on GPUs."""
         self._next: dict[str, Site] = {}
         """By device: where its next run will be, with an interpreter that waits for it."""
         self._prepared: set[str] = set()
@@ -100,6 +105,7 @@ class LocalExecutor:
             raise OSError(why)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", spec.run):
             raise ValueError(f"{spec.run!r} is no name for a run")
+        company = Company(self._watch, spec.device) if spec.device.is_cuda else None
         site = self._next.pop(spec.device.name, None) or Site(self._bench, spec)
         try:
             trial = Trial(spec, site)
@@ -107,6 +113,8 @@ class LocalExecutor:
             self._clear_away(site, time.time())
             raise
         self._live[spec.run] = trial
+        if company is not None:
+            self._company[spec.run] = company
         if trial.is_settled:
             os.eventfd_write(self._bell, 1)
 
@@ -119,6 +127,8 @@ class LocalExecutor:
         self._silence()
         self._bury(now)
         ended = []
+        for company in self._company.values():
+            company.note()
         for run, trial in tuple(self._live.items()):
             try:
                 measurement = trial.step(now)
@@ -130,15 +140,16 @@ class LocalExecutor:
                 self._drop(run, now)
                 continue
             if measurement is not None:
+                ended.append(self._accompanied(measurement))
                 self._drop(run, now)
-                ended.append(measurement)
             elif run not in self._prepared and trial.is_under_way(now):
                 self._prepare(trial, now)
         return ended
 
     def progress(self) -> Sequence[Progress]:
         """How far each live run is."""
-        return [trial.progress() for trial in self._live.values()]
+        live = [(trial.progress(), self._company.get(run)) for run, trial in self._live.items()]
+        return [found if company is None else replace(found, incidents=company.incidents) for found, company in live]
 
     def tail(self, run: str) -> str:
         """The end of what a live run has said so far, fit to be shown; empty for any other run."""
@@ -167,6 +178,7 @@ class LocalExecutor:
             self._disposal.put(*site.release())
         self._dying.clear()
         if not self._epoll.closed:
+            self._watch.close()
             self._disposal.close(CLOSE_SECONDS)
             self._epoll.close()
             os.close(self._bell)
@@ -185,8 +197,19 @@ class LocalExecutor:
             if device.name in self._next:
                 self._discard(self._next.pop(device.name), now)
 
+    def _accompanied(self, measurement: Measurement) -> Measurement:
+        """With what else went on on its GPU."""
+        company = self._company.get(measurement.run)
+        if company is None:
+            return measurement
+        company.note()
+        if measurement.ending is not Ending.FINISHED:
+            company.failed()
+        return replace(measurement, incidents=company.incidents)
+
     def _drop(self, run: str, now: float) -> None:
         self._prepared.discard(run)
+        self._company.pop(run, None)
         self._discard(self._live.pop(run).site, now)
 
     def _discard(self, site: Site, now: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -59,6 +61,42 @@ def children() -> list[int]:
         return []  # the common case costs one call
     me = os.getpid()
     return [pid for pid in everybody() if (found := stat(pid)) is not None and found.parent == me]
+
+
+class Whose(Enum):
+    """To whom a process belongs."""
+
+    OURS = "ours"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+
+
+def whose(pid: int) -> Whose:
+    """Ours are this process and what descends from it; a number that nobody has here may be of another namespace."""
+    me, seen = os.getpid(), set[int]()
+    parent = pid
+    while parent > 1 and parent not in seen:
+        if parent == me:
+            return Whose.OURS
+        seen.add(parent)
+        found = stat(parent)
+        parent = 0 if found is None else found.parent
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return Whose.UNKNOWN
+    except PermissionError:
+        return Whose.FOREIGN  # of another user, seen or hidden
+    return Whose.FOREIGN
+
+
+def name(pid: int) -> str:
+    """What a process calls itself, printable and short; empty where it is gone, or hidden."""
+    try:
+        text = Path(f"/proc/{pid}/comm").read_text("utf-8", "replace")
+    except OSError:
+        return ""
+    return re.sub(r"[^\w.:+-]+", "_", text.strip(), flags=re.ASCII)[:32]
 
 
 def adopt_orphans() -> None:

@@ -1,0 +1,120 @@
+"""What else went on on the GPU of a run, seen from a thread: a driver that hangs must not hold up the daemon."""
+
+from __future__ import annotations
+
+import threading
+
+from autoresearchd.experiment import Device
+from autoresearchd.incident import Disturbance, Incident
+from autoresearchd.run.nvml import Driver, Sight
+
+LOOK_SECONDS = 5.0
+"""Between two looks."""
+PATIENCE_SECONDS = 0.5
+"""So long the daemon waits for a look before a run and after one that failed."""
+HELD_MIB = 1024.0
+"""More memory in use before a run than a driver and a desktop take."""
+MOST_INCIDENTS = 8
+
+
+class Watch:
+    """Looks at the GPUs that it was asked about, again and again; without a driver it is quiet."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._sights: dict[Device, Sight | None] = {}
+        self._asked = self._answered = 0
+        self._over = False
+        self._thread: threading.Thread | None = None
+
+    def look(self, device: Device) -> Sight | None:
+        """A device now, as far as the driver answers within PATIENCE_SECONDS; else as it was seen last."""
+        with self._changed:
+            self._sights.setdefault(device, None)
+            self._asked += 1
+            wanted = self._asked
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._go_on, name="gpus", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._over or self._answered >= wanted, PATIENCE_SECONDS)
+            return self._sights[device]
+
+    def last(self, device: Device) -> Sight | None:
+        """A device as it was seen last; never waits."""
+        return self._sights.get(device)
+
+    def close(self) -> None:
+        """End; a look that hangs in the driver is left behind."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(PATIENCE_SECONDS)
+
+    def _go_on(self) -> None:
+        try:
+            driver = Driver()
+        except LookupError:
+            with self._changed:
+                self._over = True  # no driver: nobody waits for a look any more
+                self._changed.notify_all()
+            return
+        while not self._over:
+            with self._changed:
+                asked, devices = self._asked, tuple(self._sights)
+            sights = {device: driver.look(device) for device in devices}
+            with self._changed:
+                self._sights |= sights
+                self._answered = asked
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._over or self._asked > self._answered, LOOK_SECONDS)
+            if any(sight is not None and sight.lost for sight in sights.values()):
+                driver.again()
+
+
+class Company:
+    """The incidents of one run on a GPU."""
+
+    def __init__(self, watch: Watch, device: Device) -> None:
+        """Look before the run begins: what is there now is not its own."""
+        self._watch, self._device = watch, device
+        self._before = self._seen = watch.look(device)
+        self._slowed: frozenset[str] = frozenset()
+        self._found: dict[Incident, None] = {}
+        self._note(self._before)
+
+    @property
+    def incidents(self) -> tuple[Incident, ...]:
+        """So far, in the order in which they were seen."""
+        return tuple(self._found)[:MOST_INCIDENTS]
+
+    def note(self) -> None:
+        """Take what was seen since the last call; never waits."""
+        self._note(self._watch.last(self._device))
+
+    def failed(self) -> None:
+        """The run did not end well: see whether its device is still there, and what held its memory."""
+        self._note(self._watch.look(self._device))
+        before = self._before
+        if before is not None and before.used_mib is not None and before.used_mib >= HELD_MIB:
+            self._add(Disturbance.HELD, f"{before.used_mib:.0f} MiB of {self._device.name} were in use before it began")
+
+    def _note(self, sight: Sight | None) -> None:
+        if sight is None or (sight is self._seen and sight is not self._before):
+            return
+        self._seen = sight
+        if sight.lost:
+            self._add(Disturbance.LOST, f"{self._device.name}: {sight.lost}")
+        for words in sight.foreign.values():
+            self._add(Disturbance.FOREIGN, f"{words} on {self._device.name}")
+        there = frozenset() if self._before is None else self._before.unknown
+        for pid in sorted(sight.unknown & there) if sight is not self._before else ():
+            self._add(Disturbance.FOREIGN, f"a process of another namespace (pid {pid} there) on {self._device.name}")
+        slowed = frozenset(sight.slowed)
+        for words in sorted(slowed & self._slowed):  # twice in a row: a moment of it is nothing
+            self._add(Disturbance.THROTTLED, f"{words} of {self._device.name}")
+        self._slowed = slowed
+
+    def _add(self, kind: Disturbance, what: str) -> None:
+        self._found.setdefault(Incident(kind=kind, what=what))
