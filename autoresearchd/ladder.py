@@ -9,25 +9,14 @@ last, as one stack and on every rung, be better than what was promoted last. All
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 
-from autoresearchd.experiment import (
-    FAILED,
-    CommitOid,
-    Direction,
-    Ending,
-    Lines,
-    Measurement,
-    Outcome,
-    TreeOid,
-    Verdict,
-)
-from autoresearchd.judge import Conclude, Decision, Effect, Measure, Seen, Side, decide, halves, value
+from autoresearchd.experiment import CommitOid, Direction, Ending, Measurement, TreeOid, Verdict
+from autoresearchd.judge import Effect, Seen, halves, refused, value
 from autoresearchd.promotion import Blocked, Climb, Commits, Ladder, Level, Move, Note, Promotion, Runs, Wanted
 from autoresearchd.standing import Standing
 from autoresearchd.trailers import number
 
-REFUSED = FAILED | {Outcome.REJECTED, Outcome.TAMPERED, Outcome.PRUNED}
-"""What a stack cannot be judged by its numbers for."""
 TRIES = 3
 """So many runs of what was promoted may fail on a rung before the rung itself is taken for broken."""
 
@@ -68,13 +57,13 @@ def _unfit(ladder: Ladder, chosen: Commits) -> Note | None:
     for count in range(1, len(chosen) + 1):
         tree = ladder.stack(chosen[:count])
         if tree is None:
-            return _fall(ladder, ladder.levels[0], chosen[count - 1], "it conflicts without what did not hold")
+            return _fall(ladder.levels[0], chosen[count - 1], "it conflicts without what did not hold")
     if ladder.stack(chosen) == ladder.base:
-        return _fall(ladder, ladder.levels[0], chosen[-1], "nothing is left of it without what did not hold")
+        return _fall(ladder.levels[0], chosen[-1], "nothing is left of it without what did not hold")
     return None
 
 
-def _fall(ladder: Ladder, level: Level, commit: CommitOid, evidence: str) -> Note:
+def _fall(level: Level, commit: CommitOid, evidence: str) -> Note:
     return Note(standings={commit: _standing(level, evidence, holds=False)})
 
 
@@ -109,106 +98,87 @@ class _Rung:
 
     def move(self) -> Move | None:
         """What is to be done here; None where the stack is through."""
-        failed = self._runs(self._ladder.base)
-        if len(failed) >= TRIES and all(run.ending is not Ending.FINISHED for run in failed):
-            return Blocked(scale=self._level.name, why=failed[-1].why or failed[-1].ending.value)
-        decision = self._decide((), self._chosen)
-        if isinstance(decision, Conclude) and decision.verdict.outcome in REFUSED:
+        base = self._runs(())
+        if len(base) >= TRIES and all(run.ending is not Ending.FINISHED for run in base):
+            return Blocked(scale=self.name, why=base[-1].why or base[-1].ending.value)
+        if base and all(run.ending is not Ending.FINISHED for run in base):
+            return Runs(wanted=(self._first(()),))
+        if unseen := [commits for commits in ((), self._chosen) if not self._runs(commits)]:
+            return Runs(wanted=tuple(self._first(commits) for commits in unseen))
+        if self._refused(self._chosen) is not None:
             return self._find_breaker()
         held = tuple(commit for commit in self._chosen if self._is_held(commit))
-        fresh = [unit for unit in units(self._ladder.stack, self._chosen) if not all(commit in held for commit in unit)]
-        if not fresh:
-            return self._as_one_stack(decision)
-        begun = isinstance(decision, Conclude) or bool(self._runs(self._tree(self._chosen)))
-        if not begun:
-            return self._measure(decision, (), self._chosen)
-        return self._one(held, fresh[0]) if len(fresh) == 1 else self._many(held, fresh)
+        groups = units(self._ladder.stack, self._chosen)
+        if fresh := [group for group in groups if not all(commit in held for commit in group)]:
+            told = self._tell(held, fresh)
+            return told if isinstance(told, Runs) else Note(standings=dict(self._settled(fresh, told)))
+        told = self._tell((), [self._chosen])
+        if isinstance(told, Runs):
+            return told
+        if halves.holds(told[0], self._rules):
+            return None
+        why = f"the stack that ends with it gains too little: {_change(told[0], self._rules.direction)}"
+        return _fall(self._level, self._chosen[-1], why)
 
     def shown(self, commit: CommitOid) -> str:
         """The evidence for one of a stack that is through: what it gains, and the number of the whole stack."""
-        decision, standing = self._decide((), self._chosen), self._standing(commit)
-        assert isinstance(decision, Conclude)
+        standing = self._standing(commit)
         assert standing is not None
+        runs = self._runs(self._chosen)
+        numbers = [found for run in runs if (found := value(run, self._rules.metric)) is not None]
         others = ", ".join(f"{self._ladder.numbers[other]:04d}" for other in self._chosen if other != commit)
         beside = f"; in one stack with {others}" if others else ""
-        return f"{self._rules.metric}={number(decision.verdict.metric or 0.0)} ({standing.evidence}{beside})"
-
-    def _as_one_stack(self, decision: Decision) -> Move | None:
-        if isinstance(decision, Measure):
-            return self._measure(decision, (), self._chosen)
-        if decision.verdict.outcome is Outcome.KEEP:
-            return None
-        why = f"the stack that ends with it is no better: {_change(decision.verdict)}"
-        return _fall(self._ladder, self._level, self._chosen[-1], why)
+        return f"{self._rules.metric}={number(fmean(numbers))} ({standing.evidence}{beside})"
 
     def _find_breaker(self) -> Move:
         """The first commit with which the stack fails, by halving."""
         fine, broken = 0, len(self._chosen)
-        why = ""
         while broken - fine > 1:
             middle = (fine + broken) // 2
-            decision = self._decide((), self._chosen[:middle])
-            if isinstance(decision, Measure) and not self._runs(self._tree(self._chosen[:middle])):
-                return self._measure(decision, (), self._chosen[:middle])
-            if isinstance(decision, Conclude) and decision.verdict.outcome in REFUSED:
-                broken = middle
-            else:
-                fine = middle
-        decision = self._decide((), self._chosen[:broken])
-        assert isinstance(decision, Conclude)
-        why = f"{decision.verdict.outcome.value}: {decision.verdict.why}"
-        return _fall(self._ladder, self._level, self._chosen[broken - 1], why)
+            if not self._runs(self._chosen[:middle]):
+                return Runs(wanted=(self._first(self._chosen[:middle]),))
+            fine, broken = (middle, broken) if self._refused(self._chosen[:middle]) is None else (fine, middle)
+        verdict = self._refused(self._chosen[:broken])
+        assert verdict is not None
+        return _fall(self._level, self._chosen[broken - 1], f"{verdict.outcome.value}: {verdict.why}")
 
-    def _one(self, held: Commits, unit: Commits) -> Move:
-        """One group on top of what holds: two trees are compared."""
-        decision = self._decide(held, self._chosen)
-        if isinstance(decision, Measure):
-            return self._measure(decision, held, self._chosen)
-        change = _change(decision.verdict)
-        if decision.verdict.outcome is Outcome.KEEP:
-            return Note(standings={commit: _standing(self._level, change, holds=True) for commit in unit})
-        return _fall(self._ladder, self._level, unit[-1], change)
-
-    def _many(self, held: Commits, fresh: Sequence[Commits]) -> Move:
-        """Several groups: every run has another half of them."""
-        seen: list[halves.Seen] = []
+    def _tell(self, held: Commits, groups: Sequence[Commits]) -> Runs | tuple[Effect | None, ...]:
+        """What each group gains on top of what holds, or the runs that this takes: each has another half of them."""
+        seen: list[Seen] = []
         known: tuple[Effect, ...] | None = None
-        for replicate in range(halves.replicates(len(fresh), self._rules)):
-            wanted = tuple(self._look(held, fresh, replicate, seen))
-            if wanted:
+        for replicate in range(halves.replicates(len(groups), self._rules)):
+            if wanted := tuple(self._look(held, groups, replicate, seen)):
                 return Runs(wanted=wanted)
-            known = halves.effects(seen, changes=len(fresh), direction=self._rules.direction, spread=self._level.spread)
+            known = halves.effects(
+                seen, changes=len(groups), direction=self._rules.direction, spread=self._level.spread
+            )
             if known is not None and all(halves.holds(effect, self._rules) is not None for effect in known):
                 break
-        return Note(standings=dict(self._settled(fresh, known)))
+        return known or (None,) * len(groups)
 
-    def _look(self, held: Commits, fresh: Sequence[Commits], replicate: int, seen: list[Seen]) -> Iterator[Wanted]:
+    def _look(self, held: Commits, groups: Sequence[Commits], replicate: int, seen: list[Seen]) -> Iterator[Wanted]:
         """What one replicate has shown goes to `seen`; the runs that it lacks."""
-        for half in halves.design(len(fresh), replicate):
-            inside = {*held, *(commit for place in half for commit in fresh[place])}
+        for half in halves.design(len(groups), replicate):
+            inside = {*held, *(commit for place in half for commit in groups[place])}
             commits = tuple(commit for commit in self._chosen if commit in inside)
-            if (tree := self._ladder.stack(commits)) is None:
-                continue  # apart each can be left out, these together not
-            ours = [run for run in self._runs(tree) if run.seed == replicate + 1]
+            if self._ladder.stack(commits) is None:
+                continue  # each can be left out alone, these together not
+            ours = [run for run in self._runs(commits) if run.seed == replicate + 1]
             numbers = [found for run in ours if (found := value(run, self._rules.metric)) is not None]
             if not ours:
-                yield Wanted(tree=tree, seed=replicate + 1, scale=self._level.name, commits=commits)
+                yield self._wanted(commits, replicate + 1)
             elif numbers:
                 seen.append(Seen(half=half, replicate=replicate, number=numbers[0]))
 
     def _settled(
-        self, fresh: Sequence[Commits], known: Sequence[Effect] | None
+        self, groups: Sequence[Commits], told: Sequence[Effect | None]
     ) -> Iterator[tuple[CommitOid, Standing]]:
-        for place, unit in enumerate(fresh):
-            effect = None if known is None else known[place]
-            if effect is None:
-                yield unit[-1], _standing(self._level, "too many runs of stacks failed to tell", holds=False)
-                continue
-            change = _effect(effect, self._rules.direction)
+        for group, effect in zip(groups, told, strict=True):
+            change = _change(effect, self._rules.direction)
             if halves.holds(effect, self._rules):
-                yield from ((commit, _standing(self._level, change, holds=True)) for commit in unit)
+                yield from ((commit, _standing(self._level, change, holds=True)) for commit in group)
             else:
-                yield unit[-1], _standing(self._level, change, holds=False)
+                yield group[-1], _standing(self._level, change, holds=False)
 
     def _is_held(self, commit: CommitOid) -> bool:
         standing = self._standing(commit)
@@ -219,26 +189,21 @@ class _Rung:
         found = [each for each in self._ladder.standings.get(commit, ()) if (each.scale, each.environment) == ours]
         return found[-1] if found else None
 
-    def _decide(self, without: Commits, with_: Commits) -> Decision:
-        baseline = self._runs(self._ladder.baseline) or self._runs(self._ladder.base)
-        return decide(
-            best_runs=self._runs(self._tree(without)),
-            candidate_runs=self._runs(self._tree(with_)),
-            baseline_runs=[run for run in baseline if run.ending is Ending.FINISHED],
-            rules=self._rules,
-            spread=self._level.spread,
-            lines=Lines(added=0, removed=0),
-            category="",
-        )
+    def _refused(self, commits: Commits) -> Verdict | None:
+        baseline = self._ladder.runs(self._ladder.baseline, self._level.environment) or self._runs(())
+        finished = [run for run in baseline if run.ending is Ending.FINISHED]
+        return refused(self._runs(commits), finished, self._rules)
 
-    def _measure(self, decision: Decision, without: Commits, with_: Commits) -> Runs:
-        assert isinstance(decision, Measure)
-        commits = with_ if decision.side is Side.CANDIDATE else without
-        wanted = Wanted(tree=self._tree(commits), seed=decision.seed, scale=self._level.name, commits=commits)
-        return Runs(wanted=(wanted,))
+    def _first(self, commits: Commits) -> Wanted:
+        """The run that tells whether a stack trains at all; it counts in the first replicate."""
+        used = {run.seed for run in self._runs(commits)}
+        return self._wanted(commits, next(seed for seed in range(1, len(used) + 2) if seed not in used))
 
-    def _runs(self, tree: TreeOid) -> Sequence[Measurement]:
-        return self._ladder.runs(tree, self._level.environment)
+    def _wanted(self, commits: Commits, seed: int) -> Wanted:
+        return Wanted(tree=self._tree(commits), seed=seed, scale=self.name, commits=commits)
+
+    def _runs(self, commits: Commits) -> Sequence[Measurement]:
+        return self._ladder.runs(self._tree(commits), self._level.environment)
 
     def _tree(self, commits: Commits) -> TreeOid:
         tree = self._ladder.stack(commits) if commits else self._ladder.base
@@ -246,17 +211,10 @@ class _Rung:
         return tree
 
 
-def _change(verdict: Verdict) -> str:
-    """`Δ -0.012000 +-0.001000, n=5`: by how much the metric itself changes; without numbers, why there are none."""
-    if verdict.metric is None or verdict.baseline is None:
-        return verdict.why
-    return _written(verdict.metric - verdict.baseline, verdict.std_error, verdict.runs)
-
-
-def _effect(effect: Effect, direction: Direction) -> str:
-    return _written(-effect.gain if direction is Direction.LOWER else effect.gain, effect.std_error, effect.runs)
-
-
-def _written(change: float, std_error: float | None, runs: int) -> str:
-    error = "" if std_error is None else f" +-{number(std_error)}"
-    return f"Δ {'+' if change >= 0 else ''}{number(change)}{error}, n={runs}"
+def _change(effect: Effect | None, direction: Direction) -> str:
+    """`Δ -0.012000 +-0.001000, n=24`: by how much the metric itself changes."""
+    if effect is None:
+        return "too many runs failed to tell what it gains"
+    change = -effect.gain if direction is Direction.LOWER else effect.gain
+    error = f" +-{number(effect.std_error)}" if effect.noise.degrees else ""
+    return f"Δ {'+' if change >= 0 else ''}{number(change)}{error}, n={effect.runs}"

@@ -82,8 +82,8 @@ def decide(
     candidate's first run has seed 0; its repeats take the smallest seeds that neither tree has had, and best is
     measured on the same ones.
     """
-    if candidate_runs and (refused := _refused(candidate_runs, baseline_runs, rules)) is not None:
-        return Conclude(refused)
+    if candidate_runs and (found := refused(candidate_runs, baseline_runs, rules)) is not None:
+        return Conclude(found)
     if not by_seed(best_runs, rules.metric):
         return Measure(Side.BEST, _unused(best_runs))
     if not candidate_runs:
@@ -227,8 +227,8 @@ def _unused(runs: Sequence[Measurement]) -> int:
     return next(seed for seed in range(len(used) + 1) if seed not in used)
 
 
-def _refused(runs: Sequence[Measurement], baseline_runs: Sequence[Measurement], rules: Rules) -> Verdict | None:
-    """The verdict on a candidate that failed or breaks a constraint, whatever its metric."""
+def refused(runs: Sequence[Measurement], baseline_runs: Sequence[Measurement], rules: Rules) -> Verdict | None:
+    """The verdict on a candidate that failed or breaks a constraint, whatever its metric; None for any other."""
     if (failed := failure(runs, rules)) is not None:
         return failed
     why = broken(rules.constraints, runs=runs, baseline_runs=baseline_runs)

@@ -58,9 +58,13 @@ class Effect:
 def design(changes: int, replicate: int) -> tuple[Half, ...]:
     """The halves of one replicate: each change is in half of them, and any two together in a quarter.
 
+    Of one change there are two: all of it and nothing.
+
     Every second replicate has the opposite halves (fold-over): what two changes do only together is then told from
     what each does.
     """
+    if changes == 1:
+        return frozenset({0}), frozenset()
     order = next(prime for prime in ORDERS if prime >= changes)
     squares = {number * number % order for number in range(order)}
     halves = [frozenset(c for c in range(changes) if (c - row) % order in squares) for row in range(order)]
@@ -107,11 +111,13 @@ def effects(seen: Sequence[Seen], *, changes: int, direction: Direction, spread:
     )
 
 
-def holds(effect: Effect, rules: Rules) -> bool | None:
-    """Whether a change is shown to gain something; None while that is open.
+def holds(effect: Effect | None, rules: Rules) -> bool | None:
+    """Whether a change is shown to gain something; None while that is open. Without an effect it is not.
 
     By the boundaries of a comparison of two trees, at the look that has as much information as these runs.
     """
+    if effect is None:
+        return False
     information = math.inf if effect.std_error == 0.0 else (effect.noise.std_dev / effect.std_error) ** 2
     look = max((n for n in range(1, rules.max_repeats + 1) if _information(n) <= information), default=1)
     bound = bounds(1.0 - rules.confidence, rules.max_repeats)[look - 1]

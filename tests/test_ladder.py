@@ -1,0 +1,116 @@
+"""Promotion as a whole, on commits of known effect: what is promoted, what is left, and that it comes to an end."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoresearchd.ladder import next_move, units
+from autoresearchd.promotion import Blocked, Runs
+from bench.bisect import CRASH, RULES, Slope, ours
+
+QUIET = 1e-6
+"""Noise so small that every effect of these tests is shown at once."""
+EFFECTS = st.sampled_from([-2.0, 0.0, 2.0, CRASH])
+
+
+@st.composite
+def slopes(draw: st.DrawFn) -> Slope:
+    """Up to eight kept commits on two rungs, some of which conflict without an earlier one."""
+    count = draw(st.integers(1, 8))
+    gains = {name: draw(st.lists(EFFECTS, min_size=count, max_size=count)) for name in ("d2", "d3")}
+    bound = draw(st.dictionaries(st.integers(1, count), st.integers(0, count), max_size=2))
+    needs = {place: on for place, on in bound.items() if on < place < count}
+    return Slope(gains=gains, needs=needs, sigma=QUIET, rules=replace(RULES, max_repeats=4))
+
+
+def climb(slope: Slope, order: random.Random | None = None) -> None:
+    """All the way, the runs in any order."""
+    for _ in range(3_000):
+        if not slope.step(lambda wanted: order.randrange(len(wanted)) if order else 0):
+            return
+    raise AssertionError("it does not come to an end")
+
+
+@settings(max_examples=60, deadline=None)
+@given(slopes())
+def test_a_commit_that_loses_on_a_rung_alone_is_never_promoted(slope: Slope) -> None:
+    climb(slope)
+    together = set(slope.needs) | set(slope.needs.values())
+    for place in set(slope.promoted) - together:
+        assert all(gains[place] == 2.0 for gains in slope.gains.values())
+    assert all(slope.fell(place) for place in set(range(slope.count)) - set(slope.promoted)), "some were never settled"
+    for place in slope.promoted:
+        assert slope.needs.get(place, place) in slope.promoted, "what it needs was left behind"
+
+
+@settings(max_examples=60, deadline=None)
+@given(slopes())
+def test_whatever_gains_on_every_rung_by_itself_is_promoted(slope: Slope) -> None:
+    slope.needs.clear()
+    climb(slope)
+    wanted = [place for place in range(slope.count) if all(gains[place] == 2.0 for gains in slope.gains.values())]
+    assert sorted(slope.promoted) == wanted
+
+
+@settings(max_examples=40, deadline=None)
+@given(slopes(), st.integers(0, 2**20), st.sampled_from([0.3, 1.0]))
+def test_the_order_in_which_runs_end_changes_nothing(slope: Slope, seed: int, sigma: float) -> None:
+    one, other = (replace(slope, sigma=sigma, runs={}, standings={}, promoted=[], climbing=None) for _ in range(2))
+    climb(one)
+    climb(other, random.Random(seed))
+    assert one.promoted == other.promoted
+    assert one.runs.keys() == other.runs.keys()
+
+
+@settings(max_examples=40, deadline=None)
+@given(slopes(), st.integers(1, 60))
+def test_a_promotion_that_was_interrupted_goes_on_where_it_was(slope: Slope, steps: int) -> None:
+    uninterrupted = replace(slope, runs={}, standings={}, promoted=[], climbing=None)
+    climb(uninterrupted)
+    for _ in range(steps):
+        slope.step()
+    again = replace(slope)  # all that is known is in git: refs, notes and filed runs
+    climb(again)
+    assert again.promoted == uninterrupted.promoted
+    assert again.trained() == uninterrupted.trained(), "something was trained twice"
+
+
+def test_what_is_kept_meanwhile_waits_for_the_next_look() -> None:
+    slope = Slope(gains={"d2": [2.0, 2.0]}, sigma=QUIET)
+    slope.gains["d2"] = [2.0]
+    slope.step()
+    slope.step()
+    slope.gains["d2"] = [2.0, 2.0]
+    first = next_move(slope.ladder())
+    assert isinstance(first, Runs)
+    assert all("1" not in run.tree for run in first.wanted)
+    climb(slope)
+    assert slope.promoted == [0, 1]
+
+
+def test_a_rung_on_which_nothing_trains_blocks_and_burns_no_more_runs() -> None:
+    slope = Slope(gains={"d2": [2.0, 2.0]}, sigma=QUIET)
+    slope.broken = True
+    climb(slope)
+    assert slope.blocked
+    assert isinstance(next_move(slope.ladder()), Blocked)
+    assert slope.trained() <= 4
+    assert not any(slope.fell(place) for place in range(2)), "the commits were blamed for the rung"
+
+
+def test_what_conflicts_alone_is_kept_together() -> None:
+    slope = Slope(gains={"d2": [2.0] * 4}, needs={2: 0})
+    ladder = slope.ladder()
+    assert units(ladder.stack, ladder.line) == (("c0", "c2"), ("c1",), ("c3",))
+
+
+def test_twenty_commits_of_which_three_gain_nothing_take_fewer_runs_than_two_for_each() -> None:
+    gains = [0.0 if place in (4, 9, 17) else 2.0 for place in range(20)]
+    slope = Slope(gains={"d2": gains}, seed=3)
+    promoted = ours(slope)
+    assert len(promoted) >= 15
+    assert slope.trained() < 40
