@@ -60,9 +60,9 @@ def run_not_filed(run: Measurement, experiment: int | None) -> None:
     log.exception("run_not_filed", **_run(run, experiment))
 
 
-def run_disturbed(run: Measurement, experiment: int | None) -> None:
+def run_disturbed(run: Measurement, experiment: int | None, why: str) -> None:
     """Something else on the machine slowed it down."""
-    log.warning("run_disturbed", **_run(run, experiment))
+    log.warning("run_disturbed", **_run(run, experiment), why=why)
 
 
 def experiment_opened(experiment: Experiment) -> None:

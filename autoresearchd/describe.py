@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from autoresearchd import audit
 from autoresearchd.experiment import Concluded, Device, Experiment, Progress
 from autoresearchd.holds import hold
-from autoresearchd.status import AuditStatus, DeviceStatus, Idle, RefusedIdea, Status, device_status
+from autoresearchd.ladder import next_move, standing_on
+from autoresearchd.promotion import Blocked, Ladder, Level
+from autoresearchd.status import AuditStatus, DeviceStatus, Idle, RefusedIdea, RungStatus, Status, device_status
 from autoresearchd.world import Session, World
 
 
@@ -23,6 +26,7 @@ def describe(
     idle_seconds: Mapping[str, float],
     concluded: int,
     side_by_side: Mapping[str, int],
+    disturbed: Sequence[str] = (),
     audits: tuple[AuditStatus, ...] = (),
     damaged: tuple[str, ...] = (),
     wishes: int = 0,
@@ -65,6 +69,8 @@ def describe(
         session_opened=session.opened,
         session_limit=session.experiments,
         session_deadline=session.deadline,
+        disturbed=len(disturbed),
+        disturbed_why=disturbed[-1] if disturbed else "",
         side_by_side=side_by_side,
         audits=audits,
         damaged=damaged,
@@ -73,16 +79,38 @@ def describe(
         audit_word=audit.word(audits, direction=world.program.metric.direction, noise=world.spread.std_dev),
         busy_share=min(1.0, (busy_seconds + running) / elapsed / len(world.all_devices)),
         idle_seconds=idle_seconds,
+        **_promotion(world.ladder),
         experiments_per_hour=3600 * concluded / elapsed if concluded else None,
     )
 
 
 def _device(world: World, device: Device, live: Progress | None, best_number: int | None) -> DeviceStatus:
     found = device_status(device.name, device.model, live, [item.experiment for item in world.opened], best_number)
+    found = replace(found, screens=device not in world.devices)
     resting = world.aside.get(device.name)
     if resting is None or live is not None:
         return found
     return replace(found, phase="set aside", why=resting.why, until=resting.until)
+
+
+def _promotion(ladder: Ladder | None) -> dict[str, Any]:
+    """The fields of Status about promotion."""
+    if ladder is None:
+        return {}
+    move = next_move(ladder)
+    return {
+        "promoted": ladder.promoted,
+        "rungs": tuple(_rung(ladder, level) for level in ladder.levels),
+        "rung_share": ladder.share,
+        "rung_why": f"{move.scale}: {move.why}" if isinstance(move, Blocked) else "",
+    }
+
+
+def _rung(ladder: Ladder, level: Level) -> RungStatus:
+    known: dict[bool | None, list[int]] = {True: [], False: [], None: []}
+    for commit in ladder.line:
+        known[standing_on(ladder.standings.get(commit, ()), level)].append(ladder.numbers[commit])
+    return RungStatus(scale=level.name, holds=tuple(known[True]), falls=tuple(known[False]), unknown=tuple(known[None]))
 
 
 def _state(world: World, *, is_held: bool) -> str:
@@ -102,7 +130,7 @@ def _why(world: World, state: str, held: tuple[str, float] | None) -> str:
 
 def idle(world: World) -> Idle:
     """Why the devices that train nothing now do so."""
-    if world.trouble:
+    if world.trouble or all(device.name in world.aside for device in world.all_devices):
         return Idle.MACHINE
     if world.paused:
         return Idle.PAUSED

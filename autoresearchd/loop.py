@@ -299,8 +299,9 @@ class Loop:
             self._memory.held = why
         for run in (run for view in views(world) for run in disturbed(view)):
             if run.run not in self._memory.disturbed:
-                announce.run_disturbed(run, self._number_of(run.tree))
-                self._memory.disturbed.add(run.run)
+                why = "; ".join(incident.what for incident in run.incidents) or "far slower than the same code before"
+                announce.run_disturbed(run, self._number_of(run.tree), why)
+                self._memory.disturbed[run.run] = why
 
     def _describe(self, world: World, state: str, why: str = "") -> Status:
         return describe(
@@ -313,6 +314,7 @@ class Loop:
             idle_seconds=dict(self._memory.idle_seconds),
             concluded=self._memory.concluded_here,
             side_by_side=dict(self._memory.side_by_side),
+            disturbed=tuple(self._memory.disturbed.values()),
             audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
             wishes=len(self._memory.wishes),
             refused=tuple(self._memory.refused),

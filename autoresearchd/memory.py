@@ -73,8 +73,8 @@ class Memory:
         self._ended: deque[Measurement] = deque(maxlen=MOST_ENDED)
         self.held = ""
         """Why nothing was started, as it was last said in the log."""
-        self.disturbed: set[str] = set()
-        """Runs of which the log says already that something slowed them down."""
+        self.disturbed: dict[str, str] = {}
+        """Runs of which the log says already that something slowed them down, with what it was."""
         self.aside: dict[CommitOid, str] = {}
         """Open experiments that cannot be read, with why: they are left open, and the others go on."""
         self._news: list[Concluded] = []

@@ -17,7 +17,7 @@ class Idle(StrEnum):
     """Why a device trains nothing."""
 
     MACHINE = "machine"
-    """It cannot run anything now: a full disk, something that could not be written."""
+    """It cannot run anything now: a full disk, something that could not be written, every device set aside."""
     BEST_FAILS = "best_fails"
     PAUSED = "paused"
     ENDING = "ending"
@@ -44,6 +44,10 @@ class DeviceStatus:
     step: int = 0
     train_loss: float | None = None
     started: float | None = None
+    screens: bool = False
+    """Of another environment than best's: it discards what is worse there, and decides no keep."""
+    incidents: tuple[str, ...] = ()
+    """What besides its run goes on there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,17 @@ class AuditStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RungStatus:
+    """One rung of the ladder above the first: experiments by number, of all that were kept and not promoted."""
+
+    scale: str
+    holds: tuple[int, ...] = ()
+    falls: tuple[int, ...] = ()
+    """They do not hold here."""
+    unknown: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The lab at `now`; times are Unix seconds, metric values in the metric's own unit and direction."""
 
@@ -130,6 +145,10 @@ class Status:
     """Share of the devices' time since the session began that went into runs, 0 to 1."""
     idle_seconds: Mapping[str, float] = field(default_factory=dict)
     """Device seconds of this session in which nothing trained, by `Idle`."""
+    disturbed: int = 0
+    """Runs of this session that something else slowed down: they are repeated, and not judged."""
+    disturbed_why: str = ""
+    """What it was with the newest of them."""
     side_by_side: Mapping[str, int] = field(default_factory=dict)
     """Wins of this session that another win was faster than, by what became of them on top of it (`judge.Fate`)."""
     experiments_per_hour: float | None = None
@@ -149,6 +168,14 @@ class Status:
     """Along the kept line, oldest first."""
     audit_word: str = ""
     """`overfitting` where the number that is judged by improved since the first audit and the audited one did not."""
+    promoted: tuple[int, ...] = ()
+    """The experiments that hold on every rung, by number."""
+    rungs: tuple[RungStatus, ...] = ()
+    """Empty without a ladder."""
+    rung_share: float | None = None
+    """Of the devices' time of this session, what went to the rungs above the first."""
+    rung_why: str = ""
+    """Why nothing can be compared on a rung."""
     program_refused: str = ""
     """Why the program.toml that was saved last is not in force; the one before it is."""
 
@@ -225,11 +252,12 @@ def device_status(
         device=name,
         model=model,
         experiment=own.number if own else best_number,
-        title=own.title if own else "best, measured again",
+        title=f"promotion, on {spec.scale}" if spec.scale else own.title if own else "best, measured again",
         seed=spec.seed,
         phase=live.phase,
         fraction=live.fraction,
         step=live.step,
         train_loss=last.train_loss if last else None,
         started=live.started,
+        incidents=tuple(incident.what for incident in live.incidents),
     )

@@ -128,10 +128,15 @@ def _results(status: Status, direction: Direction) -> list[str]:
     if status.damaged:
         many = f" (and {len(status.damaged) - 1} more)" if len(status.damaged) > 1 else ""
         found.append(f"damaged {plain(status.damaged[0])}{many}; not counted; `autoresearchd fsck` says the way out")
+    if status.disturbed:
+        many = f"{counted(status.disturbed, 'run')} to be repeated, not judged"
+        found.append(f"disturbed {many}; the newest: {plain(status.disturbed_why)}")
     if status.side_by_side:
         found.append(f"merged  {side_by_side(status.side_by_side)}")
     if status.audits:
         found.append(_audits(status, direction))
+    if status.rungs:
+        found.extend(_ladder(status))
     if status.open:
         found.append(f"open    {', '.join(number(n) for n in status.open)}")
     if status.llm is not None:
@@ -160,6 +165,19 @@ def _idle(status: Status) -> str:
     return f"; idle {', '.join(parts)}" if parts else ""
 
 
+def _ladder(status: Status) -> Iterator[str]:
+    """What is promoted, and rung by rung what holds of the rest."""
+    named = ", ".join(number(each) for each in status.promoted)
+    share = "" if status.rung_share is None else f"  ({status.rung_share:.0%} of the devices' time went to the rungs)"
+    yield f"promoted {counted(len(status.promoted), 'change')}{f': {named}' if named else ''}{share}"
+    for rung in status.rungs:
+        kinds = (("hold", rung.holds), ("do not", rung.falls), ("not known", rung.unknown))
+        said = [f"{words} {', '.join(map(number, numbers))}" for words, numbers in kinds if numbers]
+        yield f"  {plain(rung.scale):<6} {'; '.join(said) or 'nothing waits'}"
+    if status.rung_why:
+        yield f"  nothing can be compared on {plain(status.rung_why)}"
+
+
 def _audits(status: Status, direction: Direction) -> str:
     """What was gained on the data that chose, beside what was gained on data that never did."""
     first, last = status.audits[0], status.audits[-1]
@@ -183,7 +201,7 @@ def _model(llm: LlmStatus, now: float) -> str:
 
 
 def _device(device: DeviceStatus, status: Status) -> str:
-    name = f"{plain(device.device):<7}"
+    name = f"{plain(device.device):<7}" + (" screens" if device.screens else "")
     if device.experiment is None:
         why = f": {plain(device.why)}" if device.why else ""
         again = "" if device.until is None else f", tried again in {duration(max(0.0, device.until - status.now))}"
@@ -197,4 +215,5 @@ def _device(device: DeviceStatus, status: Status) -> str:
         parts.append(f"loss {device.train_loss:.4f}")
     if device.started is not None:
         parts.append(duration(status.now - device.started))
-    return "  ".join([*parts, plain(device.title)])
+    beside = f"\n{'':<7} beside it: {plain('; '.join(device.incidents))}" if device.incidents else ""
+    return "  ".join([*parts, plain(device.title)]) + beside
