@@ -9,6 +9,8 @@ import pytest
 
 from autoresearchd.experiment import Ending, Environment, Measurement, Outcome, RunSpec, TreeOid
 from autoresearchd.fleet import FAILURES, aside
+from autoresearchd.incident import Disturbance, Incident
+from autoresearchd.ledger import Ledger
 from autoresearchd.report.status import text
 from tests.support.fakes import failed
 from tests.support.projects import lab
@@ -109,3 +111,67 @@ def test_a_mended_device_is_taken_back(tmp_path: Path) -> None:
     night.propose(20.0, 21.0, 22.0)
     night.steps(3)
     assert len(night.on_bad()) > before
+
+
+TAKEN = Incident(kind=Disturbance.FOREIGN, what="python (pid 4242, 70000 MiB) on cpu:1")
+FULL = "OutOfMemoryError: CUDA out of memory"
+
+
+class Shared(Night):
+    """A night with two devices; on the second, somebody else's process holds the memory until it ends."""
+
+    def __init__(self, *given: object, **named: object) -> None:
+        self.gone = False
+        super().__init__(*given, devices=2, **named)  # type: ignore[arg-type]
+
+    def result(self, spec: RunSpec, now: float) -> Measurement | None:
+        if spec.device.name == BAD and not self.gone:
+            return replace(failed(spec, Ending.OUT_OF_MEMORY, FULL, now=now), incidents=(TAKEN,))
+        return super().result(spec, now)
+
+
+def test_memory_that_somebody_else_took_is_held_against_the_device_and_not_against_the_code(tmp_path: Path) -> None:
+    night = Shared(lab(tmp_path / "project"))
+    night.steps(6)
+    night.propose(2.0, 3.0, 4.0)
+    night.steps(20)
+    assert [night.outcome(number) for number in (1, 2, 3)] == [Outcome.DISCARD] * 3
+    (said,) = (device for device in night.loop.status.devices if device.device == BAD)
+    assert said.phase == "set aside"
+    assert said.why == f"{FULL} (python (pid 4242, 70000 MiB) on cpu:1)"
+    night.gone = True
+    night.steps(60)
+    assert night.loop.status.devices[1].phase == "idle", "it was not taken back"
+
+
+def test_the_record_of_a_run_keeps_what_was_seen_so_that_a_restart_blames_nobody_either(tmp_path: Path) -> None:
+    ledger = lab(tmp_path / "project")
+    night = Shared(ledger)
+    night.steps(6)
+    night.propose(2.0)
+    night.hanging = True
+    night.steps(2)
+    (open_one,) = night.ledger.opened()
+    (spec,) = (spec for spec in night.executor.live.values() if spec.tree == open_one.tree)
+    for number in range(2):
+        run = replace(spec, run=f"before-{number}", device=replace(spec.device, name=BAD))
+        ledger.record(replace(failed(run, Ending.OUT_OF_MEMORY, FULL, now=night.now), incidents=(TAKEN,)))
+    fresh = Ledger(ledger.path)
+    assert [run.incidents for run in fresh.measurements(open_one.tree)] == [(TAKEN,), (TAKEN,)]
+    again = Night(fresh)
+    again.steps(10)
+    assert again.outcome(open_one.number) is Outcome.DISCARD
+
+
+def test_who_runs_out_of_memory_again_and_again_is_out_of_memory_whoever_has_the_rest(tmp_path: Path) -> None:
+    night = Shared(lab(tmp_path / "project"))
+    night.gone = True
+    night.steps(6)
+    night.propose(2.0)
+    night.steps(1)
+    (open_one,) = night.ledger.opened()
+    for number in range(3):
+        spec = replace(night.executor.started[0], run=f"r{number}", tree=open_one.tree, seed=0)
+        night.ledger.record(replace(failed(spec, Ending.OUT_OF_MEMORY, FULL, now=night.now), incidents=(TAKEN,)))
+    night.steps(10)
+    assert night.outcome(open_one.number) is Outcome.OUT_OF_MEMORY

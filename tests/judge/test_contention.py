@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearchd.experiment import CurvePoint, Ending, Measurement
+from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.judge.contention import MOST_REPEATS, contended
 from tests.judge.lab import run
 
@@ -66,3 +68,30 @@ def test_a_run_that_failed_is_not_called_slow() -> None:
 @given(st.permutations(runs(100, 60, 99, 20, 21, 22, 101, 98, 97, seeds=(0, 1, 2, 3, 3, 3, 4, 5, 6))))
 def test_the_order_in_which_runs_arrived_does_not_matter(shuffled: list[Measurement]) -> None:
     assert names(contended(shuffled)) == ["new1", "new3", "new4"]
+
+
+def seen(run: Measurement, kind: Disturbance, ending: Ending = Ending.FINISHED) -> Measurement:
+    return replace(run, incidents=(Incident(kind=kind, what="something"),), ending=ending)
+
+
+def test_a_run_beside_a_stranger_or_in_heat_is_set_aside_however_fast_it_was() -> None:
+    calm = runs(100, 99, 101)
+    for kind in (Disturbance.FOREIGN, Disturbance.THROTTLED):
+        assert names(contended([calm[0], seen(calm[1], kind), calm[2]])) == ["new1"]
+        assert names(contended([seen(calm[1], kind, Ending.TIMEOUT)])) == ["new1"], "it may have had the time alone"
+
+
+def test_what_a_stranger_cannot_have_done_to_a_run_is_judged() -> None:
+    calm = runs(100, 99, 101)
+    assert contended([calm[0], seen(calm[1], Disturbance.FOREIGN, Ending.CRASH), calm[2]]) == ()
+    assert contended([calm[0], seen(calm[1], Disturbance.HELD), calm[2]]) == ()
+
+
+def test_a_stranger_who_stays_has_a_seed_repeated_twice_at_the_most() -> None:
+    found = contended([seen(run, Disturbance.FOREIGN) for run in runs(100, 99, 101, 98, seeds=(0, 0, 0, 0))])
+    assert len(found) == MOST_REPEATS
+
+
+def test_a_best_that_was_disturbed_says_nothing_about_the_usual_speed() -> None:
+    slow = [seen(run, Disturbance.FOREIGN) for run in BEST]
+    assert contended(runs(50), best_runs=slow) == ()
