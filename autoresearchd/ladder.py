@@ -41,15 +41,19 @@ def next_move(ladder: Ladder) -> Move | None:
     return Promotion(commits=chosen, evidence=evidence)
 
 
-def fallen(standings: Sequence[Standing], levels: Sequence[Level]) -> Standing | None:
-    """The rung on which a commit does not hold, as far as the rungs are what they were."""
-    newest = {(standing.scale, standing.environment): standing for standing in standings}
-    found = (newest.get((level.name, level.environment)) for level in levels)
-    return next((standing for standing in found if standing is not None and not standing.holds), None)
+def standing_on(standings: Sequence[Standing], level: Level) -> bool | None:
+    """Whether a commit holds on a rung as it is now; None where nobody knows."""
+    found = [each.holds for each in standings if (each.scale, each.environment) == (level.name, level.environment)]
+    return found[-1] if found else None
+
+
+def fallen(standings: Sequence[Standing], levels: Sequence[Level]) -> bool:
+    """Whether there is a rung on which a commit does not hold."""
+    return any(standing_on(standings, level) is False for level in levels)
 
 
 def _fallen(ladder: Ladder, commit: CommitOid) -> bool:
-    return fallen(ladder.standings.get(commit, ()), ladder.levels) is not None
+    return fallen(ladder.standings.get(commit, ()), ladder.levels)
 
 
 def _unfit(ladder: Ladder, chosen: Commits) -> Note | None:
@@ -181,8 +185,7 @@ class _Rung:
                 yield group[-1], _standing(self._level, change, holds=False)
 
     def _is_held(self, commit: CommitOid) -> bool:
-        standing = self._standing(commit)
-        return standing is not None and standing.holds
+        return standing_on(self._ladder.standings.get(commit, ()), self._level) is True
 
     def _standing(self, commit: CommitOid) -> Standing | None:
         ours = (self._level.name, self._level.environment)

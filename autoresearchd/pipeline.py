@@ -30,6 +30,7 @@ from autoresearchd.experiment import (
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.propose._protocol import Closing, Context, Declined, Fixing, Granting, Proposer
+from autoresearchd.standing import Standing
 from autoresearchd.weighing import Scale, weighed
 
 log = structlog.get_logger()
@@ -52,6 +53,9 @@ class LabHistory:
 
     def imported(self) -> Sequence[Concluded]:
         return self.ledger.imported()
+
+    def standings(self) -> Mapping[CommitOid, Sequence[Standing]]:
+        return self.ledger.promotion.standings()
 
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:
         return self.ledger.files(tree, self.program.may_edit)

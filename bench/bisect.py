@@ -115,7 +115,7 @@ class Slope:
 
     def fell(self, place: int) -> bool:
         """Whether a commit was found not to hold."""
-        return fallen(self.standings.get(_commit(place), ()), self.ladder().levels) is not None
+        return fallen(self.standings.get(_commit(place), ()), self.ladder().levels)
 
     def spread(self, name: str) -> Spread:
         pools = [runs for (_, environment), runs in self.runs.items() if environment == name]

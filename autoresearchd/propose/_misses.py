@@ -21,6 +21,7 @@ from autoresearchd.experiment import (
     TreeOid,
 )
 from autoresearchd.propose._protocol import Context, History
+from autoresearchd.standing import Standing
 
 NEAR = 2.0
 """A discard is a near-miss if its gain is above minus so many standard errors: no gain at all could look like that."""
@@ -58,6 +59,16 @@ def line_of_best(context: Context) -> tuple[Concluded, ...]:
         path.append(step)
         tree = step.experiment.parent_tree
     return tuple(path)
+
+
+def fallen(context: Context) -> Mapping[int, tuple[Standing, ...]]:
+    """Kept experiments that do not hold on some larger rung, by number, with what was measured there."""
+    found = {}
+    for line in context.history.concluded():
+        newest = {each.scale: each for each in context.history.standings().get(line.experiment.commit, ())}
+        if lost := tuple(each for each in newest.values() if not each.holds):
+            found[line.experiment.number] = lost
+    return found
 
 
 def since_last(context: Context, is_one: Callable[[Proposal | Experiment], bool]) -> int:

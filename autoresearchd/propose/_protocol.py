@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from autoresearchd.experiment import CommitOid, Concluded, Edit, Experiment, Measurement, Proposal, TreeOid, Wish
 from autoresearchd.program import Program
+from autoresearchd.standing import Standing
 
 
 class History(Protocol):
@@ -20,6 +21,10 @@ class History(Protocol):
 
     def imported(self) -> Sequence[Concluded]:
         """What another program tried, by number; its numbers compare with none of ours. Many have lost their code."""
+        ...
+
+    def standings(self) -> Mapping[CommitOid, Sequence[Standing]]:
+        """What is known of kept experiments on larger rungs, by their commits, newest last."""
         ...
 
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:

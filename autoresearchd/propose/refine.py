@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from autoresearchd.experiment import Outcome, Proposal
 from autoresearchd.propose._limits import Limits
+from autoresearchd.propose._misses import fallen
 from autoresearchd.propose._observations import Observation, Observations, Values, View
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose._wording import proposal
@@ -55,11 +56,11 @@ class Refine:
     async def propose(self, context: Context) -> Proposal | None:
         """The next point; None where no change of numbers worked, or every line is exhausted."""
         view = self._observations.read(context)
-        limits = Limits(view, context)
+        limits, lost = Limits(view, context), fallen(context)
         for line in sorted(_lines(view), key=lambda line: (-line.gain, -line.number)):
             place = following(line.points, shortest=SAME / line.length)
-            if place is None:
-                continue
+            if place is None or line.number in lost:
+                continue  # farther on what does not hold on a larger rung leads nowhere
             changes = _setting(view, line, place)
             if changes and view.is_new(changes) and limits.allow(changes):
                 rationale = _rationale(context, line, place)

@@ -32,6 +32,7 @@ from autoresearchd.experiment import (
 )
 from autoresearchd.program import Program, parse
 from autoresearchd.propose._protocol import Context
+from autoresearchd.standing import Standing
 
 ENVIRONMENT = Environment("test-0000")
 PROGRAM = """
@@ -109,12 +110,16 @@ class FakeHistory:
     trees: dict[TreeOid, Mapping[str, bytes]] = field(default_factory=dict)
     runs: dict[TreeOid, list[Measurement]] = field(default_factory=dict)
     elsewhere: list[Concluded] = field(default_factory=list)
+    known: dict[CommitOid, list[Standing]] = field(default_factory=dict)
 
     def concluded(self) -> Sequence[Concluded]:
         return tuple(self.lines)
 
     def imported(self) -> Sequence[Concluded]:
         return tuple(self.elsewhere)
+
+    def standings(self) -> Mapping[CommitOid, Sequence[Standing]]:
+        return self.known
 
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:
         return self.trees[tree]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Environment, Outcome, Proposal
 from autoresearchd.propose.constants import Value
 from autoresearchd.propose.refine import Refine, following
+from autoresearchd.standing import Standing
 from tests.propose.fakes import FakeLab, apply
 from tests.propose.synthetic import values_of
 
@@ -46,6 +47,14 @@ def test_a_success_is_followed_by_a_step_as_long_again() -> None:
     bench = lab()
     bench.try_files(with_(MATRIX_LR="0.04"), Outcome.KEEP, 0.9)
     assert refined(bench) == {"MATRIX_LR": 0.08}
+
+
+def test_a_success_that_does_not_hold_on_a_larger_scale_is_not_followed() -> None:
+    bench = lab()
+    kept = bench.try_files(with_(MATRIX_LR="0.04"), Outcome.KEEP, 0.9)
+    standing = Standing(scale="d12", holds=False, environment=Environment("large"), evidence="Δ +0.001, n=24")
+    bench.history.known[kept.experiment.commit] = [standing]
+    assert refined(bench) is None
 
 
 def test_a_second_success_doubles_the_step() -> None:

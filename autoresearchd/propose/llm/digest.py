@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 
 from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Experiment, Outcome, Proposal, TreeOid
-from autoresearchd.propose._misses import gain, line_of_best, near_misses
+from autoresearchd.propose._misses import fallen, gain, line_of_best, near_misses
 from autoresearchd.propose._protocol import Context, History
 from autoresearchd.propose.llm.fence import fence, line
 
@@ -92,9 +92,12 @@ def _successes(context: Context) -> Iterator[str]:
     steps = line_of_best(context)
     if len(steps) > SUCCESSES:
         yield f"({len(steps) - SUCCESSES} earlier steps are left out)"
+    lost = fallen(context)
     for step in reversed(steps[:SUCCESSES]):
         value = "" if step.verdict.metric is None else f" {context.program.metric.compared}={step.verdict.metric:.6f}"
         yield one_line(context, step) + value
+        for scale in lost.get(step.experiment.number, ()):
+            yield f"    does not hold on the larger scale {scale.scale}: {line(scale.evidence)}"
 
 
 def _noise(context: Context) -> Iterator[str]:

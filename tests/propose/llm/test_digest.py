@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import Outcome
+from autoresearchd.experiment import Environment, Outcome
 from autoresearchd.propose.llm.digest import MOST_CHARACTERS, digest, noise
 from autoresearchd.propose.llm.fence import clean, fence, line
 from autoresearchd.propose.llm.modes import Mode, choose, since_keep
+from autoresearchd.standing import Standing
 from tests.propose.fakes import FakeLab, measurement
 
 OUTCOMES = (Outcome.DISCARD, Outcome.CRASH, Outcome.INCONCLUSIVE, Outcome.KEEP, Outcome.DISCARD)
@@ -50,6 +51,15 @@ def test_the_newest_failures_come_with_their_diffs_and_logs() -> None:
     text = digest(the_lab.context())
     assert "+RATE = oops" in text
     assert "NameError: oops" in text
+
+
+def test_what_does_not_hold_on_a_larger_scale_is_said() -> None:
+    the_lab = FakeLab({"train.py": "RATE = 1\n"})
+    kept = the_lab.try_files({"train.py": "RATE = 2\n"}, Outcome.KEEP, 0.9, title="Double the rate")
+    standing = Standing(scale="d12", holds=False, environment=Environment("large"), evidence="Δ +0.001, n=24")
+    assert "does not hold" not in digest(the_lab.context())
+    the_lab.history.known[kept.experiment.commit] = [standing]
+    assert "does not hold on the larger scale d12: Δ +0.001, n=24" in digest(the_lab.context())
 
 
 def test_the_measured_noise_is_said() -> None:
