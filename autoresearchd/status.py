@@ -56,7 +56,7 @@ class LlmStatus:
 
     model: str
     state: str
-    """ready, thinking, waiting (after a failure), blocked (a person has to act), over budget"""
+    """ready, thinking, waiting (after a failure), blocked (a person has to act), over budget; off without a daemon"""
     why: str = ""
     until: float | None = None
     """When it goes on by itself."""

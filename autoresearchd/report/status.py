@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,11 @@ from autoresearchd.report import eta
 from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain, side_by_side
 from autoresearchd.status import FORMAT, DeviceStatus, LlmStatus, Status
 from autoresearchd.status import wishes_wait as wait_for
+
+DAY_SECONDS = 86_400.0
+OFF = "off"
+"""State of a language model without a daemon."""
+NOBODY = "no daemon asks it"
 
 
 def read(ledger: Path) -> dict[str, Any] | None:
@@ -33,12 +40,15 @@ def read(ledger: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def as_json(data: Mapping[str, Any] | None, holder: int | None) -> dict[str, Any]:
+def as_json(data: Mapping[str, Any] | None, holder: int | None, *, now: float | None = None) -> dict[str, Any]:
     """The status with `running`, and `holder`, the pid of the live daemon.
 
-    Without a daemon `state` is `not running`, the state that the last one wrote is `last_state`, and nothing trains.
+    Without a daemon `state` is `not running`, the state that the last one wrote is `last_state`, and nothing trains;
+    the figures of a session are those of the last one.
     """
     fresh = is_fresh(data, holder)
+    if not fresh and (status := typed(data)) is not None:
+        data = {**(data or {}), **past(status, time.time() if now is None else now).to_json()}
     found: dict[str, Any] = {**finite(data or {}), "running": holder is not None, "holder": holder}
     if not fresh:
         found["last_state"] = found.get("state")
@@ -47,8 +57,8 @@ def as_json(data: Mapping[str, Any] | None, holder: int | None) -> dict[str, Any
     return found
 
 
-def text(data: Mapping[str, Any] | None, holder: int | None) -> str:
-    """The status in a few lines."""
+def text(data: Mapping[str, Any] | None, holder: int | None, *, now: float | None = None) -> str:
+    """The status in a few lines, at `now` (Unix time; the present if not given)."""
     if data is None:
         return "no daemon has run here yet; `autoresearchd run` starts one" if holder is None else _starting(holder)
     status = typed(data)
@@ -57,8 +67,21 @@ def text(data: Mapping[str, Any] | None, holder: int | None) -> str:
     direction = Direction(status.direction)
     if not is_fresh(data, holder):
         head = _gone(status) if holder is None else _starting(holder)
-        return "\n".join([head, *_results(status, direction)])
-    return "\n".join([_present(status), *_results(status, direction), *(_device(d, status) for d in status.devices)])
+        status = past(status, time.time() if now is None else now)
+        length = duration(status.now - status.session_started)
+        return "\n".join([head, *_results(status, direction), *_busy(status, f"were busy {{}} of the last {length}")])
+    shown = [*_results(status, direction), *_busy(status, "busy {} of the session")]
+    return "\n".join([_present(status), *shown, *(_device(d, status) for d in status.devices)])
+
+
+def past(status: Status, now: float) -> Status:
+    """What still holds at `now` of a status whose daemon is gone: nobody trains, proposes or spends any more."""
+    llm = status.llm
+    if llm is not None:
+        today = llm.spent_today if now // DAY_SECONDS == status.now // DAY_SECONDS else 0.0
+        llm = replace(llm, state=OFF, why=NOBODY, until=None, thinking=0, ready=0, spent_today=today)
+    why = NOBODY if status.wishes else ""
+    return replace(status, devices=(), ready=0, thinking=0, until=None, llm=llm, wishes_why=why)
 
 
 def typed(data: Mapping[str, Any] | None) -> Status | None:
@@ -142,9 +165,12 @@ def _results(status: Status, direction: Direction) -> list[str]:
     if status.llm is not None:
         found.append(_model(status.llm, status.now))
     found.extend(_inbox(status))
-    if status.busy_share is not None:
-        found.append(f"devices busy {status.busy_share:.0%} of the session{_idle(status)}")
     return found
+
+
+def _busy(status: Status, words: str) -> Iterator[str]:
+    if status.busy_share is not None:
+        yield f"devices {words.format(f'{status.busy_share:.0%}')}{_idle(status)}"
 
 
 def _inbox(status: Status) -> Iterator[str]:

@@ -12,7 +12,11 @@ import pytest
 
 from autoresearchd.errors import UserError
 from autoresearchd.report.status import as_json, read, text
+from autoresearchd.status import LlmStatus
 from tests.report.nouns import EVIL, device, status
+
+NOW = 1_700_000_600.0
+"""When the daemon of these tests wrote last."""
 
 
 def _data(**fields: Any) -> dict[str, Any]:
@@ -46,6 +50,21 @@ def test_a_dead_daemon_is_not_shown_as_training() -> None:
     assert "`autoresearchd run` goes on from there" in said
     assert "Softcap 15" not in said
     assert "1.20000" in said
+
+
+def test_after_the_end_nothing_is_said_of_today_or_of_a_session_that_is_over() -> None:
+    llm = LlmStatus(model="sonnet", state="thinking", until=NOW + 60, spent_today=1.5, spent_total=4.0, thinking=1)
+    data = _data(llm=llm, busy_share=0.5, thinking=2, ready=1, until=NOW + 30)
+    same_day, next_day = text(data, None, now=NOW + 60), text(data, None, now=NOW + 86_400)
+    assert "model   sonnet: off: no daemon asks it; $1.50 of $0.00 today, $4.00 in all" in same_day
+    assert "$0.00 of $0.00 today, $4.00 in all" in next_day
+    assert "devices were busy 50% of the last 10 min 00 s" in next_day
+    assert "again in" not in same_day
+    assert "devices busy 50% of the session" in text(data, 4242)
+    found = as_json(data, None, now=NOW + 86_400)
+    assert (found["llm"]["spent_today"], found["llm"]["spent_total"], found["llm"]["state"]) == (0.0, 4.0, "off")
+    assert (found["ready"], found["thinking"], found["until"]) == (0, 0, None)
+    assert as_json(data, 4242)["llm"]["state"] == "thinking"
 
 
 def test_a_finished_daemon_says_so() -> None:

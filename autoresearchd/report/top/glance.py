@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -57,6 +58,8 @@ def glance(ledger: Ledger) -> Glance:
     ledger.refresh()
     data, holder = reading.read(ledger.path), ledger.holder()
     status, is_running = reading.typed(data), reading.is_fresh(data, holder)
+    if status is not None and not is_running:
+        status = replace(reading.past(status, time.time()), busy_share=None)
     return Glance(
         status=status,
         is_running=is_running,
