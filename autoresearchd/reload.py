@@ -25,6 +25,16 @@ LIVE = (
 ANOTHER_LAB = ("metric", "program.project", "train.command", "train.cpu_steps", "train.data", "train.seconds")
 """What every number in the lab was measured by: with another one they compare with nothing."""
 
+BETWEEN_STARTS = (
+    "metric.audit",
+    "metric.data",
+    "metric.evaluate_seconds",
+    "metric.target",
+    "program.project",
+    "train.data",
+)
+"""Of these, where things lie and how long they may take; what lies there is part of each run's environment."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -61,6 +71,27 @@ def refuse_fixed(changed: Sequence[Difference]) -> None:
         said.append(f"{', '.join(needs_start)} changes at a new start of the daemon")
     if said:
         raise UserError("; ".join(said))
+
+
+def identity(program: Program) -> Mapping[str, Any]:
+    """The settings that every number of a lab is measured by, defaults included, by key: the same at each start."""
+    settings = _settings(program.model_dump(mode="json"))
+    return {key: value for key, value in settings if _is_in(key, ANOTHER_LAB) and not _is_in(key, BETWEEN_STARTS)}
+
+
+def refuse_another_lab(measured: Mapping[str, Any], program: Program) -> None:
+    """Let a lab go on only by what it was `measured` by so far; settings that it knows nothing of pass.
+
+    Raises: UserError that names the others and says what they need.
+    """
+    asked = identity(program)
+    others = [key for key in sorted(asked) if key in measured and measured[key] != asked[key]]
+    if others:
+        said = ", ".join(f"{key} = {measured[key]!r}, not {asked[key]!r}" for key in others)
+        raise UserError(
+            f"the lab was measured with {said} as program.toml says now: its numbers would compare with nothing; set "
+            "`program.experiments` to a new experiments.git and `autoresearchd init` it, or take that back"
+        )
 
 
 def _is_in(key: str, names: Sequence[str]) -> bool:

@@ -28,7 +28,7 @@ from autoresearchd.program import Ablation, Nulls, Program, load
 from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
-from autoresearchd.reload import differences, refuse_fixed
+from autoresearchd.reload import differences, identity, refuse_another_lab, refuse_fixed
 from autoresearchd.run import reap_leftovers
 from autoresearchd.run.workbench import LocalWorkbench
 from autoresearchd.status import LiveRun, Status, wishes_wait
@@ -78,7 +78,7 @@ def run(request: Request, view: View) -> Status:
     with ExitStack() as stack:
         ledger = Ledger(request.program.resolve().parent / program.program.experiments)
         stack.enter_context(ledger.hold())
-        _refuse_another_metric(ledger, program)
+        _refuse_another_lab(ledger, program)
         wake = stack.enter_context(Wake())
         loop, llm = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
         housekeeping = Housekeeping(ledger.path)
@@ -134,16 +134,28 @@ def _assembled(
         yield loop, llm
 
 
-def _refuse_another_metric(ledger: Ledger, program: Program) -> None:
-    found = ledger.find(BASELINE_NUMBER)
-    if isinstance(found, Concluded):
-        message = git(ledger.path, "show", "--no-patch", "--format=%B", found.experiment.commit)
-        measured = parse(message.decode("utf-8", "replace")).metric
-        if measured and measured != program.metric.compared:
-            raise UserError(
-                f"{ledger.path} was measured by {measured}, not by program.toml's {program.metric.compared}; "
-                "set `program.experiments` to a new experiments.git and `autoresearchd init` it"
-            )
+def _refuse_another_lab(ledger: Ledger, program: Program) -> None:
+    """Go on only by what the lab was measured by; before its baseline has a verdict that may still change.
+
+    Labs from before that was noted know the name of their metric alone.
+    """
+    baseline, noted = ledger.find(BASELINE_NUMBER), ledger.measured_by()
+    if isinstance(baseline, Concluded):
+        refuse_another_lab(noted, program)
+        _refuse_another_metric(ledger, baseline, program)
+    else:
+        noted = {}
+    ledger.note_measured_by({**identity(program), **noted})
+
+
+def _refuse_another_metric(ledger: Ledger, baseline: Concluded, program: Program) -> None:
+    message = git(ledger.path, "show", "--no-patch", "--format=%B", baseline.experiment.commit)
+    measured = parse(message.decode("utf-8", "replace")).metric
+    if measured and measured != program.metric.compared:
+        raise UserError(
+            f"{ledger.path} was measured by {measured}, not by program.toml's {program.metric.compared}; "
+            "set `program.experiments` to a new experiments.git and `autoresearchd init` it"
+        )
 
 
 def thinkers(program: Program, folder: Path, ledger: Ledger, key: Key) -> tuple[Llm, Command]:

@@ -6,7 +6,7 @@ import pytest
 
 from autoresearchd.errors import UserError
 from autoresearchd.program import parse
-from autoresearchd.reload import Difference, differences, refuse_fixed
+from autoresearchd.reload import Difference, differences, identity, refuse_another_lab, refuse_fixed
 from tests.support.projects import PROGRAM
 
 OLD = parse(PROGRAM)
@@ -55,3 +55,30 @@ def test_one_fixed_setting_keeps_all_the_others_out() -> None:
     said = str(raised.value)
     assert said.index("train.seconds cannot change in a lab") < said.index("; sandbox.cpus changes at a new start")
     assert "accept" not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("[metric]\ndirection = 'higher'", "metric.direction"),
+        ("[metric]\nevaluate = 'python evaluate.py'", "metric.evaluate"),
+        ("[train]\nseconds = 7.0", "train.seconds"),
+        ("[[metric.also]]\nname = 'speed'\nweight = 0.5\n[metric]", "metric.also"),
+    ],
+)
+def test_another_start_goes_on_only_by_what_the_lab_was_measured_by(line: str, key: str) -> None:
+    old = PROGRAM.replace("pattern = '^loss=(\\S+)$'\n", "")
+    table = "[train]" if line.startswith("[train]") else "[metric]"
+    with pytest.raises(UserError, match=rf"^the lab was measured with {key} = .* a new experiments.git"):
+        refuse_another_lab(identity(parse(old)), parse(old.replace(table, line)))
+
+
+def test_another_start_may_find_the_same_things_elsewhere_and_decide_by_other_limits() -> None:
+    more = "[train]\ndata = 'elsewhere'\n", "[metric]\ntarget = 0.1\n"
+    text = PROGRAM.replace("[train]\n", more[0]).replace("[metric]\n", more[1]) + "[accept]\nmax_repeats = 5\n"
+    refuse_another_lab(identity(OLD), parse(text))
+
+
+def test_a_setting_that_the_lab_knows_nothing_of_is_no_other_lab() -> None:
+    known = {key: value for key, value in identity(OLD).items() if key != "train.cpu_steps"}
+    refuse_another_lab(known, parse(PROGRAM.replace("[train]", "[train]\ncpu_steps = 7")))

@@ -20,7 +20,9 @@ from autoresearchd.yardstick import COMPOSITE
 ROUNDING = 1e-6
 """Trailers have at least six decimals or nine digits."""
 ANY_BACKUP = "bring it back from a backup: `git fetch BACKUP {refs}` in experiments.git"
-OURS = frozenset({refs.BEST, refs.PROMOTED, refs.CLIMBING, refs.NOTES, refs.RUNS, refs.FORMAT, refs.NEWEST})
+OURS = frozenset(
+    {refs.BEST, refs.PROMOTED, refs.CLIMBING, refs.NOTES, refs.RUNS, refs.FORMAT, refs.NEWEST, refs.MEASURED}
+)
 
 
 def findings(facts: Facts) -> tuple[Finding, ...]:

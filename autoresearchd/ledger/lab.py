@@ -7,12 +7,13 @@ for a rebase, which leaves the line before on a branch of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from autoresearchd import controls, lock
-from autoresearchd.errors import StaleRef, UserError
+from autoresearchd.errors import CorruptRecord, StaleRef, UserError
 from autoresearchd.experiment import (
     BASELINE_NUMBER,
     ON_BEST,
@@ -60,6 +61,22 @@ class Ledger(View):
     def adoption(self) -> Adoption:
         """Who writes down other programs' experiments; the caller holds the lab."""
         return Adoption(self._repo, self._history)
+
+    def measured_by(self) -> Mapping[str, Any]:
+        """The settings of program.toml that its numbers were measured by, by key; empty where nobody noted them.
+
+        Raises: UserError where nobody can know.
+        """
+        try:
+            return marks.measured(self._repo)
+        except CorruptRecord as error:
+            way = f"`git update-ref -d {refs.MEASURED}` in it if program.toml is still as it was"
+            raise UserError(f"{self.path} does not say what it was measured by ({error}): {way}") from error
+
+    @written
+    def note_measured_by(self, settings: Mapping[str, Any]) -> None:
+        """Have every later start know what the numbers were measured by."""
+        marks.note_measured(self._repo, settings)
 
     @written
     def open_baseline(self, *, now: float) -> Experiment:

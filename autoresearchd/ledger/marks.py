@@ -1,9 +1,14 @@
-"""What a lab says of itself, in refs of its own so that every clone has it: its format, and the newest number given.
+"""What a lab says of itself, in refs of its own so that every clone has it: its format, the newest number given, and
+what its numbers were measured by.
 
-Reads and writes these two refs and nothing else.
+Reads and writes these three refs and nothing else.
 """
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import pygit2
 import structlog
@@ -52,11 +57,32 @@ def stamp(repo: pygit2.Repository) -> None:
     """Have the lab say the format of the program that writes it from now on."""
     if format_of(repo) == FORMAT:
         return
-    held, blob = refs.read(repo, refs.FORMAT), str(repo.create_blob(f"{FORMAT}\n".encode()))
-    if held is None:
-        refs.create(repo, refs.FORMAT, blob, why="format")
-    else:
-        refs.move(repo, refs.FORMAT, blob, expected=held, why="format")
+    _hold(repo, refs.FORMAT, str(repo.create_blob(f"{FORMAT}\n".encode())), why="format")
+
+
+def measured(repo: pygit2.Repository) -> Mapping[str, Any]:
+    """The settings of program.toml that were noted last as those that all is measured by; empty where none were.
+
+    Raises: CorruptRecord where the ref holds something else.
+    """
+    oid = refs.read(repo, refs.MEASURED)
+    if oid is None:
+        return {}
+    with reading(refs.MEASURED):
+        said = repo[oid]
+    try:
+        found = json.loads(said.data) if isinstance(said, pygit2.Blob) else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise CorruptRecord(refs.MEASURED, "these are no settings")
+    return found
+
+
+def note_measured(repo: pygit2.Repository, settings: Mapping[str, Any]) -> None:
+    """Have the lab say what all is measured by."""
+    text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+    _hold(repo, refs.MEASURED, str(repo.create_blob(text.encode())), why="measured")
 
 
 def newest(repo: pygit2.Repository) -> int:
@@ -78,10 +104,14 @@ def note_newest(repo: pygit2.Repository, commit: CommitOid) -> None:
     the next one where it cannot be written now, which is said and no error.
     """
     try:
-        held = refs.read(repo, refs.NEWEST)
-        if held is None:
-            refs.create(repo, refs.NEWEST, commit, why="open")
-        else:
-            refs.move(repo, refs.NEWEST, commit, expected=held, why="open")
+        _hold(repo, refs.NEWEST, commit, why="open")
     except (StaleRef, RefLocked, OSError) as error:
         log.warning("number_not_noted", commit=commit, why=str(error))
+
+
+def _hold(repo: pygit2.Repository, name: str, oid: str, *, why: str) -> None:
+    held = refs.read(repo, name)
+    if held is None:
+        refs.create(repo, name, oid, why=why)
+    elif held != oid:
+        refs.move(repo, name, oid, expected=held, why=why)

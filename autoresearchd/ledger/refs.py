@@ -23,6 +23,7 @@ PROMOTED = RefName("refs/heads/promoted")
 RUNS = RefName("refs/autoresearch/runs")
 FORMAT = RefName("refs/autoresearch/format")
 NEWEST = RefName("refs/autoresearch/newest")
+MEASURED = RefName("refs/autoresearch/measured")
 CLIMBING = RefName("refs/autoresearch/climbing")
 NOTES = RefName("refs/notes/ladder")
 EXPERIMENTS = "refs/heads/exp/"

@@ -170,4 +170,13 @@ def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tm
     program.write_text(good.replace('name = "val_bpb"', 'name = "loss"'))
     done = command(folder, "run", check=False)
     assert done.returncode == 2
-    assert "was measured by val_bpb, not by program.toml's loss" in done.stderr
+    assert "measured with metric.name = 'val_bpb', not 'loss' as program.toml says" in done.stderr
+    for line, key in (('direction = "higher"', "metric.direction"), ("evaluate_seconds = 7.0", "")):
+        program.write_text(good.replace("[metric]", f"[metric]\n{line}"))
+        done = command(folder, "run", "--hours", "1e-9", check=False)
+        assert (done.returncode, key in done.stderr) == (2 if key else 0, True)
+
+    program.write_text(good)
+    git(folder / "experiments.git", "update-ref", "-d", "refs/autoresearch/measured")  # as in labs of older releases
+    assert command(folder, "run", "--hours", "1e-9").returncode == 0
+    assert '"metric.direction"' in git(folder / "experiments.git", "cat-file", "blob", "refs/autoresearch/measured")
