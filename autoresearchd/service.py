@@ -66,6 +66,8 @@ class Request:
     """Propose nothing but changes of nothing that runs: a test of the judge."""
     only_ablations: bool = False
     """Propose nothing but best without one of its steps, until each has been taken out; no budget but its own."""
+    parts: bool = False
+    """The parts of the steps as well."""
 
 
 def run(request: Request, view: View) -> Status:
@@ -280,7 +282,7 @@ def _requested(program: Program, request: Request) -> Program:
         program = _updated(program, "propose", null=Nulls(every=1))
     if request.only_ablations:
         off = {name: getattr(program.propose, name).model_copy(update={"enabled": False}) for name in RIVALS}
-        program = _updated(program, "propose", **off, null=Nulls(every=0), ablate=Ablation(every=1))
+        program = _updated(program, "propose", **off, null=Nulls(every=0), ablate=Ablation(every=1, parts=request.parts))
         program = _updated(program, "budget", experiments=None)
     return program
 

@@ -19,6 +19,7 @@ commands = typer.Typer()
 def ablate(
     program: ProgramFile = DEFAULT_PROGRAM,
     listed: Annotated[bool, typer.Option("--list", help="Only show what is known, and train nothing.")] = False,
+    parts: Annotated[bool, typer.Option("--parts", help="Then the single parts of each change as well.")] = False,
     experiments: Annotated[int | None, typer.Option(min=1, help="Take out at most this many.")] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Begin nothing new after this.")] = None,
     as_json: AsJson = False,
@@ -34,7 +35,7 @@ def ablate(
     settings, path = load(program)
     if as_json and not listed:
         raise UserError("--json shows what is known: give --list with it")
-    why = "" if listed else _session(program, experiments, hours)
+    why = "" if listed else _session(program, experiments, hours, parts=parts)
     found = worth(ledger_at(path).concluded(), settings.metric.direction)
     if as_json:
         print(json.dumps(worth_table.as_json(found)))
@@ -44,7 +45,7 @@ def ablate(
         sys.exit(130)
 
 
-def _session(program: Path, experiments: int | None, hours: float | None) -> str:
+def _session(program: Path, experiments: int | None, hours: float | None, *, parts: bool) -> str:
     """Why it ended."""
     from autoresearchd import service
     from autoresearchd.report import live
@@ -52,6 +53,6 @@ def _session(program: Path, experiments: int | None, hours: float | None) -> str
     settings, path = load(program)
     if not any(entry.outcome == "keep" for entry in ledger_at(path).entries()):
         raise UserError("nothing was kept yet, so there is nothing to take out; `autoresearchd run` researches on")
-    request = service.Request(program=program, experiments=experiments, hours=hours, only_ablations=True)
+    request = service.Request(program=program, experiments=experiments, hours=hours, only_ablations=True, parts=parts)
     with live.view(path, settings) as view:
         return service.run(request, view).why

@@ -1,27 +1,41 @@
 """`ablate`: is what was kept still worth its lines? One kept change is taken out of best, and that is judged like any.
 
 Never writes. A smaller best that is not worse by more than `accept.min_delta` is kept, and the change was dead weight;
-else the verdict says what it is worth today.
+else the verdict says what it is worth today, and its parts are tried one by one.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from autoresearchd.experiment import ABLATE, Concluded, Experiment, Proposal
+from autoresearchd.experiment import ABLATE, Concluded, Edit, Experiment, Proposal
 from autoresearchd.propose._misses import gain, keeps_since, line_of_best, short, since_last, tried
 from autoresearchd.propose._novelty import Novelty
+from autoresearchd.propose._overlay import overlay
+from autoresearchd.propose._parts import without_each
 from autoresearchd.propose._protocol import Context
 
 CATEGORY = "simplify"
-_TITLE = re.compile(r"Take out (\d+): .*")
+MOST_PARTS = 8
+"""A change in more pieces than these is one that no piece of stands alone."""
+_TITLE = re.compile(r"Take out (?:part (\d+) of )?(\d+): .*")
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What an ablation takes out: a kept change by its number, or one part of it, counted from 1."""
+
+    number: int
+    part: int = 0
 
 
 class Ablate:
     """Proposes best without one of its steps: those that were never taken out first, the oldest of them first.
 
-    Each step once, and once more when something else was kept since: what it is worth may have changed with that.
+    Each once, and once more when something else was kept since: what it is worth may have changed with that. Then, of
+    those that are worth something, the parts.
     """
 
     name = ABLATE
@@ -35,41 +49,52 @@ class Ablate:
         every = context.program.propose.ablate.every
         if not every or (self._when_due and since_last(context, _is_ablation) < every - 1):
             return None
-        for step in _in_turn(context):
-            proposal = _without(context, step)
+        for proposal in _in_turn(context):
             # The newest step taken out is a best of old: what that is worth was measured when it was kept.
-            if proposal is not None and not self._novelty.objection(context, proposal):
+            if not self._novelty.objection(context, proposal):
                 return proposal
         return None
 
 
-def taken_out(title: str) -> int | None:
-    """The number of the kept change that an experiment with this title takes out."""
+def removal(title: str) -> Removal | None:
+    """What an experiment of ours with this title takes out."""
     found = _TITLE.fullmatch(title)
-    return int(found[1]) if found else None
+    return Removal(int(found[2]), int(found[1] or 0)) if found else None
 
 
-def ablations(concluded: Sequence[Concluded]) -> Mapping[int, Concluded]:
-    """By the number of each change that was taken out on trial: the newest trial."""
+def ablations(concluded: Sequence[Concluded]) -> Mapping[Removal, Concluded]:
+    """The newest trial of each removal."""
     found = {}
     for line in concluded:
-        number = taken_out(line.experiment.title) if _is_ablation(line.experiment) else None
-        if number is not None:
-            found[number] = line
+        taken = removal(line.experiment.title) if _is_ablation(line.experiment) else None
+        if taken is not None:
+            found[taken] = line
     return found
 
 
-def _in_turn(context: Context) -> Iterator[Concluded]:
-    """The steps of best that may be taken out now."""
+def _in_turn(context: Context) -> Iterator[Proposal]:
+    """Best without each of its steps that may be taken out now; then without each part."""
     line, done = line_of_best(context), ablations(context.history.concluded())
-    waiting = {taken_out(each.title) for each in tried(context, ABLATE) if each in context.pending}
     steps = [step for step in reversed(line[:-1]) if not _is_ablation(step.experiment)]
-    steps = [step for step in steps if step.experiment.number not in waiting]
-    yield from (step for step in steps if step.experiment.number not in done)
-    again = [(done[step.experiment.number], step) for step in steps if step.experiment.number in done]
-    for trial, step in sorted(again, key=lambda pair: pair[0].experiment.number):
-        if not _is_of_today(line, trial):
-            yield step
+    whole = {Removal(step.experiment.number): step for step in steps}
+    for taken in _order(context, line, done, list(whole)):
+        if (edits := _without(context, whole[taken])) is not None:
+            yield _proposal(context, whole[taken], taken, edits)
+    if context.program.propose.ablate.parts:
+        parts = {taken: (step, edits) for step in steps for taken, edits in _parts(context, step)}
+        for taken in _order(context, line, done, list(parts)):
+            yield _proposal(context, parts[taken][0], taken, parts[taken][1])
+
+
+def _order(
+    context: Context, line: Sequence[Concluded], done: Mapping[Removal, Concluded], wanted: Sequence[Removal]
+) -> list[Removal]:
+    """What was never tried, as it comes; then what was tried before something else was kept, the longest ago first."""
+    waiting = {removal(each.title) for each in tried(context, ABLATE) if each in context.pending}
+    free = [taken for taken in wanted if taken not in waiting]
+    again = [taken for taken in free if taken in done and not _is_of_today(line, done[taken])]
+    again.sort(key=lambda taken: done[taken].experiment.number)
+    return [*(taken for taken in free if taken not in done), *again]
 
 
 def _is_of_today(line: Sequence[Concluded], trial: Concluded) -> bool:
@@ -81,20 +106,36 @@ def _is_ablation(each: Proposal | Experiment) -> bool:
     return each.proposer == ABLATE
 
 
-def _without(context: Context, step: Concluded) -> Proposal | None:
+def _without(context: Context, step: Concluded) -> tuple[Edit, ...] | None:
     """Best without one step; None where what came later is built on it, or it is not there any more."""
     own = step.experiment
-    edits = context.history.merge(own.tree, context.best_tree, own.parent_tree)
-    if not edits:
-        return None
-    by = gain(step, context.program.metric.direction)
+    return context.history.merge(own.tree, context.best_tree, own.parent_tree) or None
+
+
+def _parts(context: Context, step: Concluded) -> Iterator[tuple[Removal, tuple[Edit, ...]]]:
+    """Best without each part of a step that has several."""
+    own, files = step.experiment, context.history.files
+    kept = files(own.tree)
+    found = without_each(files(own.parent_tree), kept)
+    if not 2 <= len(found) <= MOST_PARTS:
+        return
+    for part, (path, content) in enumerate(found, 1):
+        now = context.files.get(path)
+        merged = None if now is None else overlay(kept[path], now, content)
+        if merged is not None and merged != now:
+            yield Removal(own.number, part), (Edit(path=path, content=merged),)
+
+
+def _proposal(context: Context, step: Concluded, taken: Removal, edits: tuple[Edit, ...]) -> Proposal:
+    own, by = step.experiment, gain(step, context.program.metric.direction)
+    part = f"part {taken.part} of " if taken.part else ""
     then = "" if by is None else f" with a gain of {by:+.4g}"
     return Proposal(
         parent=context.best,
         edits=edits,
-        title=short(f"Take out {own.number:04d}: {own.title}"),
+        title=short(f"Take out {part}{own.number:04d}: {own.title}"),
         rationale=f"{own.title!r} was kept as {own.number:04d}{then} on the best of its time. If best is no worse "
-        "without it, it is dead weight; else this says what it is worth today.",
+        f"without {part or 'it'}{'it' if part else ''}, it is dead weight; else this says what it is worth today.",
         category=CATEGORY,
         proposer=ABLATE,
     )

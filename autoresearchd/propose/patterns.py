@@ -205,7 +205,7 @@ def _spent(context: Context) -> set[str]:
     line = line_of_best(context)
     near = {miss.experiment.number for miss, _ in near_misses(context)}
     trials = ablations(context.history.concluded())
-    dead_weight = {number for number, trial in trials.items() if trial.verdict.outcome is Outcome.KEEP}
+    dead_weight = {taken.number for taken, trial in trials.items() if trial.verdict.outcome is Outcome.KEEP}
     spent: dict[str, bool] = {}
     for past in context.history.concluded():
         old = past.experiment

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoresearchd.experiment import ABLATE, Concluded, Direction, Outcome
-from autoresearchd.propose.ablate import taken_out
+from autoresearchd.propose.ablate import ablations
 from autoresearchd.report.summary import kept_line
 from autoresearchd.report.words import gain_of
 
@@ -34,11 +34,8 @@ class Worth:
 
 def worth(concluded: Sequence[Concluded], direction: Direction) -> tuple[Worth, ...]:
     """Every step of best in the order of history, but the baseline and those that took something out."""
-    trials: dict[int, Concluded] = {}
-    for row in concluded:
-        number = taken_out(row.experiment.title) if row.experiment.proposer == ABLATE else None
-        if number is not None and gain_of(row.verdict, direction) is not None:
-            trials[number] = row
+    measured = [row for row in concluded if gain_of(row.verdict, direction) is not None]
+    trials = {taken.number: trial for taken, trial in ablations(measured).items() if not taken.part}
     line = kept_line(concluded)[1:]
     steps = [step for step in line if step.experiment.proposer != ABLATE]
     return tuple(

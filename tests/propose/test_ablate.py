@@ -8,7 +8,7 @@ import random
 import pytest
 
 from autoresearchd.experiment import Experiment, Outcome, Proposal
-from autoresearchd.propose.ablate import Ablate, taken_out
+from autoresearchd.propose.ablate import Ablate, removal
 from autoresearchd.propose.combine import Combine
 from autoresearchd.propose.portfolio import build
 from autoresearchd.propose.retest import Retest
@@ -48,6 +48,12 @@ def asked(lab: FakeLab, *pending: Proposal) -> Proposal:
 
 def text_of(lab: FakeLab, proposal: Proposal) -> str:
     return apply(lab.files, proposal.edits)["train.py"].decode()
+
+
+def taken_out(title: str) -> int:
+    found = removal(title)
+    assert found is not None
+    return found.number
 
 
 def test_the_oldest_change_that_was_kept_is_taken_out_and_nothing_else() -> None:
@@ -148,6 +154,37 @@ def test_whatever_comes_of_them_there_is_an_end_on_every_best(seed: int) -> None
         if proposal is None:
             break
         lab.try_proposal(proposal, rng.choice(outcomes), lab.value_of_best())
+    assert ask(lab) is None
+
+
+def test_the_parts_of_a_change_come_after_the_whole_one_by_one() -> None:
+    lab = lab_with("A")
+    text = lab.files["train.py"].replace(b"B = 0", b"B = 1").replace(b"D = 0", b"D = 1")
+    lab.try_files({"train.py": text}, Outcome.KEEP, 0.98, title="Two at once", std_error=0.001)
+    keep(lab, "F")
+    texts = {}
+    while (proposal := ask(lab)) is not None:
+        texts[proposal.title] = text_of(lab, proposal)
+        lab.try_proposal(proposal, Outcome.DISCARD, 1.0)
+    assert list(texts) == [
+        "Take out 0001: Set A to 1",
+        "Take out 0002: Two at once",
+        "Take out part 1 of 0002: Two at once",
+        "Take out part 2 of 0002: Two at once",
+    ]
+    assert [("B = 1" in text, "D = 1" in text, "F = 1" in text) for text in texts.values()] == [
+        (True, True, True),
+        (False, False, True),
+        (False, True, True),
+        (True, False, True),
+    ]
+
+
+def test_parts_can_be_left_out() -> None:
+    lab = lab_with("A", toml="[propose.ablate]\nparts = false\n")
+    text = lab.files["train.py"].replace(b"B = 0", b"B = 1").replace(b"D = 0", b"D = 1")
+    lab.try_files({"train.py": text}, Outcome.KEEP, 0.98, title="Two at once", std_error=0.001)
+    lab.try_proposal(asked(lab), Outcome.DISCARD, 1.0)
     assert ask(lab) is None
 
 
