@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearchd.errors import UserError
-from autoresearchd.inventory import Finding, ask, devices, some
+from autoresearchd.inventory import Finding, ask, company, devices, some
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger, project_state
 from autoresearchd.program import Program, load
 from autoresearchd.propose.llm import find_key
@@ -48,6 +48,7 @@ def examine(program_path: Path) -> tuple[Finding, ...]:
         lambda: _data(program, folder),
         lambda: _lab(lab, program_path),
         lambda: devices(program),
+        lambda: company(program, lab),
         lambda: _sandbox(program, folder),
         lambda: _model(program, lab),
     ]

@@ -7,11 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from autoresearchd.errors import UserError
+from autoresearchd.lock import holder
 from autoresearchd.program import Program
-from autoresearchd.run import sbatch
+from autoresearchd.run import discover, sbatch
+from autoresearchd.run.company import Watch
 
 State = Literal["ok", "missing", "note"]
 ASKING_SECONDS = 20.0
@@ -35,6 +40,31 @@ def devices(program: Program) -> Iterator[Finding]:
             yield _cluster(program)
         case "local" | "ray":
             yield from _here(program)
+
+
+def company(program: Program, lab: Path) -> Iterator[Finding]:
+    """What besides the lab's own daemon goes on on the GPUs of this machine; nothing without a driver."""
+    if program.devices.executor != "local" or program.devices.use == "cpu":
+        return
+    try:
+        gpus = [device for device in discover(program.devices) if device.is_cuda]
+    except UserError:
+        return  # said where the devices are looked for
+    with closing(Watch(holder(lab))) as watch:
+        for device in gpus:
+            sight = watch.look(device)
+            if sight is None:
+                continue
+            if sight.lost:
+                what = f"{device.name}: {sight.lost}"
+                yield Finding(name="gpu", state="note", what=what, mend="nvidia-smi -q; a restart of the machine")
+            if sight.foreign:
+                what = f"{device.name} is shared with {some(list(sight.foreign.values()))}"
+                mend = f"end them, or leave {device.name} out of devices.use: runs beside others are repeated"
+                yield Finding(name="gpu", state="note", what=what, mend=mend)
+            if sight.slowed:
+                what = f"{device.name}: {', '.join(sight.slowed)}"
+                yield Finding(name="gpu", state="note", what=what, mend="cool it: runs in such moments are repeated")
 
 
 def _cluster(program: Program) -> Finding:

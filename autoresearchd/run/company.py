@@ -20,7 +20,9 @@ MOST_INCIDENTS = 8
 class Watch:
     """Looks at the GPUs that it was asked about, again and again; without a driver it is quiet."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: int | None = None) -> None:
+        """`root` is the daemon whose runs are its own; default: this process."""
+        self._root = root
         self._changed = threading.Condition()
         self._sights: dict[Device, Sight | None] = {}
         self._asked = self._answered = 0
@@ -54,7 +56,7 @@ class Watch:
 
     def _go_on(self) -> None:
         try:
-            driver = Driver()
+            driver = Driver(self._root)
         except LookupError:
             with self._changed:
                 self._over = True  # no driver: nobody waits for a look any more

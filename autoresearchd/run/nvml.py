@@ -28,7 +28,7 @@ SLOWED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """One GPU at one moment, runs of this daemon left out."""
+    """One GPU at one moment, runs of our own daemon left out."""
 
     foreign: Mapping[int, str]
     """Process ids of others that compute there, each with its name and memory."""
@@ -43,11 +43,15 @@ class Sight:
 class Driver:
     """The driver's library, loaded."""
 
-    def __init__(self) -> None:
-        """Raises: LookupError where there is no driver, or it does not work."""
+    def __init__(self, root: int | None = None) -> None:
+        """`root` is the daemon whose runs are left out; default: this process.
+
+        Raises: LookupError where there is no driver, or it does not work.
+        """
         import pynvml
 
         self._nvml: Any = pynvml
+        self._root = root
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
@@ -66,7 +70,7 @@ class Driver:
         except nvml.NVMLError as error:
             logger.debug("gpu_not_seen", device=device.name, why=str(error))
             return None
-        whose = {process.pid: proc.whose(process.pid) for process in running}
+        whose = {process.pid: proc.whose(process.pid, self._root) for process in running}
         return Sight(
             foreign={p.pid: _named(p.pid, p.usedGpuMemory) for p in running if whose[p.pid] is proc.Whose.FOREIGN},
             unknown=frozenset(pid for pid, owner in whose.items() if owner is proc.Whose.UNKNOWN),

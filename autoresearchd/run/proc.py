@@ -71,12 +71,15 @@ class Whose(Enum):
     UNKNOWN = "unknown"
 
 
-def whose(pid: int) -> Whose:
-    """Ours are this process and what descends from it; a number that nobody has here may be of another namespace."""
-    me, seen = os.getpid(), set[int]()
+def whose(pid: int, root: int | None = None) -> Whose:
+    """Ours are `root`, by default this process, and its descendants.
+
+    A number that nobody has here has ended, or is one of another namespace.
+    """
+    root, seen = root or os.getpid(), set[int]()
     parent = pid
     while parent > 1 and parent not in seen:
-        if parent == me:
+        if parent == root:
             return Whose.OURS
         seen.add(parent)
         found = stat(parent)
