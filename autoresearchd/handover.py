@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import BASELINE_NUMBER, Concluded
+from autoresearchd.experiment import Concluded
 from autoresearchd.ledger import Author, Handover, Ledger, line_onto
 from autoresearchd.program import Program
 from autoresearchd.report.cover import cover
-from autoresearchd.report.summary import kept_line
+from autoresearchd.report.summary import on_best
 
 COVER = "0000-cover.txt"
 """Not `.patch`: `git am folder/*.patch` takes the patches alone."""
@@ -77,7 +77,7 @@ def _replayed(
 
 def _chosen(ledger: Ledger, numbers: Sequence[int]) -> list[Concluded]:
     """The kept experiments with these numbers, in the order of history."""
-    kept = [row for row in kept_line(ledger.concluded()) if row.experiment.number != BASELINE_NUMBER]
+    kept = on_best(ledger.concluded())
     known = {row.experiment.number for row in kept}
     if strangers := [f"{number:04d}" for number in numbers if number not in known]:
         raise UserError(f"{', '.join(strangers)} is not on best; `autoresearchd log --verdict keep` lists what is")

@@ -34,7 +34,7 @@ def overview(found: Facts) -> dict[str, Any]:
             "direction": found.direction.value,
             "sentence": found.sentence,
             "best": row(best) if best else None,
-            "baseline": baseline.metric if baseline else None,
+            "baseline": baseline.start if baseline else None,
             "noise": found.noise.std_dev if found.noise.degrees else None,
             "counts": {plain(word): count for word, count in sorted(found.counts.items())},
             "open": [row(item) for item in found.rows if not item.is_concluded],

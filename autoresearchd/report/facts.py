@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direction, Experiment
+from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direction, Experiment, Outcome
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
 from autoresearchd.report import findings, summary
@@ -49,6 +49,9 @@ class Step:
 
     number: int
     metric: float
+    std_error: float | None = None
+    is_seam: bool = False
+    """A rebase began a new line with it: what is before was measured on other commits of the project."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +94,11 @@ class Facts:
     elsewhere: tuple[Elsewhere, ...]
     """The same, summed up by where it is from."""
     line: tuple[Row, ...]
-    """The line of best in the order of history, the baseline first: the gains by change."""
+    """The line of best in the order of history, its baseline first: the gains by change."""
+    carried: tuple[Row, ...]
+    """What a rebase carried over from the line before: it lies below the baseline."""
     steps: tuple[Step, ...]
-    """The staircase of best over experiment numbers."""
+    """The staircase of best over experiment numbers, through all its lines."""
     counts: Mapping[str, int]
     """Experiments by the word of their verdict, the baseline not counted."""
     categories: tuple[Yield, ...]
@@ -117,7 +122,7 @@ class Facts:
 
     @property
     def baseline(self) -> Row | None:
-        """Experiment 0000 where it has its verdict."""
+        """What the line of best begins with, where it has its verdict."""
         return self.line[0] if self.line else None
 
     @property
@@ -137,8 +142,10 @@ def facts(source: Source) -> Facts:
     concluded = list(source.concluded)
     rows = _rows(concluded, source.opened, direction)
     by_number = {found.number: found for found in rows}
-    line = tuple(by_number[step.experiment.number] for step in summary.kept_line(concluded))
-    tried = [found for found in rows if found.is_concluded and found.number != BASELINE_NUMBER]
+    lines = [[by_number[step.experiment.number] for step in line] for line in summary.lines(concluded)]
+    line = tuple(lines[-1]) if lines else ()
+    carried = summary.carried(concluded, summary.kept_line(concluded))
+    tried = [found for found in rows if found.is_concluded and found.verdict != Outcome.BASELINE]
     return Facts(
         now=source.now,
         name=source.program.program.name,
@@ -151,7 +158,8 @@ def facts(source: Source) -> Facts:
         imported=_rows(source.imported, (), direction),
         elsewhere=findings.elsewhere(source.imported),
         line=line,
-        steps=tuple(_steps(line)),
+        carried=tuple(by_number[row.experiment.number] for row in carried),
+        steps=tuple(_steps(lines)),
         counts=dict(Counter(found.verdict for found in tried)),
         categories=findings.yields(tried, lambda found: found.category),
         proposers=findings.yields(tried, lambda found: found.proposer),
@@ -181,13 +189,15 @@ def _rows(concluded: Iterable[Concluded], opened: Iterable[Experiment], directio
     return tuple(sorted(rows, key=lambda found: found.number))
 
 
-def _steps(line: Sequence[Row]) -> Iterable[Step]:
+def _steps(lines: Sequence[Sequence[Row]]) -> Iterable[Step]:
     """Numbers never go back: a lower one that was kept later counts from where best was then."""
     at = BASELINE_NUMBER
-    for found in line:
-        at = max(at, found.number)
-        if found.metric is not None:
-            yield Step(number=at, metric=found.metric)
+    for line in lines:
+        for found in line:
+            at = max(at, found.number)
+            if found.metric is not None:
+                is_seam = found is line[0] and line is not lines[0]
+                yield Step(number=at, metric=found.metric, std_error=found.std_error, is_seam=is_seam)
 
 
 def _device_time(status: Status | None) -> DeviceTime:

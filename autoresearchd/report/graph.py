@@ -10,7 +10,7 @@ from autoresearchd.experiment import ON_BEST, Concluded
 from autoresearchd.ledger import Ledger
 from autoresearchd.report.log import Row, experiment_of
 from autoresearchd.report.screen import STYLES, aligned, output, print_uncut, verdict_text, words
-from autoresearchd.report.summary import kept_line
+from autoresearchd.report.summary import lines
 from autoresearchd.report.words import figure, gain_figure, gain_of, number
 from autoresearchd.yardstick import Metric
 
@@ -53,7 +53,8 @@ def grown(ledger: Ledger, rows: Sequence[Row]) -> Sequence[tuple[Concluded | Non
 def _in_order(ledger: Ledger) -> Sequence[int]:
     """The numbers of the steps of best, the first one first."""
     steps = [ledger.find(entry.number) for entry in ledger.entries() if entry.outcome in ON_BEST]
-    return [step.experiment.number for step in kept_line([step for step in steps if isinstance(step, Concluded)])]
+    found = lines([step for step in steps if isinstance(step, Concluded)])
+    return [step.experiment.number for line in found for step in line]
 
 
 def _lines(

@@ -60,6 +60,11 @@ class Row:
         return self.verdict in ON_BEST
 
     @property
+    def start(self) -> float | None:
+        """Of a baseline: the number of the user's project as it is, without what a rebase carried over."""
+        return self.metric if self.baseline is None else self.baseline
+
+    @property
     def is_failed(self) -> bool:
         """Whether it gave no number because it broke."""
         return self.verdict in FAILED

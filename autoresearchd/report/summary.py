@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Direction, Outcome
+from autoresearchd.experiment import FAILED, Concluded, Direction, Outcome
 from autoresearchd.judge import tally
 from autoresearchd.ledger import Ledger
 from autoresearchd.report.words import counted, figure, gain_figure, gain_of, number, plain, side_by_side
@@ -19,23 +19,23 @@ def text(ledger: Ledger, status: Status) -> str:
     ledger.refresh()
     concluded = list(ledger.concluded())
     kept = kept_line(concluded)
-    lines = [_line(row, status.metric) for row in reversed(kept[-LONGEST_LINE:])]
+    said = [_line(row, status.metric) for row in reversed(kept[-LONGEST_LINE:])]
     if len(kept) > LONGEST_LINE:
-        lines.append(f"… and {len(kept) - LONGEST_LINE} more: git --git-dir={plain(str(ledger.path))} log best")
-    said = sentence(concluded, metric=status.metric, direction=Direction(status.direction))
-    return "\n".join([*lines, "", said, *additivity(concluded)])
+        said.append(f"… and {len(kept) - LONGEST_LINE} more: git --git-dir={plain(str(ledger.path))} log best")
+    outcome = sentence(concluded, metric=status.metric, direction=Direction(status.direction))
+    return "\n".join([*said, "", outcome, *additivity(concluded)])
 
 
 def sentence(concluded: Sequence[Concluded], *, metric: str, direction: Direction) -> str:
     """One sentence: tried, kept, failed, from what metric to what, and the best single change."""
-    baseline = next((row for row in concluded if row.verdict.outcome is Outcome.BASELINE), None)
-    if baseline is None:
+    line = kept_line(concluded)
+    if not line:
         return "Nothing was measured yet, not even the baseline."
-    start = f"{metric} {figure(baseline.verdict.metric)}"
-    tried = [row for row in concluded if row is not baseline]
+    start = f"{metric} {figure(line[0].verdict.start)}"
+    tried = [row for row in concluded if row.verdict.outcome is not Outcome.BASELINE]
     if not tried:
         return f"The baseline was measured ({start}); no change was tried yet."
-    kept = kept_line(concluded)[1:]
+    kept = on_best(concluded)
     failed = sum(row.verdict.outcome in FAILED for row in tried)
     tail = f"; {failed} failed." if failed else "."
     count = counted(len(tried), "change")
@@ -43,7 +43,7 @@ def sentence(concluded: Sequence[Concluded], *, metric: str, direction: Directio
         return f"Of {count} tried none was a proven improvement on the baseline ({start}){tail}"
     return (
         f"Of {count} tried {len(kept)} {'was' if len(kept) == 1 else 'were'} kept, which took "
-        f"{metric} {_from_to(baseline, kept[-1], direction)}{_best_change(kept, direction)}{tail}"
+        f"{metric} {_from_to(line[0], line[-1], direction)}{_best_change(kept, direction)}{tail}"
     )
 
 
@@ -57,17 +57,41 @@ def additivity(concluded: Iterable[Concluded]) -> Iterator[str]:
     yield f"{side_by_side(dict(found.fates))}; alone they gained {alone}, on top of the others {together}{lost}."
 
 
+def lines(concluded: Sequence[Concluded]) -> list[list[Concluded]]:
+    """The lines of best, the oldest first: each begins with its baseline, and a rebase ends it.
+
+    In the order of history, which is not always that of the numbers.
+    """
+    after = {row.experiment.parent: row for row in concluded if row.verdict.outcome is Outcome.KEEP}
+    found = [[row] for row in concluded if row.verdict.outcome is Outcome.BASELINE]
+    for line in found:
+        while (following := after.get(line[-1].experiment.commit)) is not None:
+            line.append(following)
+    return found
+
+
 def kept_line(concluded: Sequence[Concluded]) -> list[Concluded]:
-    """The steps of best, the baseline first: in the order of history, which is not always that of the numbers."""
-    after = {row.experiment.parent: row for row in concluded if row.verdict.outcome in ON_BEST}
-    line = [row for row in concluded[:1] if row.verdict.outcome is Outcome.BASELINE]
-    while line and (following := after.get(line[-1].experiment.commit)) is not None:
-        line.append(following)
-    return line
+    """The steps of best, its baseline first."""
+    return next(reversed(lines(concluded)), [])
+
+
+def on_best(concluded: Sequence[Concluded]) -> list[Concluded]:
+    """The kept changes that best has, in the order of history: before its own those that a rebase carried over."""
+    line = kept_line(concluded)
+    return [*carried(concluded, line), *line[1:]]
+
+
+def carried(concluded: Iterable[Concluded], line: Sequence[Concluded]) -> list[Concluded]:
+    """The kept changes that lie below the baseline of a line; they were measured on the line before."""
+    rebased = line[0].experiment.rebased if line else None
+    if rebased is None:
+        return []
+    by_number = {row.experiment.number: row for row in concluded if row.verdict.outcome is Outcome.KEEP}
+    return [by_number[number] for number in rebased.carried if number in by_number]
 
 
 def _from_to(baseline: Concluded, best: Concluded, direction: Direction) -> str:
-    old, new = baseline.verdict.metric, best.verdict.metric
+    old, new = baseline.verdict.start, best.verdict.metric
     text = f"from {figure(old)} to {figure(new)}"
     if old is None or new is None or old == 0:
         return text

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from autoresearchd.report.facts import Facts
+from autoresearchd.report.facts import Facts, Step
 from autoresearchd.report.rows import Row
 
 HUGE, TINY, NOTHING = 1e100, 1e-100, 1e-12
@@ -44,6 +44,8 @@ class Staircase:
     best: str
     dots: Mapping[str, str]
     """By tone."""
+    seams: str
+    """Where a rebase began a new line."""
     bars: str
     """One standard error to each side of a try."""
     failed: str
@@ -85,6 +87,7 @@ def staircase(facts: Facts) -> Staircase | None:
         dots[TONES.get(row.verdict, "other")].append(f"M{x(row.number):g} {y(row.metric):g}h0")
     return Staircase(
         best=_stairs([(x(step.number), y(step.metric)) for step in facts.steps]),
+        seams="".join(f"M{x(step.number):g} 0V{SIDE}" for step in facts.steps if step.is_seam),
         dots={tone: "".join(found) for tone, found in dots.items()},
         bars="".join(
             f"M{x(row.number):g} {y(row.metric - row.std_error):g}V{y(row.metric + row.std_error):g}"
@@ -148,13 +151,13 @@ def visible(facts: Facts) -> tuple[float, float] | None:
     None before anything was measured.
     """
     values = sorted(_drawable(row.metric for row in facts.rows if row.metric is not None))
-    line = list(_drawable(_with_errors(facts.line)))
+    line = list(_drawable(_with_errors(facts.steps)))
     if not values or not line:
         return None
     beyond = int(len(values) * (1 - COMMON) / 2)
     common = values[beyond : len(values) - beyond]
     low, high = min(line), max(line)
-    reach = ROOM * (high - low) if len(facts.line) > 1 else math.inf
+    reach = ROOM * (high - low) if len(facts.steps) > 1 else math.inf
     low, high = min(low, max(low - reach, common[0])), max(high, min(high + reach, common[-1]))
     pad = PAD * (high - low if high - low > NOTHING * abs(low) else abs(low) or 1.0)
     return low - pad, high + pad
@@ -165,11 +168,10 @@ def _drawable(values: Iterable[float]) -> Iterable[float]:
     return (value if abs(value) > TINY else 0.0 for value in values if abs(value) < HUGE)
 
 
-def _with_errors(line: Iterable[Row]) -> Iterable[float]:
-    for row in line:
-        if row.metric is not None:
-            yield row.metric - (row.std_error or 0.0)
-            yield row.metric + (row.std_error or 0.0)
+def _with_errors(steps: Iterable[Step]) -> Iterable[float]:
+    for step in steps:
+        yield step.metric - (step.std_error or 0.0)
+        yield step.metric + (step.std_error or 0.0)
 
 
 def _stairs(points: Sequence[tuple[float, float]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autoresearchd.experiment import Concluded
@@ -46,15 +47,23 @@ class Document:
 
 def document(ledger: Ledger, facts: Facts) -> Document:
     """The report of a lab whose facts are these."""
-    kept = facts.line[1:]
+    kept = [*facts.carried, *facts.line[1:]]
     top = sorted(kept, key=lambda row: row.gain or 0.0, reverse=True)[:TOP]
-    first = facts.baseline
     return Document(
         facts=facts,
-        fetch=f"git fetch {shlex.quote(str(ledger.path.resolve()))} 'refs/heads/*:refs/remotes/lab/*'",
-        pick_all=f"git cherry-pick {first.commit[:12]}..lab/best" if first and kept else "",
+        fetch=f"git fetch {shlex.quote(str(ledger.path.resolve()))} '+refs/heads/*:refs/remotes/lab/*'",
+        pick_all=" && ".join(_picks(ledger, facts)),
         changes=tuple(_change(ledger, row) for row in top),
     )
+
+
+def _picks(ledger: Ledger, facts: Facts) -> Iterator[str]:
+    """What a rebase carried over lies below the baseline, which is empty and in the way of a pick."""
+    first = ledger.find(facts.baseline.number) if facts.baseline else None
+    if isinstance(first, Concluded) and first.experiment.rebased is not None and facts.carried:
+        yield f"git cherry-pick {first.experiment.rebased.onto[:12]}..{first.experiment.parent[:12]}"
+    if isinstance(first, Concluded) and len(facts.line) > 1:
+        yield f"git cherry-pick {first.experiment.commit[:12]}..lab/best"
 
 
 def _change(ledger: Ledger, row: Row) -> Change:

@@ -22,9 +22,9 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]#|~<>&])")
 
 def html(document: Document) -> str:
     """One page that needs no other file and no network, and runs no script."""
-    return _template("report.html.j2").render(
-        **_content(document), staircase=chart.staircase(document.facts), intervals=chart.intervals(document.facts.line)
-    )
+    facts = document.facts
+    stairs, intervals = chart.staircase(facts), chart.intervals((*facts.carried, *facts.line))
+    return _template("report.html.j2").render(**_content(document), staircase=stairs, intervals=intervals)
 
 
 def markdown(document: Document) -> str:
@@ -59,9 +59,9 @@ def _content(document: Document) -> dict[str, object]:
 def _share(document: Document) -> float | None:
     """What was gained, as a share of the baseline's value."""
     first, last = document.facts.baseline, document.facts.best
-    if first is None or last is None or not first.metric or last.metric is None:
+    if first is None or last is None or not first.start or last.metric is None:
         return None
-    return document.facts.direction.gain(last.metric, first.metric) / abs(first.metric)
+    return document.facts.direction.gain(last.metric, first.start) / abs(first.start)
 
 
 @cache

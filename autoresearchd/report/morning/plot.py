@@ -75,5 +75,9 @@ def _best(axes: Axes, facts: Facts) -> None:
     numbers, values = [step.number for step in facts.steps], [step.metric for step in facts.steps]
     last = max(row.number for row in facts.rows)
     axes.step([*numbers, last], [*values, values[-1]], where="post", color=KEEP, label="best")
-    errors = [row.std_error or 0.0 for row in facts.line if row.metric is not None]
+    errors = [step.std_error or 0.0 for step in facts.steps]
     axes.errorbar(numbers, values, yerr=errors, fmt="o", color=KEEP, markersize=4, elinewidth=1)
+    seams = [step.number for step in facts.steps if step.is_seam]
+    if seams:
+        across = axes.get_xaxis_transform()
+        axes.vlines(seams, 0, 1, transform=across, color=KEEP, linewidth=0.8, linestyles="dotted", label="rebase")
