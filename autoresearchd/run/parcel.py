@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,7 +29,6 @@ MOST_BYTES = 2**20
 """Of a file that comes back: a curve of MOST_POINTS and a log's end take a tenth."""
 OUR_METRICS = 2
 """Beyond those that a target may report: processor seconds, and the audit's number."""
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +95,13 @@ def dump(value: Parcel | Probed | Live | Refused | Measurement) -> bytes:
     """Any of them as JSON."""
     if isinstance(value, Measurement):
         value = replace(value, metrics=dict(value.metrics))
-    return TypeAdapter(type(value)).dump_json(value)
+    kind: Any = type(value)
+    return _adapter(kind).dump_json(value)
 
 
 def parcel(data: bytes) -> Parcel:
     """What came with a run. Raises: CorruptRecord."""
-    found = _load(Parcel, data, PARCEL_FILE)
+    found: Parcel = _load(Parcel, data, PARCEL_FILE)
     if not all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name) for name in (found.lab, found.spec.run)):
         raise CorruptRecord(PARCEL_FILE, "its lab or its run has a name that is no folder's")
     if not all(re.fullmatch(r"[0-9a-f]{64}", data.digest) for data in found.data):
@@ -110,7 +111,7 @@ def parcel(data: bytes) -> Parcel:
 
 def probed(data: bytes) -> Probed:
     """What a probe says. Raises: CorruptRecord."""
-    found = _load(Probed, data, PROBED_FILE)
+    found: Probed = _load(Probed, data, PROBED_FILE)
     words = (found.device.model, *found.environments, *found.environments.values())
     if "" not in found.environments or any(len(word) > WHY_CHARACTERS or one_line(word) != word for word in words):
         raise CorruptRecord(PROBED_FILE, "it names no environment")
@@ -119,7 +120,7 @@ def probed(data: bytes) -> Probed:
 
 def refused(data: bytes, spec: RunSpec) -> Refused:
     """Why a run was not done. Raises: CorruptRecord."""
-    found = _load(Refused, data, REFUSED_FILE)
+    found: Refused = _load(Refused, data, REFUSED_FILE)
     if found.run != spec.run:
         raise CorruptRecord(REFUSED_FILE, "it is of another run")
     return replace(found, why=one_line(found.why), host=one_line(found.host))
@@ -127,7 +128,7 @@ def refused(data: bytes, spec: RunSpec) -> Refused:
 
 def live(data: bytes, spec: RunSpec) -> Live:
     """How far a run is; its spec is ours. Raises: CorruptRecord."""
-    found = _load(Live, data, PROGRESS_FILE)
+    found: Live = _load(Live, data, PROGRESS_FILE)
     progress = found.progress
     _refuse(PROGRESS_FILE, _another(progress.spec, spec) or _no_curve(progress.curve))
     numbers = (progress.started, progress.train_seconds, progress.fraction or 0.0)
@@ -139,7 +140,7 @@ def live(data: bytes, spec: RunSpec) -> Live:
 
 def measurement(data: bytes, spec: RunSpec) -> Measurement:
     """What a run gave, on the device that it was started for. Raises: CorruptRecord."""
-    found = _load(Measurement, data, MEASUREMENT_FILE)
+    found: Measurement = _load(Measurement, data, MEASUREMENT_FILE)
     _refuse(MEASUREMENT_FILE, _another(found, spec) or _no_curve(found.curve) or next(_impossible(found), ""))
     return replace(
         found, device=spec.device.name, why=one_line(found.why), log_tail=plain(found.log_tail)[-TAIL_CHARACTERS:]
@@ -179,10 +180,16 @@ def _impossible(found: Measurement) -> Iterator[str]:
         yield "it has a time that cannot be"
 
 
-def _load(kind: type[T], data: bytes, where: str) -> T:
+def _load(kind: Any, data: bytes, where: str) -> Any:
     if len(data) > MOST_BYTES:
         raise CorruptRecord(where, f"it is larger than {MOST_BYTES} bytes")
     try:
-        return TypeAdapter(kind).validate_json(data)
+        return _adapter(kind).validate_json(data)
     except ValidationError as error:
         raise CorruptRecord(where, one_line(error.errors(include_url=False)[0]["msg"])) from error
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Milliseconds to make."""
+    return TypeAdapter(kind)

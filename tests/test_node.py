@@ -1,0 +1,218 @@
+"""One run on whatever machine a parcel comes to, and what is left there afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autoresearchd import node
+from autoresearchd.equipment import parcel_for
+from autoresearchd.experiment import Ending, Environment, Measurement, TreeOid
+from autoresearchd.ledger import Ledger
+from autoresearchd.ledger.packs import pack
+from autoresearchd.program import load
+from autoresearchd.run import parcel, sandbox
+from autoresearchd.run.parcel import Parcel
+from tests.run.room import RESULT, gone, written
+from tests.support.projects import git, project
+
+PATIENCE = 120.0
+PROGRAM = """
+[program]
+name = "far"
+editable = ["train.py"]
+protected = ["evaluate.py"]
+[train]
+command = "python train.py"
+cpu_steps = 5
+data = "data/train"
+[metric]
+name = "loss"
+evaluate = "python evaluate.py"
+data = "data/held-out"
+[devices]
+use = "cpu"
+executor = "slurm"
+[sandbox]
+mode = "{mode}"
+"""
+EVALUATE = RESULT + 'say(loss=float(Path(os.environ["AUTORESEARCH_DATA"], "answer").read_text()))\n'
+HANG = """
+import time
+Path({pid!r}).write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+class Far:
+    """A lab, and a machine that its parcels come to."""
+
+    def __init__(self, folder: Path, mode: str = "auto") -> None:
+        self.folder, self.cache = folder / "lab", folder / "node"
+        files = {"train.py": RESULT, "evaluate.py": EVALUATE}
+        project(self.folder, files, program=PROGRAM.format(mode=mode))
+        for name, file in (("train", "tokens"), ("held-out", "answer")):
+            (self.folder / "data" / name).mkdir(parents=True)
+            (self.folder / "data" / name / file).write_text("0.125")
+        self.ledger = Ledger.init(self.folder / "experiments.git", project_path=self.folder)
+        self.template = parcel_for(
+            load(self.folder / "program.toml"), self.folder, self.ledger, self.ledger.best().tree, threads=1
+        )
+
+    def tree(self, train: str) -> TreeOid:
+        """The lab's project with another train.py."""
+        blob = git(self.ledger.path, "hash-object", "-w", "--stdin", given=RESULT + train).strip()
+        listed = git(self.ledger.path, "ls-tree", self.ledger.best().tree).splitlines()
+        rows = (f"100644 blob {blob}\ttrain.py" if row.endswith("\ttrain.py") else row for row in listed)
+        return TreeOid(git(self.ledger.path, "mktree", given="".join(f"{row}\n" for row in rows)).strip())
+
+    def send(self, sent: Parcel) -> Path:
+        place = self.folder / "sent" / sent.spec.run
+        place.mkdir(parents=True)
+        (place / parcel.PARCEL_FILE).write_bytes(parcel.dump(sent))
+        (place / parcel.PACK_FILE).write_bytes(pack(self.ledger.path, sent.spec.tree))
+        return place
+
+    def asked(self) -> Environment:
+        """What the machine says it is."""
+        place = self.send(self.template)
+        node.serve(place, self.cache, probe=True)
+        return parcel.probed((place / parcel.PROBED_FILE).read_bytes()).environments[""]
+
+    def parcel(self, run: str, train: str, environment: Environment) -> Parcel:
+        spec = dataclasses.replace(self.template.spec, run=run, tree=self.tree(train), environment=environment)
+        return dataclasses.replace(self.template, spec=spec)
+
+    def measure(self, run: str, train: str, environment: Environment) -> Measurement:
+        sent = self.parcel(run, train, environment)
+        place = self.send(sent)
+        node.serve(place, self.cache)
+        return parcel.measurement((place / parcel.MEASUREMENT_FILE).read_bytes(), sent.spec)
+
+    def left(self) -> list[str]:
+        """What stays on the machine of its runs."""
+        return [path.name for path in self.cache.glob("labs/*/*") if path.name not in ("cache", "locks")] + [
+            path.name for path in self.cache.glob("labs/*/locks/*")
+        ]
+
+
+def start(place: Path, cache: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "autoresearchd.node", "--cache", str(cache), str(place)])
+
+
+def until(done: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sandbox.broken("bubblewrap") != "", reason="without bubblewrap names can be seen")
+def test_a_training_on_a_node_sees_its_own_data_and_nothing_that_is_held_out(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    environment = far.asked()
+    look = f"""
+assert Path(os.environ["AUTORESEARCH_DATA"], "tokens").read_text() == "0.125"
+for place in ({str(far.cache / "data")!r}, {str(far.folder)!r}):
+    for folder, _, files in os.walk(place):
+        assert "answer" not in files and "parcel.json" not in files, folder
+"""
+    measured = far.measure("run-1", look, environment)
+    assert (measured.ending, measured.why) == (Ending.FINISHED, "")
+    assert measured.metrics["loss"] == 0.125
+    assert far.left() == []
+
+
+def test_whichever_experiment_comes_to_a_node_first_leaves_no_kernels_to_others(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    environment = far.asked()
+    plant = 'Path(os.environ["AUTORESEARCH_CACHE"], "planted").touch()\n'
+    look = 'assert not Path(os.environ["AUTORESEARCH_CACHE"], "planted").exists()\n'
+    assert far.measure("run-1", plant, environment).ending is Ending.FINISHED
+    assert far.measure("run-2", look, environment).why == ""
+
+
+def test_a_node_that_is_another_environment_measures_nothing(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    sent = far.parcel("run-1", "raise SystemExit('it was trained')", Environment("h200/torch9/300s/12345678"))
+    place = far.send(sent)
+    node.serve(place, far.cache)
+    refused = parcel.refused((place / parcel.REFUSED_FILE).read_bytes(), sent.spec)
+    assert "and the run is for h200/torch9/300s/12345678" in refused.why
+    assert not (place / parcel.MEASUREMENT_FILE).exists()
+    assert far.left() == []
+
+
+def test_a_job_that_is_requeued_after_its_answer_gives_the_same_answer(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    place = far.send(far.parcel("run-1", "", Environment("any")))
+    (place / parcel.MEASUREMENT_FILE).write_text("the answer")
+    assert node.serve(place, far.cache) == 0
+    assert (place / parcel.MEASUREMENT_FILE).read_text() == "the answer"
+    assert not (place / parcel.REFUSED_FILE).exists()
+
+
+def test_a_damaged_pack_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    sent = far.parcel("run-1", "", Environment("any"))
+    place = far.send(sent)
+    (place / parcel.PACK_FILE).write_bytes((place / parcel.PACK_FILE).read_bytes()[:-30])
+    node.serve(place, far.cache)
+    assert "the pack of tree" in parcel.refused((place / parcel.REFUSED_FILE).read_bytes(), sent.spec).why
+
+
+def test_a_folder_without_a_parcel_is_said_and_not_a_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "autoresearchd.node", "--cache", str(tmp_path / "node"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "parcel.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_node_that_is_asked_to_end_leaves_nothing_and_one_that_is_killed_is_cleared_by_the_next(
+    tmp_path: Path,
+) -> None:
+    far = Far(tmp_path, mode="none")
+    environment = far.asked()
+    pid, pids = tmp_path / "pid", []
+    for number, ending in enumerate((signal.SIGTERM, signal.SIGKILL)):
+        place = far.send(far.parcel(f"run-{number}", HANG.format(pid=str(pid)), environment))
+        process = start(place, far.cache)
+        until(lambda: written(pid) and (place / parcel.PROGRESS_FILE).exists())  # noqa: B023
+        pids.append(int(written(pid)))
+        pid.unlink()
+        assert json.loads((place / parcel.PROGRESS_FILE).read_text())["progress"]["spec"]["run"] == f"run-{number}"
+        process.send_signal(ending)
+        process.wait(PATIENCE)
+        assert not (place / parcel.MEASUREMENT_FILE).exists()
+        if ending is signal.SIGTERM:
+            assert process.returncode == 128 + signal.SIGTERM
+            assert far.left() == []
+            assert gone(pids[0])
+    assert "run-1" in far.left()
+    far_again = far.parcel("run-2", "", environment)
+    node.serve(far.send(far_again), far.cache)
+    assert gone(pids[1])
+    assert far.left() == []
+
+
+def test_a_folder_of_somebody_else_is_not_used_for_what_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = Far(tmp_path)
+    far.cache.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    sent = far.parcel("run-1", "", Environment("any"))
+    place = far.send(sent)
+    node.serve(place, far.cache)
+    assert "belongs to somebody else" in parcel.refused((place / parcel.REFUSED_FILE).read_bytes(), sent.spec).why
