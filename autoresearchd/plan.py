@@ -100,6 +100,8 @@ def _device_moves(world: World, climb: Move | None) -> Iterator[Action]:
 
 def _starts(view: World, free: Sequence[Device], begun: Collection[TreeOid]) -> Iterator[Start]:
     """The next run of each free device of one environment."""
+    if not free:
+        return
     wanted = _canary(view) if failures_of_best(view) else _audited(view, list(_needs(view)))
     running = {(live.spec.tree, live.spec.seed) for live in view.live}
     needs = (need for need in dict.fromkeys(wanted) if (need.tree, need.seed) not in running and need.tree not in begun)
@@ -155,8 +157,11 @@ def _needs(world: World) -> Iterator[_Need]:
     """Runs that the open experiments wait for: what is begun comes before what is new, lower numbers first."""
     yield from _unmeasured(world)
     begun = sorted(world.opened, key=lambda o: (not o.experiment.is_baseline, not world.of(o.experiment.tree)))
+    live = {run.spec.tree for run in world.live}
     for opened in begun:
         experiment = opened.experiment
+        if experiment.tree in live and not world.of(experiment.tree):
+            continue  # its first run is under way: in a large fleet that is what nearly all wait for
         if experiment.is_baseline:
             yield from _baseline_needs(world, experiment)
             continue

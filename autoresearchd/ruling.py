@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from autoresearchd.blame import doubtful, finished, trusted, undisturbed
-from autoresearchd.experiment import FALSE_KEEP, NULL, ON_BEST, Experiment, Gain, Outcome, TreeOid, Verdict
+from autoresearchd.experiment import FALSE_KEEP, NULL, ON_BEST, Experiment, Gain, Outcome, Verdict
 from autoresearchd.holds import closing, hold
 from autoresearchd.judge import Conclude, added, gain_of, improper, standing
 from autoresearchd.judgement import rules_of, verdict_of
@@ -19,9 +19,11 @@ CUT_OFF = Verdict(outcome=Outcome.SKIPPED, why="its rebase was ended before best
 
 
 def ledger_moves(world: World) -> Iterator[Action]:
-    kept = False
+    kept, live = False, {run.spec.tree for run in world.live}
     # What best holds already is settled first: once best has moved on, nothing would tell that it landed.
     for opened in sorted(world.opened, key=lambda item: not item.landed):
+        if opened.experiment.tree in live and not opened.landed and opened.experiment.rebased is None:
+            continue
         move = _ledger_move(world, opened)
         if isinstance(move, ConcludeExperiment) and move.verdict.outcome in ON_BEST:
             if kept:
@@ -38,8 +40,6 @@ def _ledger_move(world: World, opened: Open) -> Action | None:
         return Settle(experiment=experiment)
     if experiment.rebased is not None:
         return ConcludeExperiment(experiment=experiment, verdict=CUT_OFF)
-    if _is_live(world, experiment.tree):
-        return None
     if (refusal := _refusal(world, opened)) is not None:
         return ConcludeExperiment(experiment=experiment, verdict=refusal)
     if (verdict := worse(world, experiment)) is not None:
@@ -102,7 +102,3 @@ def _refusal(world: World, opened: Open) -> Verdict | None:
     if first < experiment.number:
         return Verdict(outcome=Outcome.DUPLICATE, why=f"the same tree as experiment {first:04d}")
     return None
-
-
-def _is_live(world: World, tree: TreeOid) -> bool:
-    return any(live.spec.tree == tree for live in world.live)

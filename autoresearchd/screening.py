@@ -77,6 +77,8 @@ def _at(world: World, screen: Screen) -> World:
 
 def _is_held_back(world: World, experiment: Experiment) -> bool:
     """Whether its first word of a screening environment is under way."""
+    if not world.screens:
+        return False
     elsewhere = {screen.environment for screen in world.screens}
     live = any(run.spec.tree == experiment.tree and run.spec.environment in elsewhere for run in world.live)
     return live and is_screened(world, experiment) and not _goes_on(world, experiment)

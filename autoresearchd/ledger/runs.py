@@ -26,6 +26,7 @@ from autoresearchd.ledger.repository import reading, signature
 
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 1.0
+MOST_FOLDERS = 10_000
 REMEMBERED = 512
 """Trees whose runs are held whole, with their curves and logs; those of others are read again when they are asked for.
 
@@ -69,6 +70,9 @@ class Runs:
         self._read: dict[TreeOid, tuple[str, tuple[Measurement, ...]]] = {}
         """By tree, the one that was asked for last at the end."""
         self._lean: dict[TreeOid, tuple[str, tuple[Measurement, ...]]] = {}
+        self._head: str | None = None
+        self._folders: dict[TreeOid, pygit2.Tree | None] = {}
+        """As they are in `_head`."""
         self._damaged: dict[str, str] = {}
         self._repeats: dict[str, tuple[str, dict[TreeOid, str]]] = {}
 
@@ -97,9 +101,10 @@ class Runs:
 
         Raises: CorruptRecord where the measurements as a whole cannot be read.
         """
-        root, (shelf, name) = self._root(), _parts(tree)
+        known = self._folders_at(refs.read(self._repo, refs.RUNS))
+        root, (shelf, name) = None if tree in known else self._root(), _parts(tree)
         try:
-            folder = _child(_child(root, shelf), name)
+            folder = known[tree] = known[tree] if tree in known else _child(_child(root, shelf), name)
             return () if folder is None else self._measurements(tree, folder)
         except CorruptRecord as error:
             self._set_aside(error)
@@ -129,6 +134,12 @@ class Runs:
                 self._set_aside(error)
         return {tree: runs for tree, runs in found.items() if len(runs) > 1}
 
+    def _folders_at(self, head: str | None) -> dict[TreeOid, pygit2.Tree | None]:
+        """Where the runs of trees are filed, as far as that was asked: every step asks for all open experiments."""
+        if head != self._head or len(self._folders) > MOST_FOLDERS:
+            self._head, self._folders = head, {}
+        return self._folders
+
     def _record(self, measurement: Measurement, head: str | None) -> None:
         root = self._tree_at(head)
         parts, name = _parts(measurement.tree), f"{measurement.run}.json"
@@ -149,6 +160,9 @@ class Runs:
             refs.create(self._repo, refs.RUNS, commit, why="first run")
         else:
             refs.move(self._repo, refs.RUNS, commit, expected=head, why="run")
+        if self._head == head:  # nothing else has changed
+            self._head = commit
+            self._folders.pop(measurement.tree, None)
 
     def _root(self) -> pygit2.Tree | None:
         return self._tree_at(refs.read(self._repo, refs.RUNS))

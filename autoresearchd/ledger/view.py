@@ -5,6 +5,7 @@ Decides nothing, writes nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.promoted import Promoted
 from autoresearchd.ledger.repository import open_repository, reading
 from autoresearchd.ledger.runs import Runs
+
+DIFFERENCES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class View:
         self._runs = Runs(self._repo)
         self._inbox = Inbox(self._repo, path)
         self._best: Best | None = None
+        # The same trees differ by the same paths for ever, and every step asks for all open experiments.
+        self._changes = functools.lru_cache(DIFFERENCES)(functools.partial(trees.changes, self._repo))
         self.promotion = Promoted(self._repo)
         """The branch `promoted`, and what is known of the kept commits on the rungs above the first."""
 
@@ -118,7 +123,7 @@ class View:
     def changes(self, experiment: Experiment) -> tuple[Change, ...]:
         """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""
         with reading(experiment.ref):
-            return trees.changes(self._repo, experiment.parent_tree, experiment.tree)
+            return self._changes(experiment.parent_tree, experiment.tree)
 
     def diff(self, experiment: Experiment) -> str:
         """The experiment's change as a patch."""
