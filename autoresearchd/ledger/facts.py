@@ -17,6 +17,7 @@ from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Measurement, Tr
 from autoresearchd.ledger import marks, refs, runs
 from autoresearchd.ledger.invariants import findings
 from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding, Line
+from autoresearchd.ledger.promoted import measured
 from autoresearchd.ledger.repository import GIT_SECONDS, git, git_says, reading
 from autoresearchd.trailers import parse
 
@@ -125,7 +126,7 @@ def _commit(repo: pygit2.Repository, oid: CommitOid) -> Commit:
     except CorruptRecord as error:
         return Commit(oid, why=error.why)
     try:
-        return Commit(oid, tree, parents, parse(message))
+        return Commit(oid, tree, parents, parse(message), scales=tuple(measured(message)))
     except CorruptRecord as error:
         return Commit(oid, tree, parents, why=error.why)
 

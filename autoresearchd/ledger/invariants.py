@@ -171,6 +171,14 @@ def _of_promoted(facts: Facts) -> Iterator[Finding]:
         if step.record is None or step.record.number not in kept:
             what = f"{step.oid[:10]} on promoted is no experiment that was kept"
             yield Finding(what=what, mend=_backup(refs.PROMOTED))
+        elif _outcome(step) is Outcome.KEEP and not step.scales:
+            what = f"{step.record.number:04d} is on promoted, and no trailer says what was measured on a larger scale"
+            yield Finding(what=what, mend=_backup(refs.PROMOTED))
+    tip = line.commits[0] if line.commits else None
+    runs = () if tip is None or tip.tree is None else facts.runs.get(tip.tree, ())
+    if tip is not None and not any(run.ending is Ending.FINISHED for run in runs):
+        what = f"{tip.oid[:10]}, the newest on promoted, has no finished run of its tree"
+        yield Finding(what=what, mend=_backup(refs.PROMOTED))
 
 
 def _of_branches(facts: Facts) -> Iterator[Finding]:

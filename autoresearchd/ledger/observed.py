@@ -18,6 +18,8 @@ class Commit(NamedTuple):
     parents: tuple[CommitOid, ...] = ()
     record: Record | None = None
     why: str = ""
+    scales: tuple[str, ...] = ()
+    """The rungs of which its trailers say what was measured."""
 
 
 class Branch(NamedTuple):
