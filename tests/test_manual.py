@@ -28,7 +28,7 @@ def test_the_manual_page_has_every_command_and_reads_without_a_warning() -> None
         env={**os.environ, "GROFF_NO_SGR": "1"},
     )  # fmt: skip
     assert done.stderr == ""
-    for heading in ("init", "run", "log", "show NUMBER", "report", "top", "service install"):
+    for heading in ("init", "run", "log", "show WHICH", "report", "top", "service install"):
         assert f"   {heading}\n" in re.sub(".\b", "", done.stdout), "bold is typed twice"
 
 

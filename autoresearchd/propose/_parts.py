@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 
 CONTEXT = 3
 """Lines that two parts have to lie apart, twice; git's own."""
+MOST_LINES = 5_000
+"""Of a file: comparing takes their square."""
 
 
 def without_each(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> tuple[tuple[str, bytes], ...]:
@@ -17,6 +19,8 @@ def without_each(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> tup
 
 def _without_each(before: bytes, after: bytes) -> Iterator[bytes]:
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    if max(len(old), len(new)) > MOST_LINES:
+        return
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for group in matcher.get_grouped_opcodes(CONTEXT):
         (_, i, _, k, _), (_, _, j, _, m) = group[0], group[-1]

@@ -23,8 +23,14 @@ from autoresearchd.page import shown
 from autoresearchd.pipeline import context_of
 from autoresearchd.program import load
 from autoresearchd.propose._novelty import Novelty
+from autoresearchd.propose.ablate import Ablate
+from autoresearchd.propose.combine import Combine
 from autoresearchd.propose.llm.digest import digest
+from autoresearchd.propose.patterns import Patterns
 from autoresearchd.propose.portfolio import build
+from autoresearchd.propose.refine import Refine
+from autoresearchd.propose.retest import Retest
+from autoresearchd.propose.space import Space
 from autoresearchd.report.facts import facts
 from autoresearchd.report.gather import gather
 from tests.acceptance.daemon import PROGRAM, TARGET, command, environment, foreign_project
@@ -121,7 +127,10 @@ def test_proposers_know_them_and_go_on(imported: Path) -> None:
     assert all(not row.experiment.imported for row in context.history.concluded())
     page = digest(context)
     assert "kept-elsewhere gain +0.011859 [imported, imported] halve batch 524K to 262K" in page
-    assert asyncio.run(build(program).propose(context)) is not None
+    for proposer in (Space(), Refine(), Patterns(), Retest(), Combine(), Ablate(when_due=False), build(program)):
+        made = asyncio.run(proposer.propose(context))
+        assert made is None or made.parent == context.best
+    assert made is not None
 
 
 def test_a_second_import_says_so_and_adds_nothing(imported: Path) -> None:
@@ -170,6 +179,20 @@ def test_a_table_that_has_grown_adds_its_new_rows(fresh: Path, tmp_path: Path) -
         bring(fresh, file=table, name="night")
     assert len(bring(fresh, file=table, name="another night").added) == 11
     assert is_sound(fresh)
+
+
+def test_a_lab_that_has_worked_already_takes_it_in_and_goes_on(imported: Path, tmp_path: Path) -> None:
+    folder, table = Path(shutil.copytree(imported, tmp_path / "project")), tmp_path / "other.tsv"
+    table.write_text("".join(MAR8.read_text().splitlines(keepends=True)[:6]))
+    best = Ledger(folder / "experiments.git").best()
+    assert [row.experiment.number for row in bring(folder, file=table).added] == [129, 130, 131, 132, 133]
+    assert rows_of(folder)[126].experiment.parent == best.commit
+    assert Ledger(folder / "experiments.git").best() == best
+    assert is_sound(folder)
+    command(folder, "run", "--experiments", "1")
+    (last,) = listed(folder)[-1:]
+    assert (last["number"], last["imported"]) == (134, "")
+    assert is_sound(folder)
 
 
 def test_an_import_that_was_killed_goes_on_where_it_stopped(fresh: Path) -> None:
