@@ -1,0 +1,153 @@
+"""The kept line on new commits of the project: nothing of the old line is lost, whenever the rebase is cut off."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoresearchd.experiment import Concluded, Outcome, Verdict
+from autoresearchd.ledger import Course, Fate, Ledger, fetch_commit
+from tests.ledger.lab import FILES, METRIC, NOW, discarded, fsck, git, kept, measurement, new_ledger, opened, verdict
+from tests.ledger.lab import with_baseline as baselined
+
+ROOT = Path(__file__).parents[2]
+TEXT = FILES["train.py"]
+# Stops itself at the chosen write of a ref, as a power cut would: nothing after it is done, nothing is cleaned up.
+CUT = """
+import os, signal, sys
+from pathlib import Path
+import autoresearchd.ledger.refs as refs
+from autoresearchd.ledger import Ledger
+from tests.ledger.test_rebase import rebased
+path, last, is_written = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "after"
+count = 0
+def counted(write):
+    def inner(*arguments, **named):
+        global count
+        count += 1
+        if count == last and not is_written:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(*arguments, **named)
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return inner
+refs.create, refs.move = counted(refs.create), counted(refs.move)
+ledger = Ledger(path)
+with ledger.hold():
+    rebased(ledger)
+"""
+WRITES = 8
+"""Of refs in `rebased`: the branch, the newest number, a run, the line before, best, two ideas, the branch again."""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Ledger:
+    """Two kept changes and a discarded one; the project has gone on and took neither."""
+    ledger = new_ledger(tmp_path)
+    baselined(ledger)
+    kept(ledger, TEXT.replace("RATE = 0.1", "RATE = 0.2"), title="Raise the rate")
+    discarded(ledger, TEXT.replace("RATE = 0.1", "RATE = 0.3"), title="Raise it more")
+    kept(ledger, TEXT.replace("RATE = 0.1", "RATE = 0.2").replace("WIDTH = 8", "WIDTH = 9"), title="Widen it")
+    upstream(ledger, "data.py", "DATA = 2\n")
+    return ledger
+
+
+def upstream(ledger: Ledger, path: str, text: str) -> str:
+    """A commit of the user's."""
+    project = ledger.path.parent / "project"
+    (project / path).write_text(text)
+    git(project, "add", path)
+    git(project, "commit", "-q", "-m", f"Change {path}")
+    return git(project, "rev-parse", "HEAD").strip()
+
+
+def course(ledger: Ledger, refused: str = "") -> Course:
+    commit = fetch_commit(ledger.path, ledger.path.parent / "project", "HEAD")
+    return ledger.course(commit, refuse=lambda changes: refused, now=NOW)
+
+
+def rebased(ledger: Ledger) -> Concluded:
+    """With the first kept change alone: the other is left to be tried again."""
+    found = course(ledger)
+    began = ledger.open_rebase(found.alone, why="They do not hold together.", now=NOW)
+    ledger.record(measurement(began.tree))
+    return ledger.conclude(began, verdict(Outcome.BASELINE), metric=METRIC, now=NOW)
+
+
+def recover(ledger: Ledger) -> None:
+    """What the next start does."""
+    for experiment in ledger.opened():
+        if ledger.landed(experiment) is not None:
+            ledger.settle(experiment)
+        else:
+            cut_off = Verdict(outcome=Outcome.SKIPPED, why="cut off")
+            ledger.conclude(experiment, cut_off, metric=METRIC, now=NOW)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("write", range(1, WRITES + 1))
+def test_killed_at_any_write_it_is_the_old_lab_or_the_new_line(lab: Ledger, write: int, when: str) -> None:
+    old, imported = lab.best().commit, git(lab.path, "rev-list", "--max-parents=0", "best").strip()
+    done = subprocess.run([sys.executable, "-c", CUT, str(lab.path), str(write), when], cwd=ROOT, timeout=300)
+    assert done.returncode == -signal.SIGKILL
+    ledger = Ledger(lab.path)
+    with ledger.hold():
+        recover(ledger)
+        if ledger.best().commit == old:
+            assert rebased(ledger).verdict.outcome is Outcome.BASELINE
+    assert ledger.verify() == ()
+    assert fsck(lab.path) == ""
+    assert git(lab.path, "rev-parse", "line/0000").strip() == old
+    assert "DATA = 2" in git(lab.path, "show", "best:data.py")
+    assert imported in git(lab.path, "rev-list", "best")
+    assert [entry.number for entry in ledger.entries()] == list(range(len(ledger.entries())))
+    assert [idea.title for idea in ledger.ideas()] == ["Raise the rate", "Widen it"]
+    assert ledger.opened() == ()
+
+
+def test_there_is_no_later_write_that_was_not_tried(lab: Ledger) -> None:
+    done = subprocess.run([sys.executable, "-c", CUT, str(lab.path), str(WRITES + 1), "after"], cwd=ROOT, timeout=300)
+    assert done.returncode == 0
+
+
+def test_what_may_not_be_there_is_left_out_and_the_rest_replayed(lab: Ledger) -> None:
+    refused = course(lab, refused="it is protected now")
+    assert {change.fate for change in refused.changes} == {Fate.REFUSED}
+    assert refused.tip == refused.rebased.onto
+    assert [change.fate for change in course(lab).changes] == [Fate.CARRIED, Fate.CARRIED]
+
+
+def test_an_experiment_that_was_open_is_moved_onto_the_new_line(lab: Ledger) -> None:
+    before = lab.files(lab.best().tree, lambda path: path == "train.py")["train.py"].decode()
+    experiment = opened(lab, before.replace("DEPTH = 4", "DEPTH = 5"), title="Deepen it")
+    found = course(lab)
+    began = lab.open_rebase(found, why="", now=NOW)
+    lab.record(measurement(began.tree))
+    lab.conclude(began, verdict(Outcome.BASELINE), metric=METRIC, now=NOW)
+    replayed = lab.replay(experiment, now=NOW)
+    assert replayed is not None
+    text = lab.files(replayed.tree, lambda path: path == "train.py")["train.py"].decode()
+    assert ("RATE = 0.2" in text, "DEPTH = 5" in text, "WIDTH = 9" in text) == (True, True, True)
+    assert lab.verify() == ()
+
+
+def test_best_never_moves_to_a_line_that_was_not_measured(lab: Ledger) -> None:
+    began = lab.open_rebase(course(lab), why="", now=NOW)
+    with pytest.raises(ValueError, match="no finished run"):
+        lab.conclude(began, verdict(Outcome.BASELINE), metric=METRIC, now=NOW)
+    recover(lab)
+    assert lab.verify() == ()
+
+
+def test_a_line_that_somebody_deleted_and_a_change_that_was_slipped_in_are_found(lab: Ledger) -> None:
+    found = course(lab)
+    began = lab.open_rebase(found, why="", now=NOW)
+    lab.record(measurement(began.tree))
+    lab.conclude(began, verdict(Outcome.BASELINE), metric=METRIC, now=NOW)
+    assert lab.verify() == ()
+    git(lab.path, "update-ref", "-d", "refs/heads/line/0000")
+    assert any("line before 0004 has no branch" in finding.what for finding in lab.verify())
