@@ -77,6 +77,7 @@ def _local(program: Program, folder: Path, ledger: Ledger, tree: TreeOid) -> Equ
 
 def _slurm(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, waits: Callable[[], None]) -> Equipment:
     settings = program.slurm
+    program = _within(program, settings.memory_mib)
     executor = SlurmExecutor(
         settings,
         folder=_shared(program, folder, ledger),
@@ -115,6 +116,14 @@ def _far(
         scales={name: label for name, label in probed.environments.items() if name},
     )
     return Equipment(executor=executor, fleet=found, sandbox=probed.sandbox)
+
+
+def _within(program: Program, memory_mib: int | None) -> Program:
+    """With runs bounded a little below what their job gets: what runs out of memory then says so, and is measured."""
+    if memory_mib is None or program.sandbox.memory_mib is not None:
+        return program
+    bound = program.sandbox.model_copy(update={"memory_mib": max(64, memory_mib * 9 // 10)})
+    return program.model_copy(update={"sandbox": bound})
 
 
 def far_devices(kind: str, count: int, like: Device) -> tuple[Device, ...]:

@@ -116,11 +116,19 @@ def equipped(folder: Path, ledger: Ledger) -> Iterator[Site]:
         yield Site(folder, ledger, ours)
 
 
+def emptied(slurm: Path) -> None:
+    """Wait until no job is left."""
+    end = time.monotonic() + PATIENCE
+    while left := jobs(slurm):
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+
+
 @pytest.fixture
 def site(slurm: Path, tmp_path: Path) -> Iterator[Site]:
     with equipped(tmp_path, far(tmp_path)) as site:
         yield site
-    assert not jobs(slurm)
+    emptied(slurm)
 
 
 def test_a_run_gives_the_same_number_on_slurm_as_here(site: Site) -> None:
@@ -172,7 +180,7 @@ def test_a_pruned_run_leaves_no_job(slurm: Path, site: Site) -> None:
     assert not site.wait(lambda: not jobs(slurm))
 
 
-def test_a_node_of_another_environment_measures_nothing_and_says_so(site: Site) -> None:
+def test_data_that_has_changed_since_the_daemon_started_is_not_trained_on(site: Site) -> None:
     site.stop_at(7)
     spec = site.start("run-1")
     assert not site.wait(lambda: site.trains(7))
@@ -186,6 +194,28 @@ def test_a_node_of_another_environment_measures_nothing_and_says_so(site: Site) 
     assert not site.finish()
     with pytest.raises(OSError, match=r"holds other data .* than the daemon saw"):
         site.ours.executor.start(spec)
+
+
+def test_a_job_that_a_killed_daemon_left_in_the_queue_is_cancelled_and_nobody_elses(
+    slurm: Path, tmp_path: Path
+) -> None:
+    ledger, shared = far(tmp_path), tmp_path / "experiments.git" / "autoresearchd" / "slurm"
+    for name, mark in (("left", shared), ("of-another-lab", tmp_path / "elsewhere")):
+        ask(slurm, "sbatch", "--hold", f"--job-name={name}", f"--comment={mark}", "--wrap=true", "--output=/dev/null")
+    with equipped(tmp_path, ledger) as site:
+        assert not site.wait(lambda: "left" not in jobs(slurm))
+        other = jobs(slurm)
+        ask(slurm, "scancel", *other.values())
+    assert "of-another-lab" in other
+
+
+def test_a_daemon_that_ends_takes_its_jobs_with_it(slurm: Path, tmp_path: Path) -> None:
+    with equipped(tmp_path, far(tmp_path)) as site:
+        site.stop_at(7)
+        site.start("run-1")
+        assert not site.wait(lambda: site.trains(7))
+    emptied(slurm)
+    assert not list((tmp_path / "experiments.git" / "autoresearchd" / "slurm").iterdir())
 
 
 def test_a_cluster_that_gives_no_node_is_said_in_one_sentence(slurm: Path, tmp_path: Path) -> None:
