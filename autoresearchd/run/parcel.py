@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import CurvePoint, Device, Environment, Measurement, Progress, RunSpec, TreeOid
+from autoresearchd.incident import Incident
 from autoresearchd.program import Program
 from autoresearchd.run.curve import MOST_POINTS
 from autoresearchd.run.log import TAIL_CHARACTERS, WHY_CHARACTERS, one_line, plain
@@ -27,6 +28,7 @@ PROGRESS_FILE, MEASUREMENT_FILE = "progress.json", "measurement.json"
 REFUSED_FILE, PROBED_FILE = "refused.json", "probed.json"
 MOST_BYTES = 2**20
 """Of a file that comes back: a curve of MOST_POINTS and a log's end take a tenth."""
+MOST_INCIDENTS = 16
 OUR_METRICS = 2
 """Beyond those that a target may report: processor seconds, and the audit's number."""
 
@@ -134,7 +136,7 @@ def live(data: bytes, spec: RunSpec) -> Live:
     numbers = (progress.started, progress.train_seconds, progress.fraction or 0.0)
     if not all(math.isfinite(number) and number >= 0 for number in numbers) or progress.step < 0:
         raise CorruptRecord(PROGRESS_FILE, "it has a number that cannot be")
-    progress = replace(progress, spec=spec, phase=one_line(progress.phase)[:40])
+    progress = replace(progress, spec=spec, phase=one_line(progress.phase)[:40], incidents=_worded(progress.incidents))
     return Live(progress=progress, tail=plain(found.tail)[-TAIL_CHARACTERS:], host=one_line(found.host))
 
 
@@ -143,7 +145,11 @@ def measurement(data: bytes, spec: RunSpec) -> Measurement:
     found: Measurement = _load(Measurement, data, MEASUREMENT_FILE)
     _refuse(MEASUREMENT_FILE, _another(found, spec) or _no_curve(found.curve) or next(_impossible(found), ""))
     return replace(
-        found, device=spec.device.name, why=one_line(found.why), log_tail=plain(found.log_tail)[-TAIL_CHARACTERS:]
+        found,
+        device=spec.device.name,
+        why=one_line(found.why),
+        log_tail=plain(found.log_tail)[-TAIL_CHARACTERS:],
+        incidents=_worded(found.incidents),
     )
 
 
@@ -156,6 +162,10 @@ def _another(found: Measurement | RunSpec, spec: RunSpec) -> str:
     names = ("run", "tree", "seed", "environment")
     wrong = next((name for name in names if getattr(found, name) != getattr(spec, name)), None)
     return f"its {wrong} is another than that of the run" if wrong else ""
+
+
+def _worded(incidents: tuple[Incident, ...]) -> tuple[Incident, ...]:
+    return tuple(replace(incident, what=one_line(incident.what)) for incident in incidents[:MOST_INCIDENTS])
 
 
 def _no_curve(curve: tuple[CurvePoint, ...]) -> str:

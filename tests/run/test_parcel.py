@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import CurvePoint, Device, Ending, Environment, Measurement, Progress, RunSpec, TreeOid
+from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.program import parse
 from autoresearchd.run import parcel
 from autoresearchd.run.parcel import Data, Live, Parcel, Probed, Refused
@@ -121,9 +122,15 @@ def test_a_measurement_of_another_run_or_with_what_cannot_be_is_refused(spoilt: 
 
 
 def test_what_a_run_said_reaches_nobodys_terminal_as_an_order() -> None:
-    spoilt = changed(log_tail="\x1b]0;owned\x07text\x00" * 2000, why="\x1b[2Jit\nfailed\u202e", ending="crash")
+    spoilt = changed(
+        log_tail="\x1b]0;owned\x07text\x00" * 2000,
+        why="\x1b[2Jit\nfailed\u202e",
+        ending="crash",
+        incidents=[{"kind": "foreign", "what": "\x1b[1mpython\n"}] * 50,
+    )
     found = parcel.measurement(spoilt, SPEC)
     assert found.why == "it failed"
+    assert found.incidents == (Incident(kind=Disturbance.FOREIGN, what="python"),) * 16
     assert set(found.log_tail) <= set("text")
     assert len(found.log_tail) <= 4096
 
