@@ -42,17 +42,18 @@ def equip(
     waits: Callable[[], None] = lambda: None,
     *,
     tree: TreeOid | None = None,
+    keep: Callable[[Path, RunSpec], None] | None = None,
 ) -> Equipment:
     """Put together what program.toml asks for; `waits` is called every second that a cluster takes to answer.
 
-    What measures is taken from `tree`, by default best's.
+    What measures is taken from `tree`, by default best's. `keep` is given what a finished run on this machine left.
 
     Raises: UserError where a device, a sandbox or a cluster that it asks for is not there.
     """
     tree = tree or ledger.best().tree
     match program.devices.executor:
         case "local":
-            return _local(program, folder, ledger, tree)
+            return _local(program, folder, ledger, tree, keep)
         case "slurm":
             return _slurm(program, folder, ledger, tree, waits)
         case "ray":
@@ -69,9 +70,11 @@ def fleet(program: Program, folder: Path, ledger: Ledger, tree: TreeOid) -> Flee
     return sorted_by_environment(program, devices, folder=folder, protected=protected, editable=editable.values())
 
 
-def _local(program: Program, folder: Path, ledger: Ledger, tree: TreeOid) -> Equipment:
+def _local(
+    program: Program, folder: Path, ledger: Ledger, tree: TreeOid, keep: Callable[[Path, RunSpec], None] | None
+) -> Equipment:
     ours, work = fleet(program, folder, ledger, tree), ledger.path / "autoresearchd" / "runs"
-    executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout, ahead=ours.ahead)
+    executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout, ahead=ours.ahead, keep=keep)
     return Equipment(executor=executor, fleet=ours, sandbox=executor.sandbox)
 
 

@@ -186,6 +186,8 @@ class Service(_Section):
 
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Where set, Prometheus is answered at http://127.0.0.1:PORT/metrics; 0 takes a free port and logs it."""
+    checkpoints_mib: Annotated[int, Field(ge=0)] = 16_384
+    """Most that is kept of what the newest trainings of best and of open experiments left; 0 keeps nothing."""
 
 
 class Propose(_Section):

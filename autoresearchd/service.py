@@ -20,7 +20,7 @@ from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.equipment import equip
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import BASELINE_NUMBER, Concluded, TreeOid
-from autoresearchd.ledger import Housekeeping, Ledger
+from autoresearchd.ledger import FREE_FLOOR_BYTES, Housekeeping, Ledger
 from autoresearchd.ledger.repository import git
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
@@ -30,6 +30,7 @@ from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
 from autoresearchd.reload import differences, identity, refuse_another_lab, refuse_fixed
 from autoresearchd.run import reap_leftovers
+from autoresearchd.run.checkpoints import Checkpoints
 from autoresearchd.run.workbench import LocalWorkbench
 from autoresearchd.status import LiveRun, Status, wishes_wait
 from autoresearchd.trailers import parse
@@ -82,7 +83,7 @@ def run(request: Request, view: View) -> Status:
         stack.enter_context(ledger.hold())
         _refuse_another_lab(ledger, program)
         wake = stack.enter_context(Wake())
-        loop, llm = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
+        loop, llm, checkpoints = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
         housekeeping = Housekeeping(ledger.path)
         stack.callback(housekeeping.close)
         daemon = _Daemon(
@@ -92,6 +93,7 @@ def run(request: Request, view: View) -> Status:
             manager=manager,
             llm=llm,
             housekeeping=housekeeping,
+            checkpoints=checkpoints,
             wake=wake,
             saved=saved,
         )
@@ -109,12 +111,18 @@ def run(request: Request, view: View) -> Status:
 @contextmanager
 def _assembled(
     request: Request, program: Program, ledger: Ledger, wake: Wake, waits: Callable[[], None]
-) -> Iterator[tuple[Loop, Llm]]:
-    """The loop with its executor and proposers, and among these the language model."""
+) -> Iterator[tuple[Loop, Llm, Checkpoints]]:
+    """The loop with its executor and proposers, among these the language model, and what trainings left."""
     folder = request.program.resolve().parent
     reap_leftovers(ledger.path / "autoresearchd" / "runs")
     with ExitStack() as stack:
-        ours = equip(program, folder, ledger, waits)
+        checkpoints = Checkpoints(
+            ledger.path / "autoresearchd" / "checkpoints",
+            most_bytes=program.service.checkpoints_mib * 2**20,
+            reserve_bytes=2 * FREE_FLOOR_BYTES,
+        )
+        stack.callback(checkpoints.close)
+        ours = equip(program, folder, ledger, waits, keep=checkpoints.take)
         stack.callback(ours.executor.close)
         llm, command = thinkers(program, folder, ledger, take_key())
         memory = min((device.memory_mib for device in ours.fleet.devices if device.memory_mib), default=None)
@@ -133,7 +141,7 @@ def _assembled(
             scales=ours.fleet.scales,
             session=session,
         )
-        yield loop, llm
+        yield loop, llm, checkpoints
 
 
 def _refuse_another_lab(ledger: Ledger, program: Program) -> None:
@@ -181,6 +189,7 @@ class _Daemon:
     manager: notify.Notifier
     llm: Llm
     housekeeping: Housekeeping
+    checkpoints: Checkpoints
     wake: Wake
     saved: SavedFile
     refused: str = ""
@@ -217,6 +226,8 @@ class _Daemon:
         self.view.update(status, news)
         self.manager.alive(status, time.monotonic())
         self.housekeeping.step(len(news))
+        ledger = self.loop.ledger
+        self.checkpoints.tidy(ledger.best().tree, [experiment.tree for experiment in ledger.opened()])
 
     @property
     def status(self) -> Status:
@@ -282,7 +293,9 @@ def _requested(program: Program, request: Request) -> Program:
         program = _updated(program, "propose", null=Nulls(every=1))
     if request.only_ablations:
         off = {name: getattr(program.propose, name).model_copy(update={"enabled": False}) for name in RIVALS}
-        program = _updated(program, "propose", **off, null=Nulls(every=0), ablate=Ablation(every=1, parts=request.parts))
+        program = _updated(
+            program, "propose", **off, null=Nulls(every=0), ablate=Ablation(every=1, parts=request.parts)
+        )
         program = _updated(program, "budget", experiments=None)
     return program
 

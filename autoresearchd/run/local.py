@@ -9,7 +9,7 @@ import os
 import re
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class LocalExecutor:
         most_bytes: int | None = None,
         grace: float = GRACE_SECONDS,
         ahead: tuple[str, ...] = (),
+        keep: Callable[[Path, RunSpec], None] | None = None,
         only_one: bool = False,
     ) -> None:
         """`folder` is where program.toml lies, `work` holds checkouts and outputs of live runs.
@@ -89,6 +90,9 @@ class LocalExecutor:
         self._prepared: set[str] = set()
         """Live runs beside which all was made ready that can be."""
         self._dying: list[Site] = []
+        self._finished: dict[Site, RunSpec] = {}
+        """Runs whose output is `keep`'s before their folder goes."""
+        self._keep = keep
         self._lost = ""
         """Why a run was lost that the owner has not been told of yet."""
         self._disposal = Disposal()
@@ -141,6 +145,8 @@ class LocalExecutor:
                 continue
             if measurement is not None:
                 ended.append(self._accompanied(measurement))
+                if measurement.ending is Ending.FINISHED and not trial.spec.scale:
+                    self._finished[trial.site] = trial.spec
                 self._drop(run, now)
             elif run not in self._prepared and trial.is_under_way(now):
                 self._prepare(trial, now)
@@ -230,6 +236,9 @@ class LocalExecutor:
         for site in tuple(self._dying):
             if site.is_dead(now):
                 self._dying.remove(site)
+                finished = self._finished.pop(site, None)
+                if finished is not None and self._keep is not None:
+                    self._keep(site.out(Phase.TRAIN), finished)
                 self._disposal.put(*site.release())
         for device, site in tuple(self._next.items()):
             site.step(now)

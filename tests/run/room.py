@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from autoresearchd.experiment import Device, Environment, Measurement, RunSpec, TreeOid
@@ -65,6 +65,7 @@ class Room:
         self.work = path / "experiments.git" / "autoresearchd" / "runs"
         self.trees: dict[TreeOid, Mapping[str, str]] = {}
         self.checkouts: list[Path] = []
+        self.keep: Callable[[Path, RunSpec], None] | None = None
 
     def tree(self, train: str, **files: str) -> TreeOid:
         """File a tree whose train.py is this; other files by `name` for `name.py`."""
@@ -90,6 +91,7 @@ class Room:
             grace=grace,
             most_bytes=most_bytes,
             ahead=ahead,
+            keep=self.keep,
         )
         with contextlib.closing(executor):
             yield executor
