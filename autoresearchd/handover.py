@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Concluded
+from autoresearchd.experiment import CommitOid, Concluded
 from autoresearchd.ledger import Author, Handover, Ledger, line_onto
 from autoresearchd.program import Program
 from autoresearchd.report.cover import cover
+from autoresearchd.report.scales import scales
 from autoresearchd.report.summary import on_best
 
 COVER = "0000-cover.txt"
@@ -25,6 +26,8 @@ class Export:
     clone: Path
     onto: str
     squash: bool = False
+    promoted: bool = False
+    """Only what also holds on every larger scale, with what was measured there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ def as_patches(ledger: Ledger, program: Program, export: Export, folder: Path) -
 
     Raises: UserError when something conflicts, is not kept, or is in the way; nothing is written then.
     """
-    chosen = _chosen(ledger, export.numbers)
+    chosen = _chosen(ledger, export)
     with line_onto(ledger.path, export.clone, onto=export.onto, author=_author(program)) as line:
         text, already = _replayed(line, chosen, program, squash=export.squash)
         files = line.write_patches(folder)
@@ -55,7 +58,7 @@ def as_branch(ledger: Ledger, program: Program, export: Export, name: str) -> Ex
 
     Raises: UserError when something conflicts, is not kept, or the name is taken; nothing is written then.
     """
-    chosen = _chosen(ledger, export.numbers)
+    chosen = _chosen(ledger, export)
     with line_onto(ledger.path, export.clone, onto=export.onto, author=_author(program)) as line:
         text, already = _replayed(line, chosen, program, squash=export.squash)
         line.write_branch(export.clone, name)
@@ -63,25 +66,48 @@ def as_branch(ledger: Ledger, program: Program, export: Export, name: str) -> Ex
 
 
 def _replayed(
-    line: Handover, chosen: Sequence[Concluded], program: Program, *, squash: bool
+    line: Handover, chosen: Sequence[_Chosen], program: Program, *, squash: bool
 ) -> tuple[str, tuple[Concluded, ...]]:
     """The cover text of what was replayed, and what was there already."""
-    already = tuple(row for row in chosen if not line.add(row.experiment.commit))
+    already = tuple(each.row for each in chosen if not line.add(each.commit))
     if line.is_empty:
         raise UserError("all of it is there already; nothing was exported")
-    text = cover([row for row in chosen if row not in already], program.metric, program=program.program.name)
+    rest = [each for each in chosen if each.row not in already]
+    scales = {each.row.experiment.number: each.scales for each in rest}
+    text = cover([each.row for each in rest], program.metric, program=program.program.name, scales=scales)
     if squash:
         line.squash(text)
     return text, already
 
 
-def _chosen(ledger: Ledger, numbers: Sequence[int]) -> list[Concluded]:
-    """The kept experiments with these numbers, in the order of history."""
-    kept = on_best(ledger.concluded())
-    known = {row.experiment.number for row in kept}
-    if strangers := [f"{number:04d}" for number in numbers if number not in known]:
-        raise UserError(f"{', '.join(strangers)} is not on best; `autoresearchd log --verdict keep` lists what is")
-    chosen = [row for row in kept if not numbers or row.experiment.number in numbers]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    row: Concluded
+    commit: CommitOid
+    """Its own, or the one on `promoted`."""
+    scales: Mapping[str, str]
+
+
+def _chosen(ledger: Ledger, export: Export) -> list[_Chosen]:
+    """The kept experiments that are wanted, in the order of history."""
+    kept, numbers = on_best(ledger.concluded()), export.numbers
+    branch, lists = ("promoted", "status") if export.promoted else ("best", "log --verdict keep")
+    if export.promoted:
+        known = {each.number: each for each in scales(ledger, ledger.concluded()) if each.promoted is not None}
+        found = [(row, known.get(row.experiment.number)) for row in kept]
+        there = [
+            _Chosen(row=row, commit=own.promoted, scales=own.trailers)
+            for row, own in found
+            if own is not None and own.promoted is not None
+        ]
+    else:
+        there = [_Chosen(row=row, commit=row.experiment.commit, scales={}) for row in kept]
+    on_it = {each.row.experiment.number for each in there}
+    if strangers := [f"{number:04d}" for number in numbers if number not in on_it]:
+        raise UserError(f"{', '.join(strangers)} is not on {branch}; `autoresearchd {lists}` lists what is")
+    chosen = [each for each in there if not numbers or each.row.experiment.number in numbers]
+    if not chosen and export.promoted:
+        raise UserError("nothing was promoted yet, so there is nothing to export; `autoresearchd status` says how far")
     if not chosen:
         raise UserError("nothing was kept yet, so there is nothing to export; `autoresearchd run` researches on")
     return chosen

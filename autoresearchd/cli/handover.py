@@ -23,6 +23,7 @@ def export(
     onto: Annotated[str, typer.Option(help="The project's commit that they are replayed on.")] = "HEAD",
     clone: Annotated[Path | None, typer.Option(help="Another clone than the program's project.")] = None,
     squash: Annotated[bool, typer.Option("--squash", help="One commit of all.")] = False,
+    promoted: Annotated[bool, typer.Option("--promoted", help="Only what also holds on every larger scale.")] = False,
 ) -> None:
     """Bring kept experiments into the real project: as patches, or as one new branch that is not checked out."""
     from autoresearchd import handover
@@ -31,7 +32,7 @@ def export(
         raise UserError("say where to: `--patches FOLDER` or `--branch NAME`")
     settings, path = load(program)
     place = clone or program.resolve().parent / settings.program.project
-    wanted = handover.Export(numbers=tuple(numbers or ()), clone=place, onto=onto, squash=squash)
+    wanted = handover.Export(numbers=tuple(numbers or ()), clone=place, onto=onto, squash=squash, promoted=promoted)
     if patches is not None:
         done = handover.as_patches(ledger_at(path), settings, wanted, patches)
     else:

@@ -139,6 +139,10 @@ class Promoted:
         """What the message of a promoted commit says. Raises: CorruptRecord."""
         return parse(self._commit(commit).message, where=commit[:10])
 
+    def scales(self, commit: CommitOid) -> Mapping[str, str]:
+        """What the trailers of a promoted commit say was measured, by rung."""
+        return measured(self._commit(commit).message)
+
     def tree(self, commit: CommitOid) -> TreeOid:
         """The tree of a promoted commit."""
         return _tree(self._commit(commit))

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from autoresearchd.experiment import Concluded
 from autoresearchd.report.words import counted, figure, gain_figure, gain_of, number, plain
 from autoresearchd.yardstick import Metric
 
 
-def cover(chosen: Sequence[Concluded], metric: Metric, *, program: str) -> str:
-    """The text, its first line fit for a commit's subject; `chosen` in the order of history, at least one."""
+def cover(
+    chosen: Sequence[Concluded],
+    metric: Metric,
+    *,
+    program: str,
+    scales: Mapping[int, Mapping[str, str]] = MappingProxyType({}),
+) -> str:
+    """The text, its first line fit for a commit's subject; `chosen` in the order of history, at least one.
+
+    `scales` is what was measured on larger scales, by number and by rung.
+    """
     lines = [_subject(chosen, metric, program), ""]
     for row in chosen:
         lines += _entry(row, metric)
+        above = scales.get(row.experiment.number, {})
+        lines += [f"       on {plain(rung)}: {plain(text)}" for rung, text in above.items()]
     environments = sorted({plain(row.verdict.environment) for row in chosen} - {""})
     lines += ["", f"Measured with {'; '.join(environments) or 'an environment that was not noted'}."]
     lines += ["Each was compared with the code before it, over several seeds, until the evidence was enough."]

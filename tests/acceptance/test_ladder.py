@@ -108,6 +108,10 @@ def test_only_what_gains_on_every_rung_is_promoted_with_its_evidence(tmp_path: P
     said = command(home, "status").stdout
     assert "promoted 1 change: 000" in said
     assert re.search(r"d2 +do not \d{4}, \d{4}", said)
+    cover = command(home, "export", "--promoted", "--branch", "found").stdout
+    assert "on d2: val_bpb=0.49" in cover
+    assert titles(home, "HEAD..found") == ["Turn on everywhere"]
+    assert "Scale-d3: val_bpb=" in git(home, "log", "-1", "--format=%B", "found")
 
 
 def test_killed_on_any_rung_it_promotes_the_same(tmp_path: Path) -> None:
