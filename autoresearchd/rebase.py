@@ -35,6 +35,7 @@ from autoresearchd.judgement import rules_of
 from autoresearchd.ledger import Course, Ledger, fetch_commit, line_name
 from autoresearchd.memory import Memory
 from autoresearchd.program import Program
+from autoresearchd.reload import refuse_another_lab
 from autoresearchd.ruling import CUT_OFF
 from autoresearchd.run import reap_leftovers
 from autoresearchd.world import World
@@ -55,9 +56,11 @@ class Rebase:
 def rebase(program: Program, folder: Path, ledger: Ledger, onto: str, say: Callable[[str], None]) -> Rebase:
     """Bring the user's commit `onto` under best.
 
-    Raises: UserError where there is no such commit, best grows on it already, or it does not train by itself.
+    Raises: UserError where there is no such commit, best grows on it already, it does not train by itself, or the lab
+    was measured by another program.
     """
     with ledger.hold():
+        refuse_another_lab(ledger.measured_by(), program)
         _end_what_was_cut_off(ledger, program)
         before, first = ledger.best_record(), ledger.baseline()
         if before is None or not isinstance(first, Concluded):
