@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from autoresearchd.cluster import Slurm
+from autoresearchd.doctor import examine
 from autoresearchd.equipment import Equipment, equip
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Ending, Measurement, RunSpec
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import load
+from autoresearchd.run.sbatch import Cluster
 from tests.slurm.single_host import PATIENCE, ask, jobs
 from tests.support.projects import project
 
@@ -222,3 +225,27 @@ def test_a_cluster_that_gives_no_node_is_said_in_one_sentence(slurm: Path, tmp_p
     ledger = far(tmp_path, PROGRAM + 'partition = "nowhere"\n')
     with pytest.raises(UserError, match=r"no node of the cluster can be used: sbatch: .*invalid partition"):
         equip(load(tmp_path / "program.toml"), tmp_path, ledger)
+
+
+def test_a_job_gets_no_key_of_the_daemons(slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-secret")
+    monkeypatch.setenv("SBATCH_EXPORT", "ALL")
+    Cluster(Slurm(), mark="keys").submit("env", ("sh", "-c", "env > seen; mv seen done"), folder=tmp_path, seconds=60)
+    end = time.monotonic() + PATIENCE
+    while not (tmp_path / "done").exists():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert "SLURM_JOB_ID=" in (tmp_path / "done").read_text()
+    assert "secret" not in (tmp_path / "done").read_text()
+    emptied(slurm)
+
+
+def test_doctor_asks_the_cluster(slurm: Path, tmp_path: Path) -> None:
+    far(tmp_path)
+    assert [(found.state, found.name) for found in examine(tmp_path / "program.toml") if found.name == "devices"] == [
+        ("ok", "devices")
+    ]
+    (tmp_path / "program.toml").write_text((tmp_path / "program.toml").read_text() + 'partition = "nowhere"\n')
+    (missing,) = [found for found in examine(tmp_path / "program.toml") if found.name == "devices"]
+    assert missing.state == "missing"
+    assert "nowhere" in missing.what
