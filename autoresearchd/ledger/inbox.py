@@ -45,6 +45,8 @@ class Inbox:
     def __init__(self, repo: pygit2.Repository, path: Path) -> None:
         self._repo, self._path = repo, path
         self._listing = refs.Listing(path, refs.IDEAS)
+        self._lines = refs.Listing(path, refs.LINES)
+        self._tips: dict[RefName, CommitOid] = {}
         self._ideas: dict[RefName, Idea] = {}
 
     def ideas(self, best: CommitOid) -> tuple[Idea, ...]:
@@ -110,7 +112,7 @@ class Inbox:
 
     def _proposal(self, ref: RefName, oid: CommitOid, best: CommitOid) -> Idea:
         tip = self._repo[oid].peel(pygit2.Commit)
-        base = self._repo.merge_base(oid, best)
+        base = self._base(oid, best)
         if base is None:
             return Idea(ref=ref, oid=oid, why="it shares no history with best")
         trunk = TreeOid(str(self._repo[base].peel(pygit2.Tree).id))
@@ -131,6 +133,16 @@ class Inbox:
             reason=f"queued as {ref.removeprefix(HEADS)}",
         )
         return Idea(ref=ref, oid=oid, proposal=proposal)
+
+    def _base(self, oid: CommitOid, best: CommitOid) -> pygit2.Oid | None:
+        """What an idea was made from: where it left best, or a line that was best before a rebase."""
+        self._tips.update({ref: tip for ref, tip in self._lines.changes().items() if tip is not None})
+        found = None
+        for tip in (best, *self._tips.values()):
+            base = self._repo.merge_base(oid, tip)
+            if base is not None and (found is None or self._repo.descendant_of(base, found)):
+                found = base
+        return found
 
 
 def _wished(ref: RefName, oid: CommitOid, tip: pygit2.Commit) -> Idea:

@@ -135,6 +135,20 @@ def test_an_experiment_that_was_open_is_moved_onto_the_new_line(lab: Ledger) -> 
     assert lab.verify() == ()
 
 
+def test_an_idea_that_was_pushed_before_brings_its_own_change_and_nothing_of_the_old_line(lab: Ledger) -> None:
+    old = lab.best().commit
+    project = lab.path.parent / "project"
+    git(project, "fetch", "-q", str(lab.path), old)
+    git(project, "checkout", "-q", "--detach", old)
+    upstream(lab, "README.md", "Words\n")
+    git(project, "push", "-q", str(lab.path), "HEAD:refs/heads/idea/words")
+    git(project, "checkout", "-q", "main")
+    rebased(lab)
+    idea = next(idea for idea in Ledger(lab.path).ideas() if idea.ref.endswith("words"))
+    assert idea.proposal is not None
+    assert [(edit.path, edit.content) for edit in idea.proposal.edits] == [("README.md", b"Words\n")]
+
+
 def test_best_never_moves_to_a_line_that_was_not_measured(lab: Ledger) -> None:
     began = lab.open_rebase(course(lab), why="", now=NOW)
     with pytest.raises(ValueError, match="no finished run"):
