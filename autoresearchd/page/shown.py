@@ -98,6 +98,7 @@ def chart(found: Facts) -> dict[str, Any]:
             "metric": plain(found.metric),
             "direction": found.direction.value,
             "steps": [[step.number, step.metric] for step in found.steps],
+            "seams": [step.number for step in found.steps if step.is_seam],
             "last": found.rows[-1].number if found.rows else 0,
             "tried": len(dots),
             "number": [item.number for item in kept],

@@ -32,13 +32,14 @@ export async function refresh() {
   );
 }
 
-function sentence({ metric, steps, tried, number, failed }) {
+function sentence({ metric, steps, seams, tried, number, failed }) {
   if (number.length === 0) return "Nothing was measured yet.";
   const way = steps.length
     ? `${metric} went from ${figure(steps[0][1])} to ${figure(steps.at(-1)[1])} in ${steps.length - 1} steps. `
     : "";
   const thinned = number.length < tried ? ` (${number.length} of them drawn)` : "";
-  return `${way}${tried} experiments with a number${thinned}, ${failed.length} failed without one. Each dot is an experiment, the bar its standard error. The table below has the same figures.`;
+  const rebased = seams.length ? `At ${seams.map(number4).join(", ")} best was rebased onto new commits of the project. ` : "";
+  return `${way}${rebased}${tried} experiments with a number${thinned}, ${failed.length} failed without one. Each dot is an experiment, the bar its standard error. The table below has the same figures.`;
 }
 
 /** Room for the steps and for nine in ten of the tries; what is farther out is drawn at the edge. */
@@ -85,6 +86,16 @@ function dots(chart) {
     if (outside) ctx.stroke();
     else ctx.fill();
   });
+  ctx.strokeStyle = good;
+  ctx.setLineDash([2 * unit, 4 * unit]);
+  for (const number of found.seams) {
+    const x = chart.valToPos(number, "x", true);
+    ctx.beginPath();
+    ctx.moveTo(x, chart.bbox.top);
+    ctx.lineTo(x, chart.bbox.top + chart.bbox.height);
+    ctx.stroke();
+  }
+  ctx.setLineDash([]);
   ctx.strokeStyle = bad;
   const floor = chart.bbox.top + chart.bbox.height;
   for (const number of found.failed) {
