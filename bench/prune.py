@@ -8,6 +8,7 @@ figures of record are in BENCHMARKS.md.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import re
@@ -33,11 +34,13 @@ from autoresearchd.experiment import (
     TreeOid,
 )
 from autoresearchd.judge import hopeless
+from autoresearchd.judge.curves import LAG
 from autoresearchd.run.curve import Curve
 from bench.spread import ROOT, Lab
 
 RECORDED = ROOT / "bench" / "data" / "curves.jsonl"
 SEEDS_OF_BEST = 6
+LAGS = (0.5, 0.7, 0.8, 0.9)
 CHANGES = {
     "MATRIX_LR": "0.004 0.01 0.04 0.08 0.4", "HEAD_LR": "0.0005 0.001 0.004 0.006 0.02",
     "EMBEDDING_LR": "0.003 0.03 0.3 1.0", "WARMUP": "0.1 0.2 0.4 0.6", "WARMDOWN": "0.0 0.1 0.5 0.7 0.9",
@@ -168,6 +171,24 @@ def report(best: Sequence[Recorded], replays: Sequence[Replay]) -> None:
     own = [stop(run, [other for other in best if other is not run]) for run in best]
     print(f"best's own runs, each against the others: {sum(at is not None for at in own)} of {len(own)}")
     print(f"steps saved: {100 * saved(replays):.0f} %")
+    patience(best, [replay.run for replay in replays])
+
+
+def patience(best: Sequence[Recorded], others: Sequence[Recorded]) -> None:
+    """What another LAG would do, for every choice of so many of best's runs as a lab may know when it prunes."""
+    usual, noise = statistics.mean(run.val_bpb for run in best), statistics.stdev(run.val_bpb for run in best)
+    harmful = {run.change for run in others if run.val_bpb > usual + 2.0 * noise}
+    print("\n| best's runs known | lag | false prunes | best's own pruned | harmful pruned | steps saved |")
+    print("|---|---|---|---|---|---|")
+    for known, lag in itertools.product((2, 3, len(best)), LAGS):
+        own, good, bad = list[float | None](), list[float | None](), list[float | None]()
+        for chosen in itertools.combinations(best, known):
+            own += [stop(run, chosen, lag) for run in best if run not in chosen]
+            for run in others:
+                (bad if run.change in harmful else good).append(stop(run, chosen, lag))
+        steps = statistics.mean(0.0 if at is None else 1.0 - at for at in (*good, *bad))
+        cells = [f"{sum(at is not None for at in group)} of {len(group)}" for group in (good, own, bad)]
+        print(f"| {known} | {lag} | {' | '.join(cells)} | {100 * steps:.1f} % |")
 
 
 def share(replays: Iterable[Replay]) -> str:
@@ -183,7 +204,7 @@ def saved(replays: Sequence[Replay]) -> float:
     return statistics.mean(0.0 if replay.at is None else 1.0 - replay.at for replay in replays)
 
 
-def stop(run: Recorded, best: Sequence[Recorded]) -> float | None:
+def stop(run: Recorded, best: Sequence[Recorded], lag: float = LAG) -> float | None:
     """The share of the budget at which a run with this curve would have been stopped."""
     device, environment = Device(name="cpu:0"), Environment("bench")
     spec = RunSpec(run="bench", tree=TreeOid("bench"), seed=run.seed, device=device, environment=environment)
@@ -191,7 +212,7 @@ def stop(run: Recorded, best: Sequence[Recorded]) -> float | None:
     for count, point in enumerate(run.curve, 1):
         share = point.step / run.steps
         live = Progress(spec=spec, started=0.0, fraction=share, curve=run.curve[:count], step=point.step)
-        if hopeless(live, theirs, direction=Direction.LOWER):
+        if hopeless(live, theirs, direction=Direction.LOWER, lag=lag):
             return share
     return None
 

@@ -19,7 +19,7 @@ FEWEST_POINTS = 3
 FEWEST_CURVES = 2
 
 
-def hopeless(live: Progress, best_runs: Sequence[Measurement], *, direction: Direction) -> str:
+def hopeless(live: Progress, best_runs: Sequence[Measurement], *, direction: Direction, lag: float = LAG) -> str:
     """Why a live run cannot win any more, in one sentence; '' while it may go on.
 
     Compared at equal use of the budget, over the training loss. Where the metric is no loss (higher is better) the
@@ -33,7 +33,7 @@ def hopeless(live: Progress, best_runs: Sequence[Measurement], *, direction: Dir
     # A budget in steps ends every run at the same one; then its clock says nothing (a shared machine changes speed).
     by_steps = len({curve[-1].step for curve in curves}) == 1
     ours = _level(live.curve, 1.0, by_steps=by_steps)
-    theirs = [_level(curve, live.fraction * LAG, by_steps=by_steps) for curve in curves]
+    theirs = [_level(curve, live.fraction * lag, by_steps=by_steps) for curve in curves]
     known = [level for level in theirs if level is not None]
     if ours is None or len(known) < len(theirs):
         return ""
