@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,20 @@ pytestmark = pytest.mark.timeout(180)
 COMMAND = f"{sys.executable} -P -m autoresearchd"
 QUIET = "[propose.null]\nevery = 1\n"
 """Nobody but the test has an idea that changes anything, and the daemon is never without work."""
+HOOK = """
+import json, os, socket, subprocess, sys
+from pathlib import Path
+told = {"sentence": sys.stdin.read(), "report": Path(os.environ["AUTORESEARCH_REPORT"]).is_file(), "home": ""}
+try:
+    Path.home().joinpath("dead.letter").write_text("Dear you,")
+except OSError as error:
+    told["home"] = error.strerror
+socket.socket(socket.AF_INET).close()
+told["internet"] = True
+told["group"] = subprocess.check_output(["/srv/as-mail", "-gn"], text=True).strip()
+Path("told.json").write_text(json.dumps(told))
+"""
+"""Tells what it was told, and what it may do."""
 CLONE = f"rm -rf /tmp/copy; git clone -q {LAB}/experiments.git -b best /tmp/copy"
 SETTINGS = Path("/run/systemd/system") / f"{UNIT}.d" / "20-test.conf"
 
@@ -171,6 +186,27 @@ def test_a_refused_program_is_an_error_in_the_journal_and_the_old_one_stays(serv
     service.until(lambda: "program.toml refused" in service.user(f"{COMMAND} status"))
     assert service.show("ActiveState") == "active"
     service.user("mv good.toml program.toml")
+
+
+def test_who_is_to_be_told_in_the_morning_is_told_behind_the_walls_too(service: Machine) -> None:
+    service.run("sh", "-ec", "cp /usr/bin/id /srv/as-mail; chgrp mail /srv/as-mail; chmod 2755 /srv/as-mail")
+    assert service.user("/srv/as-mail -gn") == "mail\n"
+    service.user("cat >hook.py", given=HOOK)
+    settings = f'[report]\nhook = "{sys.executable} hook.py"\n'
+    service.user("cp program.toml good.toml; cat >>program.toml", given=settings)
+    opened = len(service.events("experiment_opened"))
+    service.run("systemctl", "restart", UNIT)
+    service.until(lambda: len(service.events("experiment_opened")) > opened)
+    service.run("systemctl", "stop", UNIT)
+    service.user("mv good.toml program.toml")
+    assert service.show("Result") == "success"
+    told = json.loads(service.user("cat told.json"))
+    assert "tried" in told["sentence"]
+    assert told["report"] is True
+    assert told["internet"] is True
+    # What README says does not work: programs with the rights of another user or group, and writing outside of the lab.
+    assert told["group"] == USER
+    assert told["home"] == "Read-only file system"
 
 
 def test_a_lab_of_root_is_refused(service: Machine) -> None:
