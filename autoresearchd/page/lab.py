@@ -19,8 +19,8 @@ from autoresearchd.report.gather import gather
 from autoresearchd.report.words import finite
 
 T = TypeVar("T")
-Version = tuple[str, int, int]
-"""Of the experiments: what best is, how many have a verdict, how many were ever opened."""
+Version = tuple[str, int, int, str | None, int]
+"""Of the experiments: what best is, how many have a verdict, how many were ever opened, and what is known on rungs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,4 +78,6 @@ class Lab:
 
 
 def _version(ledger: Ledger) -> Version:
-    return ledger.best().commit, len(ledger.concluded()), len(ledger.entries())
+    known = sum(len(standings) for standings in ledger.promotion.standings().values())
+    promoted = ledger.promotion.place().promoted
+    return ledger.best().commit, len(ledger.concluded()), len(ledger.entries()), promoted, known

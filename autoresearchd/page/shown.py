@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autoresearchd.experiment import CurvePoint, Measurement
+from autoresearchd.report.climb import Climb
 from autoresearchd.report.facts import Facts
 from autoresearchd.report.rows import Row
 from autoresearchd.report.words import block, finite, plain
@@ -38,8 +39,22 @@ def overview(found: Facts) -> dict[str, Any]:
             "noise": found.noise.std_dev if found.noise.degrees else None,
             "counts": {plain(word): count for word, count in sorted(found.counts.items())},
             "open": [row(item) for item in found.rows if not item.is_concluded],
+            "rungs": [plain(rung) for rung in found.rungs],
+            "scales": [_climb(each, found.rungs) for each in found.scales[-MOST_ROWS:]],
         }
     )
+
+
+def _climb(each: Climb, rungs: Sequence[str]) -> dict[str, Any]:
+    """A kept change on the rungs above the first, by rung in their order."""
+    return {
+        "number": each.number,
+        "title": plain(each.title)[:TITLE_CHARACTERS],
+        "gain": each.gain,
+        "error": each.std_error,
+        "rungs": [plain(each.rungs.get(rung, "")).replace("+-", "± ") for rung in rungs],
+        "promoted": each.promoted,
+    }
 
 
 def table(found: Facts, *, text: str, verdict: str, offset: int, limit: int) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direct
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
 from autoresearchd.report import findings, summary
+from autoresearchd.report.climb import Climb, climbs
 from autoresearchd.report.findings import Additivity, Elsewhere, Lately, Spend, Suggestion, Yield
 from autoresearchd.report.rows import Row, row
+from autoresearchd.report.scales import Scaled
 from autoresearchd.report.worth import Worth, worth
 from autoresearchd.status import AuditStatus, Status
 
@@ -33,6 +35,8 @@ class Source:
     imported: Sequence[Concluded] = ()
     """Other programs' experiments."""
     opened: Sequence[Experiment] = ()
+    scales: Sequence[Scaled] = ()
+    """What was kept, on the rungs above the first."""
     spread: Spread = NO_SPREAD
     """Of one run, in the environment of best."""
     audits: tuple[AuditStatus, ...] = ()
@@ -109,6 +113,10 @@ class Facts:
     devices: DeviceTime
     audits: tuple[AuditStatus, ...]
     audit_word: str
+    rungs: tuple[str, ...]
+    """The names of the rungs above the first, in order."""
+    scales: tuple[Climb, ...]
+    """What each kept change gains on them, in the order of history; empty where none was tried there."""
     worth: tuple[Worth, ...]
     """What each kept change is worth today, in the order of history."""
     additivity: Additivity | None
@@ -168,6 +176,8 @@ def facts(source: Source) -> Facts:
         devices=_device_time(source.status),
         audits=source.audits,
         audit_word=source.status.audit_word if source.status else "",
+        rungs=tuple(rung.name for rung in source.program.scale),
+        scales=climbs(source.scales, line),
         worth=worth(concluded, direction),
         additivity=findings.additivity(line, direction),
         side_by_side=" ".join(summary.additivity(concluded)),

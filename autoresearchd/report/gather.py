@@ -9,10 +9,12 @@ from autoresearchd.memory import Memory
 from autoresearchd.program import Program
 from autoresearchd.report import status as reading
 from autoresearchd.report.facts import Source
+from autoresearchd.report.scales import scales
 
 
 def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
     """What the lab holds now; whoever asks again refreshes the ledger first."""
+    concluded = ledger.concluded()
     best, memory, metric = ledger.best_record(), Memory(ledger), program.metric
     environment = best.verdict.environment if best else Environment("")
     scale = weighing.scale(ledger, environment, metric)
@@ -20,7 +22,8 @@ def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
     return Source(
         now=now,
         program=program,
-        concluded=ledger.concluded(),
+        concluded=concluded,
+        scales=scales(ledger, concluded),
         imported=ledger.imported(),
         opened=ledger.opened(),
         spread=memory.spread(ledger, environment, program, scale),

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from autoresearchd.experiment import CommitOid, Concluded, Gain, Outcome
+from autoresearchd.experiment import CommitOid, Concluded, Environment, Gain, Outcome
 from autoresearchd.judge import Spread
 from autoresearchd.program import parse
 from autoresearchd.report.facts import Facts, Source, facts
+from autoresearchd.report.scales import Scaled
+from autoresearchd.standing import Standing
 from autoresearchd.status import LlmStatus
 from tests.report.nouns import concluded, experiment, status
 from tests.support.projects import PROGRAM
@@ -40,6 +42,24 @@ def test_the_staircase_follows_the_line_of_best_and_never_goes_back() -> None:
 def test_every_experiment_knows_the_best_that_it_was_made_from() -> None:
     found = told(kept(1, 0, 1.8, 2.0), concluded(2, Outcome.DISCARD, 1.9, 1.8, parent=commit(1)))
     assert [row.parent for row in found.rows] == [None, 0, 1]
+
+
+def test_each_kept_change_has_its_gain_on_every_rung_and_whether_it_is_promoted() -> None:
+    ladder = parse(PROGRAM + '[[scale]]\nname = "d8"\n[[scale]]\nname = "d12"\n')
+    rows = [concluded(0, Outcome.BASELINE, 2.0), kept(1, 0, 1.8, 2.0), kept(2, 1, 1.7, 1.8), kept(3, 2, 1.6, 1.7)]
+    falls = Standing(scale="d8", holds=False, environment=Environment("e"), evidence="Δ +0.010000 +-0.002000, n=6")
+    scaled = (
+        Scaled(number=1, title="first", promoted=commit(9), trailers={"d8": "loss=1.5 (Δ -0.1 +-0.01, n=4)"}),
+        Scaled(number=2, title="second", standings={"d8": falls}),
+        Scaled(number=3, title="third"),
+    )
+    found = facts(Source(now=1.0, program=ladder, concluded=rows, scales=scaled))
+    assert found.rungs == ("d8", "d12")
+    first, second, third = found.scales
+    assert (first.gain, first.promoted) == (pytest.approx(0.2), True)
+    assert first.rungs == {"d8": "holds: loss=1.5 (Δ -0.1 +-0.01, n=4)"}
+    assert (second.rungs, second.promoted) == ({"d8": "does not hold: Δ +0.010000 +-0.002000, n=6"}, False)
+    assert (third.rungs, third.std_error) == ({}, 0.01)
 
 
 def test_an_open_experiment_is_a_row_that_counts_for_nothing() -> None:

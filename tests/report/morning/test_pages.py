@@ -14,11 +14,13 @@ import pytest
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Outcome
 from autoresearchd.program import load
+from autoresearchd.report.climb import Climb
 from autoresearchd.report.facts import Source, facts
 from autoresearchd.report.morning import pages, plot
 from autoresearchd.report.morning.document import LONGEST_DIFF
 from autoresearchd.report.morning.filing import read
 from tests.report.lab import Lab
+from tests.report.morning.conftest import SCRIPT
 from tests.support.projects import git
 
 
@@ -55,6 +57,23 @@ def test_the_page_says_what_was_found_what_paid_what_hurt_and_what_to_do_next(pr
         "1 crash, 1 discard, 1 inconclusive, 1 keep",
     ):
         assert words in said
+
+
+def test_the_scale_table_has_a_column_for_each_rung_in_every_form(program: Path) -> None:
+    rungs = {"d8": f"holds: loss=1.5 (Δ -0.1 +-0.01, n=4) {SCRIPT}"}
+    climbed = Climb(number=1, title=SCRIPT, gain=0.1, std_error=0.01, rungs=rungs, promoted=True)
+    document = read(program)
+    assert "larger scales" not in pages.html(document) + pages.markdown(document)
+    told = replace(document, facts=replace(document.facts, rungs=("d8", "d12"), scales=(climbed,)))
+    page, text = pages.html(told), pages.markdown(told)
+    assert "<script" not in page
+    assert "on d8on d12promoted" in Seen(page).words
+    assert "+0.100 ± 0.010holds: loss=1.5 (Δ -0.1 ± 0.01, n=4)" in Seen(page).words
+    assert "| no. | change | gain ± s.e. | on d8 | on d12 | promoted |" in text
+    (row,) = [line for line in text.splitlines() if "holds: loss" in line]
+    assert row.endswith("| - | yes |")
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7, "no word makes a column"
+    assert pages.as_json(told)["scales"][0]["rungs"] == rungs
 
 
 def test_the_page_is_one_file_that_loads_nothing_and_runs_nothing(program: Path) -> None:

@@ -5,6 +5,7 @@ import * as curves from "./curves.js";
 import * as detail from "./detail.js";
 import * as ideas from "./ideas.js";
 import * as now from "./now.js";
+import * as scales from "./scales.js";
 import * as staircase from "./staircase.js";
 import * as table from "./table.js";
 
@@ -17,6 +18,7 @@ async function overview() {
   now.overview(found);
   now.status(found.status);
   ideas.status(found.status);
+  scales.overview(found);
   table.verdicts(found.counts);
   return found;
 }
