@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoresearchd.experiment import NULL, CommitOid, Device, Ending, Outcome
+from autoresearchd.experiment import NULL, CommitOid, Device, Ending, Outcome, Rebased
 from autoresearchd.holds import hold
 from autoresearchd.plan import plan
 from autoresearchd.world import Ask, ConcludeExperiment, OpenExperiment, Settle, Start
@@ -89,6 +89,18 @@ def test_the_same_change_twice_is_a_duplicate_and_not_trained() -> None:
     lab.step()
     assert lab.concluded[2][1].outcome is Outcome.DUPLICATE
     assert len(lab.runs[tree_of(frozenset({1}))]) == runs
+
+
+def test_the_baseline_of_a_rebase_that_was_killed_is_given_up_and_never_trained() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.step()
+    began = replace(lab.opened[1], rebased=Rebased(old=lab.line[-1], onto=CommitOid("theirs")))
+    world = lab.world()
+    cut_off = replace(world, live=(), opened=(replace(world.opened[0], experiment=began),))
+    (move,) = plan(cut_off)
+    assert isinstance(move, ConcludeExperiment)
+    assert move.verdict.outcome is Outcome.SKIPPED
 
 
 def test_a_change_of_nothing_is_a_duplicate() -> None:
