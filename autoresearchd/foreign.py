@@ -44,7 +44,7 @@ class Row:
     """An abbreviated hash, `BASELINE`, or empty where its code was never committed."""
     outcome: Outcome
     metric: float | None
-    """None where it crashed."""
+    """None where there was no number."""
     description: str
     peak_memory_mib: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -96,8 +96,8 @@ def _row(line: str, number: int, names: tuple[str, ...]) -> Row:
         line=number,
         commit=commit,
         outcome=outcome,
-        # A crash is written as 0.000000: no number at all.
-        metric=None if outcome is Outcome.CRASH else measured,
+        # What crashed, or was given up before it was measured, is written as 0.000000: no number at all.
+        metric=None if outcome is Outcome.CRASH or measured == peak == 0 else measured,
         description=description,
         peak_memory_mib=peak * MIB_PER_GB or None,
     )
@@ -123,20 +123,23 @@ def _figure(text: str, number: int, column: int) -> float:
 
 
 def _log(lines: list[str], metric: str, direction: Direction) -> tuple[Row, ...]:
-    """One JSON object a line, each `{"type": "config", …}` the head of those after it."""
+    """One JSON object a line; `{"type": "config", …}` begins a segment, and those about another metric are left out."""
     rows: list[Row] = []
-    headed = False
+    other, ours = None, False
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         entry = _entry(line, number)
         if entry.get("type") == "config":
-            _head(entry, number, metric, direction)
-            headed = True
+            ours = _is_about(entry, number, metric, direction)
+            other = other if ours else _Wrong(number, "metricName", entry.get("metricName"), repr(metric))
         elif "status" in entry:
-            if not headed:
+            if not (ours or other):
                 raise _Wrong(number, "type", entry.get("type"), 'a first line {"type": "config", "metricName": …}')
-            rows.append(_run(entry, number))
+            row = _run(entry, number)
+            rows += [row] if ours else []
+    if other is not None and not rows:
+        raise other
     return tuple(rows)
 
 
@@ -150,11 +153,12 @@ def _entry(line: str, number: int) -> dict[str, Any]:
     return found
 
 
-def _head(entry: dict[str, Any], number: int, metric: str, direction: Direction) -> None:
+def _is_about(entry: dict[str, Any], number: int, metric: str, direction: Direction) -> bool:
     if entry.get("metricName") != metric:
-        raise _Wrong(number, "metricName", entry.get("metricName"), f"{metric!r}, the metric of program.toml")
+        return False
     if entry.get("bestDirection", direction.value) != direction.value:
         raise _Wrong(number, "bestDirection", entry["bestDirection"], f"{direction.value!r}, as in program.toml")
+    return True
 
 
 def _run(entry: dict[str, Any], number: int) -> Row:
@@ -167,13 +171,14 @@ def _run(entry: dict[str, Any], number: int) -> Row:
     _harmless(description.replace("\n", " "), number, "description")
     if not isinstance(others or {}, dict) or len(others or {}) > MOST_METRICS:
         raise _Wrong(number, "metrics", others, f"an object of at most {MOST_METRICS} numbers")
-    measured = None if outcome is Outcome.CRASH else _plain(entry.get("metric"), number, "metric")
+    measured = _plain(entry.get("metric"), number, "metric")
     return Row(
         line=number,
         # What was not kept was never committed: its line names the commit that it was tried on.
         commit=commit if outcome is Outcome.KEPT_ELSEWHERE else "",
         outcome=outcome,
-        metric=measured,
+        # It says 0 where there was no number.
+        metric=measured if outcome in (Outcome.KEPT_ELSEWHERE, Outcome.DISCARD) else None,
         description=description,
         metrics={name: _plain(value, number, f"metrics.{name}") for name, value in (others or {}).items()},
         finished=_moment(entry.get("timestamp"), number),

@@ -48,6 +48,8 @@ class Source:
     """Of the clone: what was kept has to be on it."""
     name: str | None = None
     """What the records are called; default: after the file, else the branch."""
+    metric: str | None = None
+    """What the file calls the program's metric, where that is another word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,8 @@ def _rows(program: Program, source: Source, stranger: Stranger | None) -> tuple[
     if len(raw) > MOST_BYTES:
         raise UserError(f"{where} is larger than {MOST_BYTES >> 20} MiB: split it")
     try:
-        return read(raw.decode("utf-8"), metric=program.metric.name, direction=program.metric.direction)
+        metric = source.metric or program.metric.name
+        return read(raw.decode("utf-8"), metric=metric, direction=program.metric.direction)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(f"{where}: line {line} is no UTF-8; nothing was imported") from error

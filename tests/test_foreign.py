@@ -71,6 +71,7 @@ def test_the_published_night_is_read_row_by_row() -> None:
         (CONFIG + "[1]", "line 2 is no JSON object"),
         (CONFIG + "[" * 15_000, "line 2 is no JSON"),
         (CONFIG.replace("val_bpb", "loss") + json.dumps(RUN), "line 1, metricName is 'loss', not 'val_bpb'"),
+        (CONFIG, "a header and no experiment"),
         (CONFIG.replace("lower", "higher") + json.dumps(RUN), "line 1, bestDirection is 'higher'"),
         (log(metric=float("nan")), "line 2, metric is 'NaN', not a number"),
         (log(metric=10**400), "line 2, metric is 1000"),
@@ -103,7 +104,17 @@ def test_a_log_of_runs_is_read_with_its_other_numbers_and_times() -> None:
     assert (kept.commit, kept.metric, kept.metrics, kept.finished) == ("abc1234", 0.9, {"size_kib": 5.0}, 1_777_278_226)
     # What was not kept was never committed: the commit on its line is the one that it was tried on.
     assert (lost.outcome, lost.metric, lost.commit, lost.finished) == (Outcome.CRASH, None, "", 1_777_278_300)
-    assert (checks.outcome, checks.metric) == (Outcome.REJECTED, 0.8)
+    assert (checks.outcome, checks.metric) == (Outcome.REJECTED, None)
+
+
+def test_segments_about_another_metric_are_left_out() -> None:
+    other = CONFIG.replace("val_bpb", "seconds") + json.dumps({**RUN, "metric": 26.6}) + "\n"
+    assert [row.line for row in rows(other + log() + other + log(metric=0.8))] == [4, 8]
+
+
+def test_what_was_given_up_before_it_was_measured_has_no_number() -> None:
+    (row,) = rows(HEAD + "abc1234\t0.000000\t0.0\tdiscard\taborted at step 600\n")
+    assert (row.outcome, row.metric) == (Outcome.DISCARD, None)
 
 
 def test_lines_may_end_as_windows_ends_them() -> None:

@@ -22,6 +22,7 @@ def bring_in(
     clone: Annotated[Path | None, typer.Option("--from", help="A clone that has the commits; only read.")] = None,
     branch: Annotated[str | None, typer.Option(help="The branch of the clone on which what was kept lies.")] = None,
     name: Annotated[str | None, typer.Option(help="What the records are called; default: after the file.")] = None,
+    metric: Annotated[str | None, typer.Option(help="What the file calls the program's metric.")] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Queue all that was kept there, as one idea on best.")] = False,
 ) -> None:
     """Remember what karpathy/autoresearch or pi-autoresearch has tried: records for views and proposers.
@@ -31,7 +32,7 @@ def bring_in(
     from autoresearchd import importing
 
     settings, path = load(program)
-    source = importing.Source(file=file, clone=clone, branch=branch, name=name)
+    source = importing.Source(file=file, clone=clone, branch=branch, name=name, metric=metric)
     done = importing.bring_in(settings, ledger_at(path), source, queue=queue)
     if done.added:
         first, last = (row.experiment.number for row in (done.added[0], done.added[-1]))
