@@ -172,15 +172,17 @@ def _run(entry: dict[str, Any], number: int) -> Row:
     if not isinstance(others or {}, dict) or len(others or {}) > MOST_METRICS:
         raise _Wrong(number, "metrics", others, f"an object of at most {MOST_METRICS} numbers")
     measured = _plain(entry.get("metric"), number, "metric")
+    numbers = {name: _plain(value, number, f"metrics.{name}") for name, value in (others or {}).items()}
+    # It says 0 where there was no number.
+    has_number = outcome in (Outcome.KEPT_ELSEWHERE, Outcome.DISCARD)
     return Row(
         line=number,
         # What was not kept was never committed: its line names the commit that it was tried on.
         commit=commit if outcome is Outcome.KEPT_ELSEWHERE else "",
         outcome=outcome,
-        # It says 0 where there was no number.
-        metric=measured if outcome in (Outcome.KEPT_ELSEWHERE, Outcome.DISCARD) else None,
+        metric=measured if has_number else None,
         description=description,
-        metrics={name: _plain(value, number, f"metrics.{name}") for name, value in (others or {}).items()},
+        metrics=numbers if has_number else {},
         finished=_moment(entry.get("timestamp"), number),
     )
 
