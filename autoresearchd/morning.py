@@ -24,10 +24,10 @@ class Report(BaseModel):
     """Where reports go, relative to program.toml; default: `autoresearchd/reports` in experiments.git."""
     hook: str | None = None
     """A command of yours that gets the one-sentence outcome on its standard input, and the report's path in
-    AUTORESEARCH_REPORT. It is started without a shell, in program.toml's folder, outside any sandbox; in a service behind
-    the walls of its unit."""
+    AUTORESEARCH_REPORT. It is started without a shell, in program.toml's folder, outside any sandbox; in a service
+    behind the walls of its unit."""
     hook_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
-    """After so long the hook is killed; systemd grants the end of a session 30."""
+    """After so long the hook is killed; systemd grants the end of a session 60."""
 
     @field_validator("at")
     @classmethod

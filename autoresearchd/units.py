@@ -10,11 +10,12 @@ import pwd
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd.errors import UserError
+from autoresearchd.program import Program
 
 TEMPLATE = "autoresearchd@.service"
 NIGHTS = ("autoresearchd-evening@.timer", "autoresearchd-morning@.timer", "autoresearchd-morning@.service")
@@ -69,15 +70,27 @@ def place(program: Path, *, user: bool) -> Place:
     )
 
 
-def install(where: Place, say: Say) -> None:
+def written_elsewhere(program: Program, folder: Path) -> tuple[Path, ...]:
+    """What the daemon writes to outside of the folder of program.toml, which is all that its unit lets it change."""
+    named = [program.program.experiments, program.report.folder]
+    if program.devices.executor == "slurm":
+        named.append(program.slurm.folder)
+    paths = ((folder / Path(name).expanduser()).resolve() for name in named if name is not None)
+    return tuple(path for path in paths if not path.is_relative_to(folder))
+
+
+def install(where: Place, say: Say, *, writable: Sequence[Path] = ()) -> None:
     """Write the units of the lab and have the service manager read them; a second time is the same.
+
+    `writable` are the folders that the daemon writes to outside of the lab's own.
 
     Raises: UserError where the lab belongs to root: what it runs is code that nobody has read.
     """
     owner = pwd.getpwuid(where.folder.stat().st_uid).pw_name
     if owner == "root" and not where.user:
         raise UserError(f"{where.folder} belongs to root, and a lab must not run as root: chown -R it to a plain user")
-    own = "# The lab of this user's service manager.\n" if where.user else f"[Service]\nUser={owner}\n"
+    paths = "".join(f"ReadWritePaths=-{_path(path)}\n" for path in writable)
+    own = "# The lab of this user's service manager.\n" if where.user else f"[Service]\nUser={owner}\n{paths}"
     _write(where.units / TEMPLATE, rendered(_shipped(TEMPLATE), user=where.user), say)
     for name in NIGHTS:
         _write(where.units / name, _shipped(name), say)
@@ -132,6 +145,11 @@ def quoted(word: str) -> str:
     """One word of a unit file, whatever is in it: systemd's quotes, and its specifiers and variables defused."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if set(escaped) & set(" '\"\\;\t") else escaped
+
+
+def _path(path: Path) -> str:
+    """The same where no variable is looked for."""
+    return quoted(str(path)).replace("$$", "$")
 
 
 def _shipped(name: str) -> str:

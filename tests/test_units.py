@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearchd.errors import UserError
-from autoresearchd.units import DROP_IN, NIGHTS, TEMPLATE, Place, install, place, quoted, rendered, uninstall
+from autoresearchd.program import parse
+from autoresearchd.units import (
+    DROP_IN,
+    NIGHTS,
+    TEMPLATE,
+    Place,
+    install,
+    place,
+    quoted,
+    rendered,
+    uninstall,
+    written_elsewhere,
+)
+from tests.support.projects import PROGRAM
 
 SHIPPED = Path(__file__).parents[1] / "systemd"
 
@@ -114,6 +128,21 @@ def test_what_is_installed_is_removed_again_and_each_thing_is_said(stand_in: Pat
     assert (stand_in / "asked").read_text().splitlines()[0] == "--user daemon-reload"
     with pytest.raises(UserError, match="no service is installed"):
         uninstall(where, said.append)
+
+
+def test_what_the_daemon_writes_outside_of_the_lab_is_let_through_the_walls(stand_in: Path) -> None:
+    folder = stand_in / "my lab"
+    text = (
+        PROGRAM.replace("[program]", '[program]\nexperiments = "../all labs/100%.git"') + '[report]\nfolder = "out"\n'
+    )
+    elsewhere = written_elsewhere(parse(text), folder)
+    assert elsewhere == (stand_in / "all labs" / "100%.git",)
+    os.chown(folder, 65_534, -1) if os.geteuid() == 0 else None
+    where = Place(folder=folder, units=stand_in / "units", user=False)
+    install(where, lambda _: None, writable=elsewhere)
+    line = f'ReadWritePaths=-"{stand_in}/all labs/100%%.git"'
+    assert line in where.drop_in.read_text().splitlines()
+    assert written_elsewhere(parse(PROGRAM), folder) == ()
 
 
 def test_the_units_of_another_lab_stay(stand_in: Path) -> None:

@@ -79,8 +79,8 @@ def install(program: ProgramFile = DEFAULT_PROGRAM, user: ForUser = False) -> No
     """Write the units of this lab, and show what was done and how to start it."""
     from autoresearchd import units
 
-    load(program)
-    units.install(units.place(program, user=user), print)
+    elsewhere = units.written_elsewhere(load(program)[0], program.resolve().parent)
+    units.install(units.place(program, user=user), print, writable=elsewhere)
 
 
 @services.command()

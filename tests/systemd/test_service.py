@@ -22,7 +22,9 @@ QUIET = "[propose.null]\nevery = 1\n"
 HOOK = """
 import json, os, socket, subprocess, sys
 from pathlib import Path
-told = {"sentence": sys.stdin.read(), "report": Path(os.environ["AUTORESEARCH_REPORT"]).is_file(), "home": ""}
+report = Path(os.environ["AUTORESEARCH_REPORT"])
+told = {"sentence": sys.stdin.read(), "report": str(report) if report.is_file() else "", "home": ""}
+told["secrets"] = os.listdir(os.environ["CREDENTIALS_DIRECTORY"])
 try:
     Path.home().joinpath("dead.letter").write_text("Dear you,")
 except OSError as error:
@@ -53,7 +55,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             machine.run("chmod", "a+x", *map(str, path.parents))
         machine.run("install", "-d", "-o", USER, "-g", USER, str(LAB))
         machine.user("cat >train.py", given=STUBBORN)
-        machine.user("cat >program.toml", given=PROGRAM + QUIET)
+        machine.run("install", "-d", "-o", USER, "-g", USER, "/srv/reports")
+        machine.user("cat >program.toml", given=PROGRAM + QUIET + '[report]\nfolder = "/srv/reports"\n')
         machine.user(
             "git init -q; git config user.name R; git config user.email r@localhost; git add .; git commit -qm Start"
         )
@@ -192,8 +195,8 @@ def test_who_is_to_be_told_in_the_morning_is_told_behind_the_walls_too(service: 
     service.run("sh", "-ec", "cp /usr/bin/id /srv/as-mail; chgrp mail /srv/as-mail; chmod 2755 /srv/as-mail")
     assert service.user("/srv/as-mail -gn") == "mail\n"
     service.user("cat >hook.py", given=HOOK)
-    settings = f'[report]\nhook = "{sys.executable} hook.py"\n'
-    service.user("cp program.toml good.toml; cat >>program.toml", given=settings)
+    settings = f'hook = "{sys.executable} hook.py"\n'
+    service.user("cp program.toml good.toml; sed -i '/^folder/r /dev/stdin' program.toml", given=settings)
     opened = len(service.events("experiment_opened"))
     service.run("systemctl", "restart", UNIT)
     service.until(lambda: len(service.events("experiment_opened")) > opened)
@@ -202,7 +205,8 @@ def test_who_is_to_be_told_in_the_morning_is_told_behind_the_walls_too(service: 
     assert service.show("Result") == "success"
     told = json.loads(service.user("cat told.json"))
     assert "tried" in told["sentence"]
-    assert told["report"] is True
+    assert told["report"].startswith("/srv/reports/20")
+    assert told["secrets"] == ["anthropic-api-key"]
     assert told["internet"] is True
     # What README says does not work: programs with the rights of another user or group, and writing outside of the lab.
     assert told["group"] == USER
