@@ -352,5 +352,5 @@ class Progress:
     """Of the budget used, 0 to 1; None while starting up or for scripts that write no curve."""
     curve: tuple[CurvePoint, ...] = ()
     phase: str = "starting"
-    """starting, training, evaluating"""
+    """queued, starting, training, evaluating"""
     incidents: tuple[Incident, ...] = ()

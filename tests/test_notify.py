@@ -79,6 +79,13 @@ def test_a_manager_hears_ready_the_line_once_and_a_heartbeat_at_half_its_time(li
     assert stopping == "STOPPING=1\nSTATUS=stopped by SIGTERM"
 
 
+def test_a_manager_is_asked_for_patience_while_a_cluster_has_no_node(listener: socket.socket) -> None:
+    manager = take({"NOTIFY_SOCKET": listener.getsockname()})
+    manager.starting()
+    (said,) = heard(listener)
+    assert said.splitlines() == ["EXTEND_TIMEOUT_USEC=60000000", "STATUS=waiting for a node of the cluster"]
+
+
 def test_an_abstract_socket_is_spoken_to_as_well(tmp_path: Path) -> None:
     name = f"autoresearchd-test{tmp_path}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:

@@ -73,7 +73,7 @@ def test_a_daemon_on_slurm_keeps_what_is_better_though_it_is_killed_and_a_job_ca
     wait_for(folder, "run_lost")
     (gate,) = tmp_path.glob("cache/data/*/data/gate")
     gate.write_text("open")
-    assert daemon.wait(PATIENCE * 2) == 0
+    assert daemon.wait(4 * PATIENCE) == 0
 
     ledger = Ledger(folder / "experiments.git")
     assert git(ledger.path, "log", "-1", "--format=%(trailers:key=Verdict,valueonly)", "best").strip() == "keep"
