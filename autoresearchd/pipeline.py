@@ -34,6 +34,8 @@ from autoresearchd.standing import Standing
 from autoresearchd.weighing import Scale, weighed
 
 log = structlog.get_logger()
+MOST_TAKEN = 64
+"""Proposals that were taken while others were thought of: more do not wait for one answer."""
 PATIENCE_SECONDS = 5.0
 WISH_PAUSE_SECONDS = 5.0
 """Until somebody is looked for again who can make a change of a wish."""
@@ -102,6 +104,8 @@ class Pipeline:
     ) -> None:
         self._proposer, self._path, self._wake, self._memory_mib = proposer, ledger, wake, memory_mib
         self._ready: deque[Proposal] = deque()
+        self._taken: deque[tuple[int, Proposal]] = deque(maxlen=MOST_TAKEN)
+        self._takes = 0
         self._thinking: set[Future[None]] = set()
         self._fixes: dict[CommitOid, Future[Proposal | None]] = {}
         self._wishes: dict[CommitOid, Future[Proposal | Declined | None]] = {}
@@ -145,7 +149,7 @@ class Pipeline:
 
     def ask(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
         """Have one proposal thought of."""
-        future = asyncio.run_coroutine_threadsafe(self._think(program, pending), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._think(program, pending, self._takes), self._loop)
         self._thinking.add(future)
         future.add_done_callback(self._thought)
 
@@ -171,6 +175,8 @@ class Pipeline:
 
     def take(self, proposal: Proposal) -> None:
         """Remove a proposal that was opened, or cannot be."""
+        self._takes += 1
+        self._taken.append((self._takes, proposal))  # first: who thinks meanwhile finds it in one of the two
         self._ready.remove(proposal)
 
     def put(self, proposal: Proposal) -> None:
@@ -204,7 +210,10 @@ class Pipeline:
         finally:
             self._loop.stop()
 
-    async def _think(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
+    async def _think(self, program: Program, pending: tuple[Proposal | Experiment, ...], since: int) -> None:
+        """`since` so many were taken when this was asked for: what was opened after that is not in `pending`."""
+        ready = tuple(self._ready)  # before what was taken is read: so none is missed that is taken at this moment
+        pending = (*pending, *(taken for number, taken in tuple(self._taken) if number > since and taken not in ready))
         proposal, waits = None, bool(pending or self._ready)
         try:
             proposal = await self._proposer.propose(self._context(program, pending))

@@ -130,15 +130,13 @@ def _new_work(world: World, begun: Collection[TreeOid], *, idle: int) -> Iterato
     for proposal in outdated:
         yield Drop(proposal=proposal)
     ready = [proposal for proposal in world.ready if proposal not in outdated]
-    opening = ready[: min(max(idle, 0), allowed)] if measured else []
-    for proposal in opening:
-        yield OpenExperiment(proposal=proposal)
-    if measured and (world.remaining is None or len(opening) < world.remaining):
+    if measured and ready and idle > 0 and allowed > 0:
+        yield OpenExperiment(proposal=ready[0])
+        return  # its device begins with it before another is opened, and before anybody thinks
+    if measured and world.remaining != 0:
         yield from (AskWish(wish=wish) for wish in world.wishes)
-    wanted = len(world.all_devices)
-    if world.remaining is not None:
-        wanted = min(wanted, world.remaining - len(opening))
-    if (missing := wanted - (len(ready) - len(opening)) - world.asked) > 0:
+    wanted = len(world.all_devices) if world.remaining is None else min(len(world.all_devices), world.remaining)
+    if (missing := wanted - len(ready) - world.asked) > 0:
         yield Ask(count=missing)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -72,6 +73,32 @@ def test_a_proposal_that_was_asked_for_waits_until_it_is_taken(rig: Rig) -> None
     assert pipeline.asked == 0
     pipeline.take(ready)
     assert pipeline.ready == ()
+
+
+def test_who_is_asked_before_a_proposal_is_opened_and_thinks_after_it_knows_of_it(rig: Rig) -> None:
+    """Else the same change is proposed again, and opened while the first one trains."""
+    thinks, opened = threading.Event(), threading.Event()
+
+    def slow(context: Context) -> Proposal:
+        if len(thinker.seen) == 2:
+            thinks.set()
+            assert opened.wait(PATIENCE)
+        return proposal(context.best, f"RATE = {len(thinker.seen)}\n")
+
+    pipeline, thinker = rig.pipeline(slow)
+    rig.ask(pipeline)
+    (first,) = pipeline.ready
+    rig.woken.clear()
+    for _ in range(2):  # the second is asked for now, and thought of when the first of the two has been answered
+        pipeline.ask(parse(PROGRAM), ())
+    assert thinks.wait(PATIENCE)
+    pipeline.take(first)
+    opened.set()
+    deadline = time.monotonic() + PATIENCE
+    while len(pipeline.ready) < 2:
+        assert time.monotonic() < deadline
+        rig.woken.wait(0.05)
+    assert first in thinker.seen[2].pending
 
 
 def test_the_second_proposer_call_sees_the_first_answer_as_pending(rig: Rig) -> None:
