@@ -26,15 +26,15 @@ class Foreground:
     environment: Environment
     say: Callable[[str], None]
 
-    def train(self, wanted: Sequence[Run]) -> Iterator[Measurement]:
-        """Each once, one run a device at a time.
+    def train(self, wanted: Sequence[Run], *, what: str = "") -> Iterator[Measurement]:
+        """Each once, one run a device at a time; `what` they are goes before what is said of each.
 
         Raises: OSError where this machine could not evaluate one.
         """
         waiting, free, done = list(wanted), list(self.devices), 0
         while done < len(wanted):
             while waiting and free:
-                self._start(*waiting.pop(0), free.pop(0))
+                self._start(*waiting.pop(0), free.pop(0), what)
             select.select([self.executor.fileno()], [], [], STEP_SECONDS)
             for run in self.executor.poll(time.time()):
                 done += 1
@@ -43,7 +43,7 @@ class Foreground:
             if len(self.executor.progress()) + len(waiting) + done < len(wanted):
                 raise OSError("a run was lost: this machine could not evaluate it")
 
-    def _start(self, tree: TreeOid, seed: int, device: Device) -> None:
+    def _start(self, tree: TreeOid, seed: int, device: Device, what: str) -> None:
         name = f"{tree}-{seed}-{secrets.token_hex(4)}"
         self.executor.start(RunSpec(run=name, tree=tree, seed=seed, device=device, environment=self.environment))
-        self.say(f"seed {seed} trains on {device.name}")
+        self.say(f"{what}seed {seed} trains on {device.name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +45,8 @@ def as_patches(ledger: Ledger, program: Program, export: Export, folder: Path) -
 
     Raises: UserError when something conflicts, is not kept, or is in the way; nothing is written then.
     """
-    chosen = _chosen(ledger, export)
     with line_onto(ledger.path, export.clone, onto=export.onto, author=_author(program)) as line:
-        text, already = _replayed(line, chosen, program, squash=export.squash)
+        text, already = _replayed(line, ledger, program, export)
         files = line.write_patches(folder)
         (folder / COVER).write_text(text, encoding="utf-8")
     return Exported(cover=text, already=already, files=files)
@@ -58,24 +57,28 @@ def as_branch(ledger: Ledger, program: Program, export: Export, name: str) -> Ex
 
     Raises: UserError when something conflicts, is not kept, or the name is taken; nothing is written then.
     """
-    chosen = _chosen(ledger, export)
     with line_onto(ledger.path, export.clone, onto=export.onto, author=_author(program)) as line:
-        text, already = _replayed(line, chosen, program, squash=export.squash)
+        text, already = _replayed(line, ledger, program, export)
         line.write_branch(export.clone, name)
     return Exported(cover=text, already=already)
 
 
-def _replayed(
-    line: Handover, chosen: Sequence[_Chosen], program: Program, *, squash: bool
-) -> tuple[str, tuple[Concluded, ...]]:
+def _replayed(line: Handover, ledger: Ledger, program: Program, export: Export) -> tuple[str, tuple[Concluded, ...]]:
     """The cover text of what was replayed, and what was there already."""
+    chosen, first = _chosen(ledger, export), ledger.baseline()
     already = tuple(each.row for each in chosen if not line.add(each.commit))
     if line.is_empty:
         raise UserError("all of it is there already; nothing was exported")
     rest = [each for each in chosen if each.row not in already]
     scales = {each.row.experiment.number: each.scales for each in rest}
-    text = cover([each.row for each in rest], program.metric, program=program.program.name, scales=scales)
-    if squash:
+    text = cover(
+        [each.row for each in rest],
+        program.metric,
+        program=program.program.name,
+        scales=scales,
+        baseline=first if isinstance(first, Concluded) else None,
+    )
+    if export.squash:
         line.squash(text)
     return text, already
 

@@ -153,7 +153,9 @@ class _Trial:
     def verdict(self) -> Verdict:
         """Raises: UserError where the user's commit does not train by itself."""
         while not isinstance(found := self._next(), Verdict):
-            for run in self.trainings.train(found):
+            is_alone = found[0][0] == self.course.onto_tree
+            what = "the project alone" if is_alone else "with what was carried over"
+            for run in self.trainings.train(found, what=f"{what}: "):
                 self.ledger.record(run)
                 self.memory.filed(run)
                 self._refuse_what_does_not_train(run)
