@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,8 +40,25 @@ def devices(program: Program) -> Iterator[Finding]:
     match program.devices.executor:
         case "slurm":
             yield _cluster(program)
-        case "local" | "ray":
+        case "ray":
+            yield _ray(program)
+        case "local":
             yield from _here(program)
+
+
+def _ray(program: Program) -> Finding:
+    address = program.ray.address
+    if importlib.util.find_spec("ray") is None:
+        return Finding(name="ray", state="missing", what="not installed", mend='pip install "autoresearchd[ray]"')
+    host, _, port = address.rpartition(":")
+    if not host:
+        return Finding(name="ray", state="note", what="the cluster that this machine is a node of: `ray status`")
+    try:
+        socket.create_connection((host, int(port)), timeout=ASKING_SECONDS).close()
+    except OSError as error:
+        what = f"nobody answers at {address}: {error}"
+        return Finding(name="ray", state="missing", what=what, mend="ray start --head --port=6379, on that machine")
+    return Finding(name="ray", state="ok", what=f"a head answers at {address}")
 
 
 def company(program: Program, lab: Path) -> Iterator[Finding]:

@@ -1,0 +1,29 @@
+"""What `doctor` says of a Ray cluster; a socket stands for its head."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from autoresearchd import inventory
+from autoresearchd.program import parse
+from tests.ray.test_executor import PROGRAM
+
+
+def found(address: str) -> inventory.Finding:
+    pytest.importorskip("ray")
+    (finding,) = inventory.devices(parse(f'{PROGRAM}[ray]\naddress = "{address}"\n'))
+    return finding
+
+
+def test_doctor_says_whether_the_head_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        assert found(address).state == "ok"
+    assert found(address).state == "missing"
+    assert "ray start --head" in found(address).mend
+
+
+def test_doctor_leaves_the_cluster_of_this_machine_to_ray_status() -> None:
+    assert "`ray status`" in found("auto").what
