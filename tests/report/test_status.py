@@ -44,6 +44,18 @@ def test_what_was_gained_stands_beside_what_the_audit_says_of_it() -> None:
     assert "audit" not in text(_data(), holder=4242)
 
 
+def test_what_holds_on_which_rung_is_said() -> None:
+    rungs = [{"scale": "d12", "holds": [4], "falls": [5, 6], "unknown": []}, {"scale": "d24", "unknown": [4]}]
+    said = text(_data(promoted=[2, 3], rungs=rungs, rung_share=0.12), holder=4242)
+    assert "promoted 2 changes: 0002, 0003  (12% of the devices' time went to the rungs)" in said
+    assert "  d12    hold 0004; do not 0005, 0006\n" in said
+    assert "  d24    not known 0004\n" in said
+    assert "nothing can be compared on d24: out of memory" in text(
+        _data(rungs=rungs, rung_why="d24: out of memory"), holder=4242
+    )
+    assert "promoted" not in text(_data(), holder=4242)
+
+
 def test_a_dead_daemon_is_not_shown_as_training() -> None:
     said = text(_data(), holder=None)
     assert "no daemon is running; the last one (pid 4242) was last seen at" in said
