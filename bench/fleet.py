@@ -206,7 +206,8 @@ class Slow:
         self.name, self._proposer, self._seconds = proposer.name, proposer, seconds
 
     async def propose(self, context: Context) -> Proposal | None:
-        await asyncio.sleep(self._seconds)
+        if self._seconds:  # else those that are asked together would not know of each other
+            await asyncio.sleep(self._seconds)
         proposal = await self._proposer.propose(context)
         # What was paid for is replayed on a new best, not thought of anew.
         return replace(proposal, cost_usd=0.0) if proposal is not None and self._seconds else proposal
