@@ -25,7 +25,7 @@ TEMPORARY = "tmp"
 """Where a training keeps its sockets and scratch files."""
 MOST_FILES = 100_000
 """More of them are no checkpoint."""
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
 Weighed = tuple[TreeOid, Path, float]
 
 

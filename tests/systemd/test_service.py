@@ -195,8 +195,8 @@ def test_who_is_to_be_told_in_the_morning_is_told_behind_the_walls_too(service: 
     service.run("sh", "-ec", "cp /usr/bin/id /srv/as-mail; chgrp mail /srv/as-mail; chmod 2755 /srv/as-mail")
     assert service.user("/srv/as-mail -gn") == "mail\n"
     service.user("cat >hook.py", given=HOOK)
-    settings = f'hook = "{sys.executable} hook.py"\n'
-    service.user("cp program.toml good.toml; sed -i '/^folder/r /dev/stdin' program.toml", given=settings)
+    hook = f'hook = "{sys.executable} hook.py"'
+    service.user(f"cp program.toml good.toml; sed -i 's|^folder = .*$|&\\n{hook}|' program.toml")
     opened = len(service.events("experiment_opened"))
     service.run("systemctl", "restart", UNIT)
     service.until(lambda: len(service.events("experiment_opened")) > opened)
