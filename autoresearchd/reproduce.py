@@ -1,26 +1,25 @@
 """`reproduce`: an experiment's trainings once more - same tree, seeds, budget - beside the numbers on record.
 
-Writes nothing into the lab, but holds it meanwhile, so that no daemon trains on the same devices.
+Files nothing in the lab, but holds it meanwhile, so that no daemon trains on the same devices.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearchd.equipment import fleet
+from autoresearchd.equipment import equip
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Ending, Environment, Measurement
 from autoresearchd.foreground import Foreground
 from autoresearchd.judge import estimate
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
-from autoresearchd.run.local import LocalExecutor
+from autoresearchd.run import reap_leftovers
 
 ALLOWED_ERRORS = 2.0
 """Standard errors that the mean may be off: one honest repetition in twenty is further."""
@@ -65,15 +64,14 @@ def reproduce(program: Program, folder: Path, ledger: Ledger, number: int, say: 
     found = ledger.find(number)
     if not isinstance(found, Concluded) or found.verdict.metric is None:
         raise UserError(f"experiment {number:04d} has no measured verdict; `autoresearchd log` lists those that have")
-    with ledger.hold(), tempfile.TemporaryDirectory(prefix="autoresearchd-reproduce-") as work:
+    with ledger.hold():
+        reap_leftovers(ledger.path / "autoresearchd" / "runs")
         tree = found.experiment.tree
-        ours = fleet(program, folder, ledger, tree)
-        environment, devices = ours.sharing(found.verdict.environment)
-        on_record = _on_record(ledger, found, environment)
-        runs_at = Path(work, "runs")
-        executor = LocalExecutor(program, folder=folder, work=runs_at, checkout=ledger.checkout, ahead=ours.ahead)
-        with closing(executor):
-            trainings = Foreground(executor=executor, devices=devices, environment=environment, say=say)
+        ours = equip(program, folder, ledger, tree=tree)
+        with closing(ours.executor):
+            environment, devices = ours.fleet.sharing(found.verdict.environment)
+            on_record = _on_record(ledger, found, environment)
+            trainings = Foreground(executor=ours.executor, devices=devices, environment=environment, say=say)
             runs = list(trainings.train([(tree, seed) for seed in sorted(on_record)]))
     name = program.metric.name
     pairs = tuple(_pair(on_record[run.seed], run, name) for run in sorted(runs, key=lambda run: run.seed))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import command, foreign_project, patch_of, start, wait_for
+from tests.acceptance.daemon import command, events, foreign_project, patch_of, start, wait_for
 from tests.slurm.single_host import PATIENCE, ask, jobs
 from tests.support.projects import fsck, git
 
@@ -61,14 +62,15 @@ def test_a_daemon_on_slurm_keeps_what_is_better_though_it_is_killed_and_a_job_ca
     command(folder, "propose", "-", "--title", "Halve the offset", given=patch_of(folder, "= 2.0", "= 1.0"))
 
     killed = start(folder, "--experiments", "1")
-    until(lambda: phases(folder, killed.pid) == ["training", "training"])
+    until(lambda: phases(folder, killed.pid) == ["training", "training"], folder, killed)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     orphans = set(jobs(slurm).values())
     assert len(orphans) == 2
 
     daemon = start(folder, "--experiments", "1")
-    until(lambda: not orphans & set(jobs(slurm).values()) and phases(folder, daemon.pid) == ["training", "training"])
+    until(lambda: not orphans & set(jobs(slurm).values()), folder, daemon)
+    until(lambda: phases(folder, daemon.pid) == ["training", "training"], folder, daemon)
     ask(slurm, "scancel", next(iter(jobs(slurm).values())))
     wait_for(folder, "run_lost")
     (gate,) = tmp_path.glob("cache/data/*/data/gate")
@@ -83,6 +85,7 @@ def test_a_daemon_on_slurm_keeps_what_is_better_though_it_is_killed_and_a_job_ca
     assert len({(run.tree, run.seed) for run in filed}) == len(filed)
     assert not jobs(slurm)
     assert not fsck(ledger.path)
+    assert "it holds" in command(folder, "reproduce", "1").stdout
 
 
 def phases(folder: Path, pid: int) -> list[str]:
@@ -94,8 +97,10 @@ def phases(folder: Path, pid: int) -> list[str]:
     return [device["phase"] for device in said["devices"] if said["pid"] == pid]
 
 
-def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+def until(done: Callable[[], bool], folder: Path, daemon: subprocess.Popen[bytes]) -> None:
+    """Wait for what a daemon is to do."""
+    end = time.monotonic() + 2 * PATIENCE
     while not done():
-        assert time.monotonic() < end, "it never happened"
+        assert daemon.poll() is None, (folder / "daemon.jsonl").read_text()[-4000:]
+        assert time.monotonic() < end, f"it never happened: {events(folder)[-5:]}"
         time.sleep(0.1)
