@@ -146,7 +146,10 @@ class Loop:
             opened=opened,
             known=self._memory.known,
             keeps=self._memory.verdicts[Outcome.KEEP],
-            runs={tree: runs_of(tree) for tree in trees},
+            runs={
+                tree: weighing.weighed(self.ledger, runs, metric, scales)
+                for tree, runs in self.ledger.measurements_of(trees).items()
+            },
             spread=spread_in(self.environment),
             largest_gain=self._memory.largest_gain(self.ledger, self.environment, metric.direction),
             live=live,

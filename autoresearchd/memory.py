@@ -90,12 +90,13 @@ class Memory:
 
     def opened(self, ledger: Ledger) -> tuple[Open, ...]:
         """The open experiments, without those that were set aside."""
-        found = []
+        found, best = [], ledger.best()
         for experiment in ledger.opened():
             if experiment.commit in self.aside:
                 continue
             try:
-                changes, landed = ledger.changes(experiment), ledger.landed(experiment) is not None
+                changes = ledger.changes(experiment)
+                landed = best.number == experiment.number and ledger.landed(experiment) is not None
                 found.append(Open(experiment=experiment, changes=changes, landed=landed))
             except CorruptRecord as error:
                 self.set_aside(experiment, error)

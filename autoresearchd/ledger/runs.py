@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -101,10 +101,17 @@ class Runs:
 
         Raises: CorruptRecord where the measurements as a whole cannot be read.
         """
-        known = self._folders_at(refs.read(self._repo, refs.RUNS))
-        root, (shelf, name) = None if tree in known else self._root(), _parts(tree)
+        return self.of_each((tree,))[tree]
+
+    def of_each(self, trees: Iterable[TreeOid]) -> Mapping[TreeOid, tuple[Measurement, ...]]:
+        """The same of several trees, at one instant. Raises: CorruptRecord as `of`."""
+        folders = self._folders_at(refs.read(self._repo, refs.RUNS))
+        return {tree: self._in_folder(tree, folders) for tree in trees}
+
+    def _in_folder(self, tree: TreeOid, folders: dict[TreeOid, pygit2.Tree | None]) -> tuple[Measurement, ...]:
+        root, (shelf, name) = None if tree in folders else self._tree_at(self._head), _parts(tree)
         try:
-            folder = known[tree] = known[tree] if tree in known else _child(_child(root, shelf), name)
+            folder = folders[tree] = folders[tree] if tree in folders else _child(_child(root, shelf), name)
             return () if folder is None else self._measurements(tree, folder)
         except CorruptRecord as error:
             self._set_aside(error)

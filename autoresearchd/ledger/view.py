@@ -6,7 +6,7 @@ Decides nothing, writes nothing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +140,10 @@ class View:
     def measurements(self, tree: TreeOid) -> tuple[Measurement, ...]:
         """The runs of exactly this tree, oldest first, without those that are `damaged`."""
         return self._runs.of(tree)
+
+    def measurements_of(self, trees: Iterable[TreeOid]) -> Mapping[TreeOid, tuple[Measurement, ...]]:
+        """The same of several trees, at one instant."""
+        return self._runs.of_each(trees)
 
     @property
     def damaged(self) -> Mapping[str, str]:
