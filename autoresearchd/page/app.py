@@ -23,7 +23,7 @@ from autoresearchd.page import shown
 from autoresearchd.page.guard import Guard, Rules
 from autoresearchd.page.lab import Lab
 from autoresearchd.page.news import News
-from autoresearchd.report.rows import row
+from autoresearchd.report.rows import comparable, row
 from autoresearchd.report.words import plain
 
 STATIC = Path(__file__).parent / "static"
@@ -122,8 +122,8 @@ class Page:
         numbers = [_number(word) for word in request.query_params.get("numbers", "").split(",") if word]
 
         def read(ledger: Ledger) -> list[dict[str, object]]:
-            trees = {number: _own(_found(ledger, number)).tree for number in numbers[:MOST_COMPARED]}
-            runs = {number: ledger.measurements(tree) for number, tree in trees.items()}
+            found = {number: _found(ledger, number) for number in numbers[:MOST_COMPARED]}
+            runs = {number: comparable(ledger.measurements(_own(each).tree), each) for number, each in found.items()}
             return [curve for number, measured in runs.items() for curve in shown.curves(number, measured)]
 
         return JSONResponse({"curves": await self._lab.ask(read)})

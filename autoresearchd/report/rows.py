@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from autoresearchd.experiment import FAILED, ON_BEST, CommitOid, Concluded, Direction, Experiment
+from autoresearchd.experiment import FAILED, ON_BEST, CommitOid, Concluded, Direction, Experiment, Measurement
 from autoresearchd.report.words import gain_of
 
 OPEN = "open"
@@ -111,3 +111,9 @@ def row(found: Experiment | Concluded, *, direction: Direction, made: Mapping[Co
         ref=experiment.ref,
         parent=made.get(experiment.parent),
     )
+
+
+def comparable(runs: Sequence[Measurement], found: Concluded | Experiment) -> Sequence[Measurement]:
+    """Those of the environment that its verdict rests on; all before there is one. A larger scale is another one."""
+    wanted = found.verdict.environment if isinstance(found, Concluded) else ""
+    return [run for run in runs if run.environment == wanted] if wanted else runs

@@ -13,8 +13,10 @@ from autoresearchd.experiment import Concluded, Ending, Experiment, Measurement
 from autoresearchd.ledger import Ledger
 from autoresearchd.report.curve import BLOCKS, LETTERS, against, sparkline
 from autoresearchd.report.log import Row, experiment_of, row_as_json
+from autoresearchd.report.rows import comparable
 from autoresearchd.report.screen import aligned, output, print_uncut, verdict_text, words
-from autoresearchd.report.words import block, duration, figure, finite, gain_figure, gain_of, number
+from autoresearchd.report.words import block, counted, duration, figure, finite, gain_figure, gain_of, number
+from autoresearchd.standing import Standing
 from autoresearchd.yardstick import Metric
 
 LONGEST_DIFF = 2_000
@@ -61,22 +63,32 @@ def _run_as_json(run: Measurement) -> dict[str, Any]:
 def page(ledger: Ledger, found: Row, metric: Metric, console: Console | None = None) -> None:
     """Print the experiment for a person, on the standard output or on another console."""
     console, experiment = console or output(), experiment_of(found)
-    runs = runs_of(ledger, experiment)
+    every = runs_of(ledger, experiment)
+    runs = comparable(every, found)
     parent = () if experiment.parent_tree == experiment.tree else ledger.measurements(experiment.parent_tree)
-    for part in _parts(console, found, runs, parent, metric):
+    standings = ledger.promotion.standings().get(experiment.commit, ())
+    for part in _parts(console, found, runs, comparable(parent, found), metric, standings):
         print_uncut(console, part)
+    if others := len(every) - len(runs):
+        elsewhere = f"\n{counted(others, 'run')} in other environments: `show --json` has them"
+        print_uncut(console, Text(elsewhere, style="dim"))
     _print_diff(console, ledger.diff(experiment), experiment)
 
 
 def _parts(
-    console: Console, found: Row, runs: Sequence[Measurement], parent: Sequence[Measurement], metric: Metric
+    console: Console,
+    found: Row,
+    runs: Sequence[Measurement],
+    parent: Sequence[Measurement],
+    metric: Metric,
+    standings: Sequence[Standing],
 ) -> Iterator[RenderableType]:
     experiment = experiment_of(found)
     yield Text.assemble((number(experiment), "bold cyan"), "  ", verdict_text(found), "  ", words(experiment.title))
     if experiment.rationale:
         yield Text("\n" + block(experiment.rationale))
     yield Text("")
-    yield _evidence(found, metric)
+    yield _evidence(found, metric, standings)
     if runs:
         yield Text("\nruns", style="bold")
         yield _runs(runs, metric)
@@ -84,9 +96,14 @@ def _parts(
         yield from _failure(runs[-1])
 
 
-def _evidence(found: Row, metric: Metric) -> Table:
-    facts = [(Text(name, style="dim"), words(value)) for name, value in _facts(found, metric) if value]
+def _evidence(found: Row, metric: Metric, standings: Sequence[Standing]) -> Table:
+    known = [*_facts(found, metric), *((f"on {each.scale}", _standing(each)) for each in standings)]
+    facts = [(Text(name, style="dim"), words(value)) for name, value in known if value]
     return aligned(facts, wrap=True)
+
+
+def _standing(standing: Standing) -> str:
+    return f"{'holds' if standing.holds else 'does not hold'}: {standing.evidence}"
 
 
 def _facts(found: Row, metric: Metric) -> Iterator[tuple[str, str]]:

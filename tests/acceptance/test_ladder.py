@@ -111,6 +111,8 @@ def test_only_what_gains_on_every_rung_is_promoted_with_its_evidence(tmp_path: P
     table = command(home, "report", "--md").stdout
     assert re.search(r"everywhere \| \+0\.0\S+ ± \S+ \| holds: val\S+=0.49.* \| holds: val\S+=0.3.* \| yes \|", table)
     assert re.search(r"late \| \+0\.0\S+ ± \S+ \| does not hold: Δ \+0.00.* \| - \| no \|", table)
+    shown = command(home, "show", "best").stdout
+    assert re.search(r"on d2 +(holds|does not hold): Δ [+-]0\.00", shown)
     cover = command(home, "export", "--promoted", "--branch", "found").stdout
     assert "on d2: val_bpb=0.49" in cover
     assert titles(home, "HEAD..found") == ["Turn on everywhere"]

@@ -160,7 +160,8 @@ class Desk:
         if verdict.why:
             parts.append(fence(verdict.why, "reason", most=400))
         parts += [f"{name}: {value:.6g}" for name, value in sorted(verdict.metrics.items())[:24]]
-        runs = () if own.is_lost else history.measurements(own.tree)
+        every = () if own.is_lost else history.measurements(own.tree)
+        runs = [run for run in every if verdict.environment in ("", run.environment)]
         if runs and runs[-1].curve:
             parts.append(f"curve (seconds, train_loss): {_curve(runs[-1].curve)}")
         parts.append(fence(digest.diff(history, own.parent_tree, own.tree), f"diff {own.number:04d}", most=10_000))

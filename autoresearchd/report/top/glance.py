@@ -12,6 +12,7 @@ from autoresearchd import bulletin
 from autoresearchd.experiment import Concluded, CurvePoint, Experiment
 from autoresearchd.ledger import Ledger
 from autoresearchd.report import status as reading
+from autoresearchd.report.rows import comparable
 from autoresearchd.status import Status
 
 RECENT = 100
@@ -73,7 +74,8 @@ def glance(ledger: Ledger) -> Glance:
 
 def _best_curve(ledger: Ledger) -> tuple[CurvePoint, ...]:
     """The longest of the newest runs of best."""
-    runs = ledger.measurements(ledger.best().tree)
+    best, every = ledger.best_record(), ledger.measurements(ledger.best().tree)
+    runs = every if best is None else comparable(every, best)
     return max((run.curve for run in runs), key=len, default=())
 
 
