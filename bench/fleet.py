@@ -132,7 +132,8 @@ def spoken(text: str) -> Iterator[tuple[float, float]]:
 
 def daemon(project: Path, slots: int, options: argparse.Namespace, *, idle_only: bool) -> Night:
     """The window begins with the first experiment, when the baseline is known, and is as long as asked for."""
-    subprocess.run([sys.executable, "-m", "autoresearchd", "init"], cwd=project, check=True, env=environment())
+    init = [sys.executable, "-m", "autoresearchd", "init"]
+    subprocess.run(init, cwd=project, check=True, env=environment(), stdout=subprocess.DEVNULL)
     flag = f"--{DAEMON.replace(' ', '-')}"
     words = [sys.executable, "-m", "bench.fleet", flag, "--minutes", str(options.minutes)]
     words += ["--thinking", str(options.thinking), *(["--idle-only"] if idle_only else [])]

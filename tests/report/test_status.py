@@ -56,6 +56,19 @@ def test_what_holds_on_which_rung_is_said() -> None:
     assert "promoted" not in text(_data(), holder=4242)
 
 
+def test_what_screens_what_is_beside_a_run_and_what_was_disturbed_is_said_and_cannot_move_the_terminal() -> None:
+    beside = [*device_data(screens=True, incidents=[f"python (pid 7){EVIL} on cuda:1"])]
+    said = text(_data(devices=beside, disturbed=2, disturbed_why=f"power brake of cuda:0{EVIL}"), holder=4242)
+    assert "cpu:0   screens 0007  seed 1" in said
+    assert "        beside it: python (pid 7)" in said
+    assert "disturbed 2 runs to be repeated, not judged; the newest: power brake of cuda:0" in said
+    assert "\x1b" not in said
+
+
+def device_data(**fields: Any) -> list[dict[str, Any]]:
+    return [{**each, **fields} for each in _data()["devices"]]
+
+
 def test_a_dead_daemon_is_not_shown_as_training() -> None:
     said = text(_data(), holder=None)
     assert "no daemon is running; the last one (pid 4242) was last seen at" in said
