@@ -45,6 +45,8 @@ bench: $(READY)
 	$(BIN)/python -m bench.loop
 	$(BIN)/python -m bench.soak
 	$(BIN)/python -m bench.fleet
+	$(BIN)/python -m bench.rivals
+	$(BIN)/python -m bench.thousand
 	$(BIN)/python -m bench.warm
 	$(BIN)/python -m bench.spread
 	$(BIN)/python -m bench.sandbox
