@@ -38,6 +38,7 @@ def overview(found: Facts) -> dict[str, Any]:
             "baseline": baseline.start if baseline else None,
             "noise": found.noise.std_dev if found.noise.degrees else None,
             "counts": {plain(word): count for word, count in sorted(found.counts.items())},
+            "verdicts": sorted(found.counts.keys() | {item.verdict for item in found.imported}),
             "open": [row(item) for item in found.rows if not item.is_concluded],
             "rungs": [plain(rung) for rung in found.rungs],
             "scales": [_climb(each, found.rungs) for each in found.scales[-MOST_ROWS:]],

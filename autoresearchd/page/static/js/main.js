@@ -19,7 +19,7 @@ async function overview() {
   now.status(found.status);
   ideas.status(found.status);
   scales.overview(found);
-  table.verdicts(found.counts);
+  table.verdicts(found.verdicts);
   return found;
 }
 

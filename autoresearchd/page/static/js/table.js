@@ -82,9 +82,9 @@ function mark() {
 }
 
 /** The verdicts that there are, for the filter. */
-export function verdicts(counts) {
+export function verdicts(found) {
   const select = byId("verdict");
-  const words = ["", "open", "baseline", ...Object.keys(counts)];
+  const words = ["", "open", "baseline", ...found];
   if (words.length === select.options.length) return;
   const before = select.value;
   select.replaceChildren(...words.map((word) => el("option", { value: word }, word || "all")));
