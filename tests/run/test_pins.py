@@ -44,7 +44,7 @@ def test_all_processes_of_a_pinned_slot_keep_to_its_cores(room: Room, mode: Mode
         pytest.skip(why)
     evaluated = program(metric='evaluate = "python evaluate.py"', mode=mode, more=TWO_SLOTS)
     found = []
-    train = "while not (OUT / 'end').exists():\n    pass\nsay(loss=0)"
+    train = "import time\nprint('here')\nwhile not (OUT / 'end').exists():\n    time.sleep(0.02)\nsay(loss=0)"
     with room.executor(evaluated) as executor:
         for slot in ("cpu:0", "cpu:1"):
             executor.start(spec(room.tree(train, evaluate=CORES), run=f"first-{slot[-1]}", device=slot))
