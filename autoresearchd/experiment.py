@@ -312,17 +312,19 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A slot that trains one thing at a time: `cuda:0`, or `cpu:0` for a CPU slot."""
+    """A slot that trains one thing at a time: `cuda:0`, `cpu:0` for a CPU slot, `ray:0` for one of a cluster."""
 
     name: str
     model: str = ""
     """What the hardware calls itself; part of the environment."""
     memory_mib: float | None = None
     index: int = 0
+    far_gpu: bool = False
+    """A GPU of another machine."""
 
     @property
     def is_cuda(self) -> bool:
-        return self.name.startswith("cuda")
+        return self.far_gpu or self.name.startswith("cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
