@@ -121,6 +121,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmdParameters=config_overrides
 KillWait=10
+MessageTimeout=60
 ReturnToService=2
 NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs={CPUS} State=UNKNOWN
 PartitionName=main Nodes=node Default=YES State=UP
