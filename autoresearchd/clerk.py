@@ -27,6 +27,8 @@ from autoresearchd.world import (
 )
 
 log = structlog.get_logger()
+AUDITED = "audit_"
+"""How the number on the audit data begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,9 @@ class Clerk:
 
     def _audit(self, tree: TreeOid) -> dict[str, str]:
         """The number on the audit data, where there is one."""
-        name = f"audit_{self.metric}"
-        found = [run.metrics[name] for run in self.ledger.measurements(tree) if name in run.metrics]
-        return {"Audit": f"{self.metric}={number(found[-1])}"} if found else {}
+        newest = {name: value for run in self.ledger.measurements(tree) for name, value in run.metrics.items()}
+        name = next((name for name in newest if name.startswith(AUDITED)), None)
+        return {} if name is None else {"Audit": f"{name.removeprefix(AUDITED)}={number(newest[name])}"}
 
     def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
         self._settled(self.ledger.conclude(experiment, verdict, metric=self.metric, now=now))

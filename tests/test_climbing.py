@@ -1,0 +1,99 @@
+"""From refs and filed runs to the ladder and back: the clerk writes what the next look reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from autoresearchd.clerk import Clerk
+from autoresearchd.climbing import Climbing
+from autoresearchd.experiment import Concluded, Environment
+from autoresearchd.judge.spread import UNKNOWN
+from autoresearchd.ladder import next_move
+from autoresearchd.ledger import Ledger
+from autoresearchd.memory import Memory
+from autoresearchd.program import parse
+from autoresearchd.promotion import Climb, Ladder, Note, Promotion, Runs
+from autoresearchd.standing import Standing
+from autoresearchd.world import Session
+from tests.ledger.lab import FILES, METRIC, NOW, git, kept, measurement, new_ledger, with_baseline
+
+D12 = Environment("gpu/d12")
+LADDER = parse(
+    f'[program]\nname = "x"\neditable = ["train.py"]\n[train]\ncommand = "true"\n[metric]\nname = "{METRIC}"\n'
+    '[[scale]]\nname = "d12"\nargs = "--depth 12"'
+)
+BASE = FILES["train.py"]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> tuple[Ledger, Concluded]:
+    """A lab that has kept one change, audited on the first rung."""
+    ledger = new_ledger(tmp_path)
+    with_baseline(ledger)
+    only = kept(ledger, BASE.replace("RATE = 0.1", "RATE = 0.2"))
+    audited = {METRIC: 0.98, f"audit_{METRIC}": 0.991}
+    ledger.record(measurement(only.experiment.tree, seed=7, metrics=audited, audited=True))
+    return ledger, only
+
+
+def known(ledger: Ledger, *, program: Any = LADDER, live: tuple[Any, ...] = ()) -> Ladder | None:
+    memory = Memory(ledger)
+    memory.busy_seconds, memory.scale_seconds = 80.0, 5.0
+    return Climbing(ledger=ledger, memory=memory, scales={"d12": D12}).ladder(
+        now=NOW,
+        program=program,
+        devices=(),
+        live=live,
+        runs_of=ledger.measurements,
+        spread_in=lambda _: UNKNOWN,
+    )
+
+
+def write(ledger: Ledger, move: Climb | Note | Promotion) -> None:
+    nobody = cast("Any", None)
+    clerk = Clerk(ledger=ledger, pipeline=nobody, memory=Memory(ledger), session=Session(started=NOW), metric=METRIC)
+    clerk.move(move, NOW)
+
+
+def test_what_is_promoted_carries_its_evidence_and_its_audit_and_waits_no_more(lab: tuple[Ledger, Concluded]) -> None:
+    ledger, only = lab
+    commit = only.experiment.commit
+    ladder = known(ledger)
+    assert ladder is not None
+    assert ladder.line == (commit,)
+    climb = next_move(ladder)
+    assert climb == Climb(tip=commit)
+    write(ledger, Climb(tip=commit))
+    standing = Standing(scale="d12", holds=True, environment=D12, evidence="Δ -0.01, n=4")
+    write(ledger, Note(standings={commit: standing}))
+    assert isinstance(next_move(known(ledger) or ladder), Runs)
+    write(ledger, Promotion(commits=(commit,), evidence={commit: {"d12": f"{METRIC}=0.97 (Δ -0.01, n=4)"}}))
+    said = git(ledger.path, "log", "-1", "--format=%(trailers:key=Scale-d12)%(trailers:key=Audit)", "promoted").split(
+        "\n"
+    )
+    assert said[:2] == [f"Scale-d12: {METRIC}=0.97 (Δ -0.01, n=4)", f"Audit: {METRIC}=0.991000"]
+    after = known(ledger)
+    assert after is not None
+    assert (after.line, after.promoted, after.base) == ((), (1,), only.experiment.tree)
+    assert next_move(after) is None
+
+
+def test_the_share_counts_what_goes_on_as_well(lab: tuple[Ledger, Concluded]) -> None:
+    ledger, _ = lab
+    live = tuple(
+        cast("Any", SimpleNamespace(started=NOW - seconds, spec=SimpleNamespace(scale=scale)))
+        for seconds, scale in ((10.0, "d12"), (10.0, ""))
+    )
+    ladder = known(ledger, live=live)
+    assert ladder is not None
+    assert ladder.share == pytest.approx((5.0 + 10.0) / (80.0 + 20.0))
+
+
+def test_without_a_share_nothing_is_known_and_nothing_climbs(lab: tuple[Ledger, Concluded]) -> None:
+    ledger, _ = lab
+    off = LADDER.model_copy(update={"promote": LADDER.promote.model_copy(update={"share": 0.0})})
+    assert known(ledger, program=off) is None
