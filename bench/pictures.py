@@ -151,7 +151,7 @@ def _wait(folder: Path, reached: Callable[[dict[str, Any]], bool]) -> None:
 
 def _half_way(status: dict[str, Any]) -> bool:
     """Every device trains, and has done a good part of it."""
-    return all(0.25 < (device["fraction"] or 0.0) for device in status["devices"])
+    return all((device["fraction"] or 0.0) > 0.25 for device in status["devices"])
 
 
 def _top(folder: Path, browser: Any, target: Path) -> None:
@@ -218,6 +218,7 @@ def _opened(tab: Any, url: str) -> None:
     tab.locator("#rows tr", has_text="keep").first.locator("a").click()
     tab.locator(".diff").wait_for()
     tab.locator("#verdict").select_option("")
+    tab.locator("#rows tr", has_text="discard").first.wait_for()
     for box in tab.locator("#rows tr", has_text="discard").locator("input").all()[:2]:
         box.check()
     tab.locator("#devices summary").first.click()

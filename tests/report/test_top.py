@@ -86,6 +86,15 @@ def test_the_chosen_experiment_stays_on_the_screen() -> None:
     assert "0001  discard" in drawn(SEEN, State(chosen=1), height=18)
 
 
+@pytest.mark.parametrize("height", [24, 30, 40])
+def test_however_many_verdicts_there_are_the_last_line_says_what_the_keys_do(height: int) -> None:
+    many = tuple(concluded(n, Outcome.DISCARD, 1.3, 1.2, std_error=0.01) for n in range(100, 0, -1))
+    said = drawn(replace(SEEN, recent=many), height=height, width=100).splitlines()
+    assert len(said) == height
+    assert said[-1].startswith("p pause/resume")
+    assert "discard" in said[-3]
+
+
 def test_keys_move_through_everything_that_is_shown_and_open_it() -> None:
     state, _ = press(State(), "down", SEEN)
     assert state.chosen == 7
@@ -184,7 +193,7 @@ def test_in_a_real_terminal_keys_pause_open_and_leave(lab: Lab, tmp_path: Path) 
         screen.until("It may help.")
         screen.press("q")
         screen.until("verdicts")
-        screen.press("\x1b[5~\x1b[Bo")  # typed faster than the screen is drawn: none is lost, Page Up means nothing
+        screen.press("\x1b[5~\x1b[Ao")  # typed faster than the screen is drawn: none is lost, Page Up means nothing
         screen.until("It may help.")
         screen.press("qq")
 

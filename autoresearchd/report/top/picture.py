@@ -19,6 +19,8 @@ from autoresearchd.status import DeviceStatus, Status
 
 QUEUED = 5
 """Rows of the queue at most; the verdicts get the rest of the screen."""
+AROUND_VERDICTS = 4
+"""Lines of their title, a blank above it included, and of the foot, likewise."""
 CHOSEN = "underline"
 LABEL = 8
 
@@ -28,7 +30,7 @@ def picture(seen: Glance, state: State, *, width: int, height: int) -> Renderabl
     if seen.status is None:
         return Group(Text("no daemon has run here yet; `autoresearchd run` starts one", style="bold"), _foot(state))
     lines = [*_head(seen, seen.status), *_devices(seen, seen.status, state, width), *_queue(seen, state)]
-    room = height - sum(_height(line) for line in lines) - 3
+    room = height - sum(_height(line) for line in lines) - AROUND_VERDICTS
     shown = _around(seen.recent, state.chosen, max(1, room))
     if shown:
         table = live.conclusions(shown, Direction(seen.status.direction))
