@@ -178,7 +178,7 @@ class Ablation(_Section):
     every: Annotated[int, Field(ge=0)] = 50
     """One in so many experiments, and whenever nobody else has an idea; 0 is never."""
     parts: bool = True
-    """Also the single parts of a change, after all changes were taken out as a whole."""
+    """Also the single parts of a change, while nobody else has an idea."""
 
 
 class Service(_Section):

@@ -35,7 +35,7 @@ class Ablate:
     """Proposes best without one of its steps: those that were never taken out first, the oldest of them first.
 
     Each once, and once more when something else was kept since: what it is worth may have changed with that. Then, of
-    those that are worth something, the parts.
+    those that are still there and while nobody else has an idea, the parts.
     """
 
     name = ABLATE
@@ -49,7 +49,8 @@ class Ablate:
         every = context.program.propose.ablate.every
         if not every or (self._when_due and since_last(context, _is_ablation) < every - 1):
             return None
-        for proposal in _in_turn(context):
+        parts = context.program.propose.ablate.parts and not self._when_due
+        for proposal in _in_turn(context, parts=parts):
             # The newest step taken out is a best of old: what that is worth was measured when it was kept.
             if not self._novelty.objection(context, proposal):
                 return proposal
@@ -72,7 +73,7 @@ def ablations(concluded: Sequence[Concluded]) -> Mapping[Removal, Concluded]:
     return found
 
 
-def _in_turn(context: Context) -> Iterator[Proposal]:
+def _in_turn(context: Context, *, parts: bool) -> Iterator[Proposal]:
     """Best without each of its steps that may be taken out now; then without each part."""
     line, done = line_of_best(context), ablations(context.history.concluded())
     steps = [step for step in reversed(line[:-1]) if not _is_ablation(step.experiment)]
@@ -80,10 +81,10 @@ def _in_turn(context: Context) -> Iterator[Proposal]:
     for taken in _order(context, line, done, list(whole)):
         if (edits := _without(context, whole[taken])) is not None:
             yield _proposal(context, whole[taken], taken, edits)
-    if context.program.propose.ablate.parts:
-        parts = {taken: (step, edits) for step in steps for taken, edits in _parts(context, step)}
-        for taken in _order(context, line, done, list(parts)):
-            yield _proposal(context, parts[taken][0], taken, parts[taken][1])
+    if parts:
+        pieces = {taken: (step, edits) for step in steps for taken, edits in _parts(context, step)}
+        for taken in _order(context, line, done, list(pieces)):
+            yield _proposal(context, pieces[taken][0], taken, pieces[taken][1])
 
 
 def _order(

@@ -24,13 +24,8 @@ from autoresearchd.pipeline import context_of
 from autoresearchd.program import load
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose.ablate import Ablate
-from autoresearchd.propose.combine import Combine
 from autoresearchd.propose.llm.digest import digest
-from autoresearchd.propose.patterns import Patterns
 from autoresearchd.propose.portfolio import build
-from autoresearchd.propose.refine import Refine
-from autoresearchd.propose.retest import Retest
-from autoresearchd.propose.space import Space
 from autoresearchd.report.facts import facts
 from autoresearchd.report.gather import gather
 from tests.acceptance.daemon import PROGRAM, TARGET, command, environment, foreign_project
@@ -129,7 +124,7 @@ def test_proposers_know_them_and_go_on(imported: Path) -> None:
     assert all(not row.experiment.imported for row in context.history.concluded())
     page = digest(context)
     assert "kept-elsewhere gain +0.011859 [imported, imported] halve batch 524K to 262K" in page
-    for proposer in (Space(), Refine(), Patterns(), Retest(), Combine(), Ablate(when_due=False), build(program)):
+    for proposer in (*build(program).proposers, Ablate(when_due=False), build(program)):
         made = asyncio.run(proposer.propose(context))
         assert made is None or made.parent == context.best
     assert made is not None
