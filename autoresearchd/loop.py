@@ -58,8 +58,8 @@ from autoresearchd.world import (
 log = structlog.get_logger()
 NO_SCREENS: Mapping[Environment, tuple[Device, ...]] = MappingProxyType({})
 NO_SCALES: Mapping[str, Environment] = MappingProxyType({})
-CHATTER = 1_000
-"""More plans in one step than this means that the plan and the ledger disagree."""
+CHATTER, CHATTER_A_DEVICE = 1_000, 20
+"""More plans in one step than this means that the plan and the ledger disagree; each device may want a few."""
 
 
 class Loop:
@@ -100,7 +100,7 @@ class Loop:
         self._memory.unfiled += self.executor.poll(now)
         self._file_runs(now)
         self._reception.look()
-        for _ in range(CHATTER):
+        for _ in range(CHATTER + CHATTER_A_DEVICE * len(self.devices)):
             world = self.observe(now)
             actions = plan(world)
             self._say_trouble(world)

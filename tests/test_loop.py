@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from autoresearchd import controls
+from autoresearchd import controls, loop
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Device, Ending, Environment, Measurement, Outcome, Proposal, RunSpec
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
@@ -389,3 +389,13 @@ def test_what_is_weighed_is_what_is_compared_and_the_metric_is_still_in_the_comm
     assert "Metric: composite=0.5" in log or "Metric: composite=0.4" in log
     assert "Metric-loss: loss=1.5" in log or "Metric-loss: loss=1.4" in log
     assert night.loop.status.metric == "composite"
+
+
+def test_a_large_fleet_is_filled_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHATTER", 3)  # as for a fleet of hundreds, of which each device wants a plan or two
+    night = Night(lab(tmp_path / "project"), devices=6)
+    night.steps(6)
+    night.hanging = True
+    night.propose(*(2.0 + number for number in range(6)))
+    night.steps(1)
+    assert len(night.executor.live) == 6
