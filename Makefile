@@ -48,6 +48,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.rivals
 	$(BIN)/python -m bench.thousand
 	$(BIN)/python -m bench.warm
+	$(BIN)/python -m bench.pins
 	$(BIN)/python -m bench.spread
 	$(BIN)/python -m bench.sandbox
 	$(BIN)/python -m bench.search

@@ -56,12 +56,15 @@ class Watch:
 
     def _go_on(self) -> None:
         try:
-            driver = Driver(self._root)
+            self._look_on(Driver(self._root))
         except LookupError:
+            return  # no driver
+        finally:  # nobody waits for a look any more
             with self._changed:
-                self._over = True  # no driver: nobody waits for a look any more
+                self._over = True
                 self._changed.notify_all()
-            return
+
+    def _look_on(self, driver: Driver) -> None:
         while not self._over:
             with self._changed:
                 asked, devices = self._asked, tuple(self._sights)
