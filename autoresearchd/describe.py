@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from autoresearchd import audit
+from autoresearchd.ascent import is_waited_for
 from autoresearchd.experiment import Concluded, Device, Experiment, Progress
 from autoresearchd.holds import hold
 from autoresearchd.ladder import next_move, standing_on
-from autoresearchd.promotion import Blocked, Ladder, Level
+from autoresearchd.promotion import Blocked, Ladder, Level, Runs
 from autoresearchd.status import AuditStatus, DeviceStatus, Idle, RefusedIdea, RungStatus, Status, device_status
 from autoresearchd.world import Session, World
 
@@ -79,7 +80,7 @@ def describe(
         audit_word=audit.word(audits, direction=world.program.metric.direction, noise=world.spread.std_dev),
         busy_share=min(1.0, (busy_seconds + running) / elapsed / len(world.all_devices)),
         idle_seconds=idle_seconds,
-        **_promotion(world.ladder),
+        **_promotion(world),
         experiments_per_hour=3600 * concluded / elapsed if concluded else None,
     )
 
@@ -93,16 +94,20 @@ def _device(world: World, device: Device, live: Progress | None, best_number: in
     return replace(found, phase="set aside", why=resting.why, until=resting.until)
 
 
-def _promotion(ladder: Ladder | None) -> dict[str, Any]:
+def _promotion(world: World) -> dict[str, Any]:
     """The fields of Status about promotion."""
-    if ladder is None:
+    if (ladder := world.ladder) is None:
         return {}
-    move = next_move(ladder)
+    move, why = next_move(ladder), ""
+    if isinstance(move, Blocked):
+        why = f"{move.scale}: {move.why}"
+    elif isinstance(move, Runs) and not is_waited_for(world, move):
+        why = f"{move.wanted[0].scale}: no device that leads best fits it"
     return {
         "promoted": ladder.promoted,
         "rungs": tuple(_rung(ladder, level) for level in ladder.levels),
         "rung_share": ladder.share,
-        "rung_why": f"{move.scale}: {move.why}" if isinstance(move, Blocked) else "",
+        "rung_why": why,
     }
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autoresearchd.describe import describe
 from autoresearchd.plan import plan
 from autoresearchd.promotion import Ladder
 from autoresearchd.rungs import Promote, Rung
-from autoresearchd.world import Finish, OpenExperiment, Start, World
+from autoresearchd.status import Status
+from autoresearchd.world import Finish, OpenExperiment, Session, Start, World
 from bench.bisect import Slope
 from tests.support.lab_model import LabModel
 from tests.test_plan import measured_lab
@@ -30,6 +32,21 @@ def world(lab: LabModel, *, share: float, rung: Rung = RUNG, **fields: object) -
 
 def climbs(world: World) -> list[Start]:
     return [action for action in plan(world) if isinstance(action, Start) and action.scale]
+
+
+def said(world: World) -> Status:
+    return describe(
+        world,
+        session=Session(started=0.0),
+        verdicts={},
+        best=None,
+        baseline=None,
+        busy_seconds=0.0,
+        idle_seconds={},
+        concluded=0,
+        side_by_side={},
+        pid=1,
+    )
 
 
 def test_below_its_share_promotion_gets_one_device_and_the_others_go_on() -> None:
@@ -57,6 +74,8 @@ def test_when_the_budget_is_spent_all_devices_climb_before_the_session_ends() ->
 def test_a_rung_that_no_device_fits_is_waited_for_by_nobody() -> None:
     too_large = world(measured_lab(), share=0.0, rung=Rung(name="d2", memory_mib=80_000), remaining=0)
     assert climbs(too_large) == []
+    assert said(too_large).rung_why == "d2: no device that leads best fits it"
+    assert said(world(measured_lab(), share=0.0)).rung_why == ""
     assert any(isinstance(action, Finish) for action in plan(too_large))
 
 

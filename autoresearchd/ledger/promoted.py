@@ -45,6 +45,7 @@ class Promoted:
         self._repo = repo
         self._read: tuple[str, Mapping[CommitOid, tuple[Standing, ...]]] | None = None
         self._stacks: dict[tuple[TreeOid, tuple[CommitOid, ...]], TreeOid | None] = {}
+        self._records: dict[CommitOid, Record] = {}
 
     def place(self) -> Place:
         """Where promotion is now."""
@@ -137,7 +138,9 @@ class Promoted:
 
     def record(self, commit: CommitOid) -> Record:
         """What the message of a promoted commit says. Raises: CorruptRecord."""
-        return parse(self._commit(commit).message, where=commit[:10])
+        if commit not in self._records:
+            self._records[commit] = parse(self._commit(commit).message, where=commit[:10])
+        return self._records[commit]
 
     def scales(self, commit: CommitOid) -> Mapping[str, str]:
         """What the trailers of a promoted commit say was measured, by rung."""
