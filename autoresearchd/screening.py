@@ -22,6 +22,8 @@ def views(world: World) -> tuple[World, ...]:
     """The world as each environment sees it, the leading one first: its devices, live runs, noise and experiments."""
     elsewhere = {screen.environment for screen in world.screens}
     live = tuple(run for run in world.live if run.spec.environment not in elsewhere and not run.spec.scale)
+    if not world.screens:
+        return (replace(world, live=live),)
     opened = [item for item in world.opened if not _is_held_back(world, item.experiment)]
     opened.sort(key=lambda item: not _goes_on(world, item.experiment))
     leading = replace(world, live=live, opened=tuple(opened), screens=())
