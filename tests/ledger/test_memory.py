@@ -52,6 +52,7 @@ def test_records_that_are_not_held_are_the_same_when_they_are_read_again(big: Pa
 
 def test_curves_and_logs_are_held_of_a_bounded_number_of_trees(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "REMEMBERED", 20)
+    monkeypatch.setattr(runs, "MOST_FOLDERS", 20)
     ledger, trees = Ledger(big), [entry.tree for entry in Ledger(big).entries()]
 
     def read(some: list[TreeOid]) -> int:
