@@ -9,6 +9,7 @@ from autoresearchd.ledger import Ledger, refs
 from autoresearchd.standing import Standing
 from autoresearchd.trailers import parse
 from tests.ledger.lab import FILES, NOW, fsck, git, kept, measurement
+from tests.ledger.test_rebase import rebased, upstream
 
 BASE = FILES["train.py"]
 FASTER = BASE.replace("RATE = 0.1", "RATE = 0.2")
@@ -123,3 +124,18 @@ def test_a_promoted_tip_that_was_never_trained_is_found(ledger: Ledger, line: tu
     tip = promote(ledger, line[1])
     (finding,) = ledger.verify()
     assert finding.what == f"{tip[:10]}, the newest on promoted, has no finished run of its tree"
+
+
+def test_after_a_rebase_promotion_begins_anew_and_the_old_line_stays(
+    ledger: Ledger, line: tuple[Concluded, ...]
+) -> None:
+    look(ledger, line[2])
+    old = promote(ledger, line[1])
+    ledger.record(measurement(ledger.promotion.tree(old), environment=LARGE))
+    upstream(ledger, "data.py", "DATA = 2\n")
+    begun = rebased(ledger).experiment.commit
+    assert ledger.promotion.line(begun) is None
+    ledger.promotion.look(begun, baseline=begun)
+    assert ledger.promotion.line(begun) == ()
+    assert git(ledger.path, "rev-parse", f"refs/heads/line/promoted-{old[:10]}").strip() == old
+    assert ledger.verify() == ()
