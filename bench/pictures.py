@@ -35,6 +35,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 WIDTH, HEIGHT = 118, 36
 PATIENCE_SECONDS = 1800.0
 HOME = b"\x1b[H"
+KEPT_BYTES, SLOTS = 100_000, 2
 PROGRAM = """
 [program]
 name = "a toy of ten constants"
@@ -131,6 +132,7 @@ def _project(folder: Path) -> None:
 
 @contextmanager
 def _daemon(folder: Path) -> Iterator[None]:
+    (folder / "experiments.git/autoresearchd/status.json").unlink(missing_ok=True)  # what is read is of this daemon
     with (folder / "daemon.jsonl").open("ab") as log:
         daemon = subprocess.Popen(_ours("run"), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -160,19 +162,16 @@ def _top(folder: Path, browser: Any, target: Path) -> None:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8"}
     process = subprocess.Popen(_ours("top"), cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    said = b""
-    while said.count(HOME) < 3:
-        said += _read(ours)
-    _wait(folder, _half_way)
-    before = said.count(HOME)
-    while said.count(HOME) < before + 2:
-        said += _read(ours)
+    said, frame, deadline = b"", b"", time.monotonic() + PATIENCE_SECONDS
+    while frame.count(b"loss") < SLOTS and time.monotonic() < deadline:  # every device trains, and says how it goes
+        said = (said + _read(ours))[-KEPT_BYTES:]
+        frame = said.split(HOME)[-2] if said.count(HOME) > 1 else b""
     os.write(ours, b"q")
     while process.poll() is None:
         _read(ours)
     os.close(ours)
     os.close(theirs)
-    _shoot(browser, _drawn(said.split(HOME)[-2].decode("utf-8", "replace")), target)
+    _shoot(browser, _drawn(frame.decode("utf-8", "replace")), target)
 
 
 def _read(terminal: int) -> bytes:
