@@ -46,6 +46,7 @@ OFFLINE = "".join(
 QUIET = OFFLINE + "[propose.null]\nevery = 0\n"
 SLACK = "[accept]\nmin_delta = 0.002\n"
 BY_HAND = "[propose.ablate]\nevery = 0\n"
+DEAD = "BETTER = 0\nBETTER += 0\nBETTER += 0\nBETTER += 0\n"
 RATE, HELPS, BETTER = "Double the rate", "Add what helps", "Make it better"
 CHANGES = (
     (RATE, "RATE = 0.04", "RATE = 0.08"),
@@ -118,6 +119,22 @@ def test_the_report_says_what_each_change_is_worth_today(lab: Path) -> None:
     assert "Worth today" in command(lab, "report", "--md").stdout
     (row,) = [row for row in json.loads(command(lab, "report", "--json").stdout)["worth"] if row["trial"] is not None]
     assert (row["title"], row["trial"]) == (RATE, 4)
+
+
+def test_the_dead_part_of_a_change_goes_and_the_rest_of_it_stays(tmp_path: Path) -> None:
+    folder = foreign_project(tmp_path / "project", train=TRAIN, program=PROGRAM + QUIET + SLACK + BY_HAND)
+    command(folder, "init")
+    (folder / "train.py").write_text(TRAIN.replace("RATE = 0.04", "RATE = 0.08").replace("BETTER = 0\n", DEAD))
+    command(folder, "propose", "-", "--title", "Two at once", given=git(folder, "diff"))
+    command(folder, "run", "--experiments", "1")
+    assert verdicts(folder) == ["baseline", "keep"]
+    command(folder, "ablate", "--parts")
+    rows = json.loads(command(folder, "log", "--json", "--proposer", "ablate").stdout)
+    assert [(row["title"], row["verdict"]) for row in rows] == [
+        ("Take out part 1 of 0001: Two at once", "discard"),
+        ("Take out part 2 of 0001: Two at once", "keep"),
+    ]
+    assert best(folder) == TRAIN.replace("RATE = 0.04", "RATE = 0.08")
 
 
 def test_listing_trains_nothing(lab: Path) -> None:
