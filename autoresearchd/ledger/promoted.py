@@ -13,6 +13,7 @@ import pygit2
 import structlog
 from pygit2.enums import FileMode as GitMode
 
+from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import CommitOid, Environment, TreeOid
 from autoresearchd.ledger import refs
 from autoresearchd.ledger.repository import reading, signature, written
@@ -55,7 +56,7 @@ class Promoted:
     def look(self, tip: CommitOid, *, baseline: CommitOid) -> None:
         """Look at what was kept as far as `tip`; `promoted` begins at the baseline.
 
-        One that grows out of an earlier baseline, from before a rebase, stays as `line/promoted-…`.
+        One that does not grow out of it, from before a rebase or somebody else's, stays as `line/promoted-…`.
 
         Crash-safe order: `promoted`, then how far it looks; death in between leaves a `promoted` that holds nothing.
         """
@@ -66,6 +67,7 @@ class Promoted:
             aside = f"{refs.LINES}promoted-{place.promoted[:10]}"
             if refs.read(self._repo, aside) is None:
                 refs.create(self._repo, aside, place.promoted, why="rebase")
+            log.warning("promoted_set_aside", ref=aside, why="it does not grow out of the baseline")
             refs.move(self._repo, refs.PROMOTED, baseline, expected=place.promoted, why="rebase")
         if place.tip is None:
             refs.create(self._repo, refs.CLIMBING, tip, why="climb")
@@ -125,15 +127,17 @@ class Promoted:
         return CommitOid(str(tip.id))
 
     def line(self, baseline: CommitOid) -> tuple[CommitOid, ...] | None:
-        """The commits of `promoted` above the baseline, oldest first; None where it does not grow out of it."""
+        """The commits of `promoted` above the baseline, oldest first; None where it is no line of ours from there."""
         found: list[CommitOid] = []
         at = refs.read(self._repo, refs.PROMOTED) or baseline
         while at != baseline:
-            parents = self._commit(at).parent_ids
-            if not parents:
+            try:
+                self.record(at)
+                parent = self._commit(at).parent_ids[0]
+            except (CorruptRecord, IndexError):
                 return None
             found.insert(0, at)
-            at = CommitOid(str(parents[0]))
+            at = CommitOid(str(parent))
         return tuple(found)
 
     def record(self, commit: CommitOid) -> Record:

@@ -139,3 +139,16 @@ def test_after_a_rebase_promotion_begins_anew_and_the_old_line_stays(
     assert ledger.promotion.line(begun) == ()
     assert git(ledger.path, "rev-parse", f"refs/heads/line/promoted-{old[:10]}").strip() == old
     assert ledger.verify() == ()
+
+
+def test_a_promoted_that_somebody_moved_elsewhere_is_set_aside_and_not_lost(
+    ledger: Ledger, line: tuple[Concluded, ...]
+) -> None:
+    look(ledger, line[2])
+    tree = git(ledger.path, "rev-parse", "best^{tree}").strip()
+    foreign = git(ledger.path, "commit-tree", tree, "-p", str(line[0].experiment.commit), "-m", "Not ours").strip()
+    git(ledger.path, "update-ref", refs.PROMOTED, foreign)
+    assert ledger.promotion.line(baseline(ledger)) is None
+    look(ledger, line[2])
+    assert git(ledger.path, "rev-parse", "promoted").strip() == baseline(ledger)
+    assert git(ledger.path, "rev-parse", f"refs/heads/line/promoted-{foreign[:10]}").strip() == foreign
