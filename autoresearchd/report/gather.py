@@ -14,7 +14,7 @@ from autoresearchd.report.scales import scales
 
 def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
     """What the lab holds now; whoever asks again refreshes the ledger first."""
-    concluded = ledger.concluded()
+    concluded = list(ledger.concluded())  # each is parsed once, however often it is gone through
     best, memory, metric = ledger.best_record(), Memory(ledger), program.metric
     environment = best.verdict.environment if best else Environment("")
     scale = weighing.scale(ledger, environment, metric)

@@ -30,8 +30,11 @@ def scales(ledger: Ledger, concluded: Sequence[Concluded]) -> tuple[Scaled, ...]
 
     Titles and evidence are untrusted words.
     """
-    line, promotion = kept_line(concluded), ledger.promotion
-    if not line or (promotion.place().promoted is None and not promotion.standings()):
+    promotion = ledger.promotion
+    if promotion.place().promoted is None and not promotion.standings():
+        return ()
+    line = kept_line(concluded)
+    if not line:
         return ()
     commits = promotion.line(line[0].experiment.commit) or ()
     promoted = {promotion.record(commit).number: commit for commit in commits}
