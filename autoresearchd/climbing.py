@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoresearchd.blame import calm
 from autoresearchd.experiment import Device, Environment, Measurement, Outcome, Progress, TreeOid
-from autoresearchd.judge import Rules, Spread
+from autoresearchd.judge import Spread
+from autoresearchd.judgement import budgeted
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
 from autoresearchd.program import Program
@@ -43,16 +44,18 @@ class Climbing:
         base = promotion.tree(promoted[-1]) if promoted else baseline.tree
         numbers = {step.experiment.commit: step.experiment.number for step in reversed(line[:-1])}
         through = {promotion.record(commit).number for commit in promoted}
-        timed = program.train.cpu_steps is None or any(device.is_cuda for device in devices)
+        programs = {environment: program.on(name) for name, environment in self.scales.items()}
+        on_gpu = any(device.is_cuda for device in devices)
 
         def stack(commits: Commits) -> TreeOid | None:
             return promotion.stack(base, commits)
 
         def runs(tree: TreeOid, environment: Environment) -> Sequence[Measurement]:
-            return calm([run for run in runs_of(tree) if run.environment == environment], program)
+            return calm([run for run in runs_of(tree) if run.environment == environment], programs[environment])
 
         def level(name: str, environment: Environment) -> Level:
-            rules = _rules(program.on(name), timed=timed)
+            own = programs[environment]
+            rules = budgeted(own, timed=on_gpu or own.train.cpu_steps is None)
             return Level(name=name, environment=environment, rules=rules, spread=spread_in(environment))
 
         return Known(
@@ -81,9 +84,3 @@ class Climbing:
         above = self.memory.scale_seconds + sum(seconds for seconds, is_above in running if is_above)
         spent = self.memory.busy_seconds + sum(seconds for seconds, _ in running)
         return above / spent if spent else 1.0
-
-
-def _rules(program: Program, *, timed: bool) -> Rules:
-    train = program.train
-    seconds, steps = (train.seconds, None) if timed else (None, train.cpu_steps)
-    return replace(Rules.of(program), train_seconds=seconds, train_steps=steps)

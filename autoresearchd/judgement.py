@@ -7,14 +7,19 @@ from dataclasses import replace
 from autoresearchd.blame import finished, is_timed, trusted, undisturbed
 from autoresearchd.experiment import Experiment
 from autoresearchd.judge import Decision, Rules, decide, decide_baseline
+from autoresearchd.program import Program
 from autoresearchd.world import World
 
 
 def rules_of(world: World) -> Rules:
     """The program's rules, with the budget that its devices train for."""
-    train = world.program.train
-    seconds, steps = (train.seconds, None) if is_timed(world) else (None, train.cpu_steps)
-    return replace(Rules.of(world.program), train_seconds=seconds, train_steps=steps)
+    return budgeted(world.program, timed=is_timed(world))
+
+
+def budgeted(program: Program, *, timed: bool) -> Rules:
+    """The rules where a training's budget is time, or else steps."""
+    seconds, steps = (program.train.seconds, None) if timed else (None, program.train.cpu_steps)
+    return replace(Rules.of(program), train_seconds=seconds, train_steps=steps)
 
 
 def verdict_of(world: World, experiment: Experiment) -> Decision:
