@@ -33,9 +33,9 @@ class Berth:
     """Where the runs of one slot are done. Its methods may be called from several threads, one of each."""
 
     def __init__(self, cache: str | None) -> None:
-        """`cache` is this node's own folder for what stays; None leaves it to the node."""
-        self._options = () if cache is None else ("--cache", cache)
-        self._folder = _place(os.getpid())
+        """`cache` is this node's own folder for what stays; None is one in /var/tmp."""
+        kept = Path(cache or f"/var/tmp/autoresearchd-{os.getuid()}")  # noqa: S108 - `_place` looks whose it is
+        self._cache, self._folder = str(kept), _place(kept, os.getpid())
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
 
@@ -57,7 +57,7 @@ class Berth:
         (self._folder / parcel.PARCEL_FILE).write_bytes(sent)
         (self._folder / parcel.PACK_FILE).write_bytes(packed)
         node = (*dies_with_us(), sys.executable, "-P", "-m", "autoresearchd.node", str(self._folder))
-        words = (*node, *self._options, *options)
+        words = (*node, "--cache", self._cache, *options)
         with (self._folder / SAID_FILE).open("wb") as said, self._starting:
             self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
@@ -96,13 +96,17 @@ class Berth:
             return b""
 
 
-def _place(pid: int) -> Path:
-    """A folder for this process; those of processes that were killed are cleared away."""
-    places = Path(f"/var/tmp/autoresearchd-{os.getuid()}-ray")  # noqa: S108 - refused below where it is not ours
+def _place(cache: Path, pid: int) -> Path:
+    """A folder in the cache for this process; those of processes that were killed are cleared away.
+
+    Raises: PermissionError where the cache is somebody else's.
+    """
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if cache.is_symlink() or cache.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{cache} belongs to somebody else")
+    places = cache / "berths"
     places.mkdir(mode=0o700, exist_ok=True)
-    if places.is_symlink() or places.stat().st_uid != os.geteuid():
-        raise PermissionError(f"{places} belongs to somebody else")
     for left in places.iterdir():
-        if left.name.isdigit() and not Path("/proc", left.name).exists():
+        if not Path("/proc", left.name).exists():
             shutil.rmtree(left, ignore_errors=True)
     return places / str(pid)
