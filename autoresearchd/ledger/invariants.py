@@ -95,12 +95,15 @@ def _of_lines_before(facts: Facts) -> Iterator[Finding]:
         for step in line.commits:
             for what in _of_step(step, by_number, facts):
                 yield Finding(what=what.replace(" on best", f" on {ref}"), mend=_backup(f"{ref}:{ref}"))
-    held = _on_lines(facts)
+    held, before = _on_lines(facts), BASELINE_NUMBER
     for branch in facts.branches:
+        if _outcome(branch.commit) is not Outcome.BASELINE:
+            continue
         rebased = branch.commit.record.rebased if branch.commit.record else None
-        if rebased is not None and _outcome(branch.commit) is Outcome.BASELINE and rebased.old not in held:
-            way = f"`git update-ref {refs.LINES}restored {rebased.old}` in experiments.git"
+        if rebased is not None and rebased.old not in held:
+            way = f"`git update-ref {refs.line_ref(before)} {rebased.old}` in experiments.git"
             yield Finding(what=f"the line before {branch.number:04d} has no branch", mend=way)
+        before = branch.number
 
 
 def _of_carried(facts: Facts) -> Iterator[Finding]:

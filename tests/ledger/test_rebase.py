@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,11 +158,20 @@ def test_best_never_moves_to_a_line_that_was_not_measured(lab: Ledger) -> None:
     assert lab.verify() == ()
 
 
-def test_a_line_that_somebody_deleted_and_a_change_that_was_slipped_in_are_found(lab: Ledger) -> None:
+def test_a_line_that_somebody_deleted_is_found_and_brought_back_as_it_is_said(lab: Ledger) -> None:
     found = course(lab)
     began = lab.open_rebase(found, why="", now=NOW)
     lab.record(measurement(began.tree))
     lab.conclude(began, verdict(Outcome.BASELINE), metric=METRIC, now=NOW)
     assert lab.verify() == ()
     git(lab.path, "update-ref", "-d", "refs/heads/line/0000")
-    assert any("line before 0004 has no branch" in finding.what for finding in lab.verify())
+    (finding,) = (finding for finding in lab.verify() if "line before 0004 has no branch" in finding.what)
+    git(lab.path, *finding.mend.split("`")[1].split()[1:])
+    assert lab.verify() == ()
+
+
+def test_a_baseline_below_which_something_else_lies_than_it_says_is_found(lab: Ledger) -> None:
+    found = course(lab)
+    forged = replace(found, rebased=replace(found.rebased, carried=(1,)))
+    lab.open_rebase(forged, why="", now=NOW)
+    assert any("below 0004 lie other commits" in finding.what for finding in lab.verify())
