@@ -63,7 +63,10 @@ def changes(repo: pygit2.Repository, before: TreeOid, after: TreeOid) -> tuple[C
 
 
 def lines(repo: pygit2.Repository, before: TreeOid, after: TreeOid) -> Lines:
-    """Size of the difference, as `git diff --numstat --no-renames` counts it."""
+    """Size of the difference, as `git diff --numstat --no-renames` counts it.
+
+    But where a link takes the place of a binary file, or the other way round, the link's line counts.
+    """
     stats = _diff(repo, before, after).stats
     return Lines(added=stats.insertions, removed=stats.deletions)
 
