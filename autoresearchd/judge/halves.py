@@ -21,7 +21,9 @@ Half = frozenset[int]
 """The changes that one run has, by place."""
 ORDERS = (3, 7, 11, 19, 23)
 """Primes one below a multiple of four: of each there is a design of one run more (Paley 1933)."""
-MOST = ORDERS[-1]
+SPARE = 3
+"""Runs of a replicate beyond what it tells of: of fewer than these the noise is not known, and another is made."""
+MOST = ORDERS[-1] - SPARE
 """Changes that one design bears."""
 
 
@@ -73,8 +75,9 @@ def design(changes: int, replicate: int) -> tuple[Half, ...]:
 
 
 def replicates(changes: int, rules: Rules) -> int:
-    """Most of them: as many runs as two trees may be given to be compared, and one replicate at least."""
-    return math.ceil(2 * rules.max_repeats / len(design(changes, 0)))
+    """Most of them: as many runs as two trees may be given to be compared, and enough to know the noise."""
+    runs = len(design(changes, 0))
+    return max(math.ceil(2 * rules.max_repeats / runs), 1 if runs - 1 - changes >= SPARE else 2)
 
 
 def effects(seen: Sequence[Seen], *, changes: int, direction: Direction, spread: Spread) -> tuple[Effect, ...] | None:
