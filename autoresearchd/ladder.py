@@ -27,7 +27,7 @@ def next_move(ladder: Ladder) -> Move | None:
     if ladder.climbing is None or ladder.climbing not in ladder.line:
         return Climb(tip=waiting[: halves.MOST][-1]) if waiting else None
     reached = ladder.line[: ladder.line.index(ladder.climbing) + 1]
-    chosen = tuple(commit for commit in waiting if commit in reached)
+    chosen = tuple(commit for commit in waiting if commit in reached)[: halves.MOST]
     if not chosen:
         later = waiting[: halves.MOST]
         return Climb(tip=later[-1]) if later else None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoresearchd.experiment import CommitOid
 from autoresearchd.ladder import next_move, units
 from autoresearchd.promotion import Blocked, Runs
 from bench.bisect import CRASH, RULES, Slope, ours
@@ -114,3 +115,10 @@ def test_twenty_commits_of_which_three_gain_nothing_take_fewer_runs_than_two_for
     promoted = ours(slope)
     assert len(promoted) >= 15
     assert slope.trained() < 40
+
+
+def test_more_commits_than_one_look_bears_are_promoted_look_by_look() -> None:
+    slope = Slope(gains={"d2": [2.0] * 30}, sigma=QUIET, rules=replace(RULES, max_repeats=4))
+    slope.climbing = CommitOid("c29")  # far: what once fell waits again since its rung was changed
+    climb(slope)
+    assert sorted(slope.promoted) == list(range(30))
