@@ -33,7 +33,7 @@ evaluate = "python evaluate.py"
 [sandbox]
 mode = "none"
 """
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 class Night:

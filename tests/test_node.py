@@ -25,7 +25,7 @@ from autoresearchd.run.parcel import Parcel
 from tests.run.room import RESULT, gone, written
 from tests.support.projects import git, project
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 PROGRAM = """
 [program]
 name = "far"

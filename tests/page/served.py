@@ -33,7 +33,7 @@ command = "python train.py"
 name = "val_bpb"
 pattern = '^val_bpb: (\\\\S+)$'
 """
-DEADLINE = 120.0
+DEADLINE = 240.0
 
 
 @dataclass(frozen=True, kw_only=True)

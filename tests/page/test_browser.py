@@ -17,7 +17,7 @@ from tests.page.served import HOSTILE, Server, hostile_lab, serving
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
-MILLISECONDS = 120_000
+MILLISECONDS = 240_000
 PHONE = {"width": 390, "height": 844}
 TRAINER = """import json, os, random, time
 

@@ -36,7 +36,7 @@ SEEN = Glance(
     ideas=(EVIL,),
     recent=tuple(concluded(n, Outcome.DISCARD, 1.3, 1.2, std_error=0.01, title=EVIL) for n in range(6, 0, -1)),
 )
-DEADLINE_SECONDS = 120.0
+DEADLINE_SECONDS = 300.0
 
 
 def drawn(seen: Glance, state: State | None = None, *, width: int = 100, height: int = 30) -> str:
@@ -146,9 +146,20 @@ class Terminal:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while words not in self.said:
             assert time.monotonic() < deadline, self.said
-            if select.select([self.descriptor], [], [], 1.0)[0]:
-                self.said += os.read(self.descriptor, 65536).decode("utf-8", "replace")
+            self._read()
         self.said = ""
+
+    def ended(self) -> int:
+        """Its exit code; until then it is read on, for nobody ends who waits to be read."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while (code := self.process.poll()) is None:
+            assert time.monotonic() < deadline, self.said
+            self._read()
+        return code
+
+    def _read(self) -> None:
+        if select.select([self.descriptor], [], [], 0.2)[0]:
+            self.said += os.read(self.descriptor, 65536).decode("utf-8", "replace")
 
     def press(self, keys: str) -> None:
         os.write(self.descriptor, keys.encode())
@@ -162,8 +173,9 @@ def terminal(*command: str) -> Iterator[Terminal]:
     before = termios.tcgetattr(theirs)
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     try:
-        yield Terminal(ours, process)
-        assert process.wait(DEADLINE_SECONDS) == 0
+        seen = Terminal(ours, process)
+        yield seen
+        assert seen.ended() == 0
         assert termios.tcgetattr(theirs) == before, "the terminal is as it was"
     finally:
         process.kill()
