@@ -173,12 +173,12 @@ class Night:
     def fill(self) -> None:
         """Not a byte left, until the daemon says so; then room again."""
         filler = self.disk / "filler"
-        with filler.open("wb") as file, suppress(OSError):  # no space left: this is what it is for
+        with suppress(OSError), filler.open("wb") as file:  # no space left: this is what it is for
             while True:
                 file.write(bytes(2**16))
                 file.flush()
         self.tail.until(self, lambda event: event["event"] == "held" and "MiB are free" in event["why"])
-        filler.unlink()
+        filler.unlink(missing_ok=True)
         self.tail.until(self, lambda event: event["event"] == "resumed")
         self.done["full disk"] += 1
 

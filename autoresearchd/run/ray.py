@@ -158,7 +158,9 @@ class RayExecutor:
             elif news["event"] == "probed":
                 self._probed(news)
             elif news["event"] == "node_lost":
-                logger.warning("node_lost", slot=news["slot"], why=one_line(news["why"]), then="another is looked for")
+                logger.warning(
+                    "node_lost", device=news["slot"], why=one_line(news["why"]), then="another is looked for"
+                )
         if self._driver.is_gone and self._live:
             self._lose_all()
         return ended
@@ -203,11 +205,11 @@ class RayExecutor:
         if found.environments != first.environments:
             self._left_out(news["slot"], f"{found.host} is {found.environments['']}, not {first.environments['']}")
         else:
-            logger.info("node_joined", slot=news["slot"], host=found.host, environment=found.environments[""])
+            logger.info("node_joined", device=news["slot"], host=found.host, environment=found.environments[""])
             self._driver.order(do="take", slot=news["slot"])
 
     def _left_out(self, slot: str, why: str) -> None:
-        logger.warning("node_left_out", slot=slot, why=one_line(why))
+        logger.warning("node_left_out", device=slot, why=one_line(why))
         if self._accepted is None:
             self._refused = one_line(why)
 

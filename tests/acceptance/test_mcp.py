@@ -104,8 +104,9 @@ def test_an_agent_is_told_its_mistakes_in_sentences_and_gets_harmless_text(folde
             said = [seen, await call(agent, "show_experiment", number=1), await call(agent, "read_diff", number=1)]
             for answer in said:
                 assert not any(ord(char) < 32 and char not in "\n\t" for text in _texts(answer) for char in text)
-            waiting = await call(agent, "watch", idea="idea/nobody", seconds=0)
-            assert (waiting["waiting"], waiting["queued"], waiting["daemon_running"]) == (True, False, False)
+            nobody = await call(agent, "watch", idea="idea/nobody", seconds=0)
+            assert (nobody["waiting"], nobody["queued"], nobody["daemon_running"]) == (False, False, False)
+            assert nobody["refused"]
 
     asyncio.run(asyncio.wait_for(work(), DEADLINE))
 

@@ -111,7 +111,7 @@ def test_log_show_and_status_say_what_happened(night: Path) -> None:
 def test_the_night_has_left_its_report_with_commands_that_bring_the_best_home(night: Path, tmp_path: Path) -> None:
     report = html.unescape((night / "experiments.git/autoresearchd/reports/latest.html").read_text())
     assert f"Of {EXPERIMENTS} changes tried" in report
-    fetch = re.search(r"git fetch (.+) 'refs/heads/\*:refs/remotes/lab/\*'", report)
+    fetch = re.search(r"git fetch (.+) '\+refs/heads/\*:refs/remotes/lab/\*'", report)
     pick = re.search(r"git cherry-pick (\w+\.\.lab/best)", report)
     assert fetch
     assert pick

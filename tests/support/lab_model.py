@@ -351,7 +351,7 @@ class LabModel:
 
     def _conclude(self, experiment: Experiment, verdict: Verdict) -> None:
         assert experiment.number in self.opened, "concluded twice"
-        if verdict.environment:
+        if verdict.environment and self.screens:
             assert verdict.outcome not in ON_BEST or verdict.environment == ENVIRONMENT, "kept by who only screens"
             usual = 10.0 + ELSEWHERE.get(verdict.environment, 0.0)
             numbers = [number for number in (verdict.metric, verdict.baseline) if number is not None]
