@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from autoresearchd.run import LocalExecutor, discover, environment, modules_ahea
 from autoresearchd.run.depot import bring
 from autoresearchd.run.folders import remove
 from autoresearchd.run.parcel import Live, Parcel, Probed, Refused
+from autoresearchd.run.phase import held_out
 from autoresearchd.slots import Devices
 
 log = structlog.get_logger()
@@ -89,7 +90,8 @@ class _Machine:
     def __init__(self, wanted: Parcel, tree: packs.Unpacked, cache: Path, place: Path) -> None:
         """Brings the data here. Raises: UserError for data, OSError."""
         self._wanted, self._tree, self._place = wanted, tree, place
-        self._program = _here(wanted, cache / "data")
+        places = {data.name: bring(cache / "data", data.digest, Path(data.source)) for data in wanted.data}
+        self._program, self._hidden = _here(wanted, places), frozenset(_held_out_elsewhere(wanted, places))
         self._device = discover(self._program.devices)[0]
 
     def probed(self) -> Probed:
@@ -128,7 +130,13 @@ class _Machine:
     def _executor(self, ahead: tuple[str, ...]) -> LocalExecutor:
         folder = Path(self._wanted.folder)
         return LocalExecutor(
-            self._program, folder=folder, work=self._place, checkout=self._tree.checkout, ahead=ahead, only_one=True
+            self._program,
+            folder=folder,
+            work=self._place,
+            checkout=self._tree.checkout,
+            ahead=ahead,
+            only_one=True,
+            hidden=tuple(self._hidden),
         )
 
     def _environment(self, rung: str, ahead: tuple[str, ...]) -> Environment:
@@ -138,13 +146,12 @@ class _Machine:
         return environment(program, self._device, folder=folder, protected=protected, ahead=ahead)
 
 
-def _here(wanted: Parcel, depot: Path) -> Program:
-    """The program with the data of this machine, and the one device that the scheduler gave. Raises: UserError."""
+def _here(wanted: Parcel, places: Mapping[str, Path]) -> Program:
+    """The program with the data of this machine, and the one device that the scheduler gave."""
     program = wanted.program
-    places = {data.name: str(bring(depot, data.digest, Path(data.source))) for data in wanted.data}
 
     def placed(name: str | None) -> str | None:
-        return None if name is None else places.get(name, name)
+        return str(places[name]) if name is not None and name in places else name
 
     train = program.train.model_copy(update={"data": placed(program.train.data)})
     held = {"data": placed(program.metric.data), "audit": placed(program.metric.audit)}
@@ -155,6 +162,17 @@ def _here(wanted: Parcel, depot: Path) -> Program:
     )
     metric = program.metric.model_copy(update=held)
     return program.model_copy(update={"train": train, "metric": metric, "devices": devices})
+
+
+def _held_out_elsewhere(wanted: Parcel, places: Mapping[str, Path]) -> Iterator[Path]:
+    """Where held-out data can be read beside its own place here: where it came from, and in copies of what holds it."""
+    held = held_out(wanted.program)
+    for data in (data for data in wanted.data if data.name in held):
+        source = Path(data.source)
+        yield from (source, source.resolve())  # here it may be behind a link that the sender has not
+        for other in wanted.data:
+            if source != Path(other.source) and source.is_relative_to(other.source):
+                yield places[other.name] / source.relative_to(other.source)
 
 
 @contextmanager

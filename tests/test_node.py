@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,18 +34,27 @@ protected = ["evaluate.py"]
 [train]
 command = "python train.py"
 cpu_steps = 5
-data = "data/train"
+data = "{seen}"
 [metric]
 name = "loss"
 evaluate = "python evaluate.py"
-data = "data/held-out"
+data = "{held}"
 [devices]
 use = "cpu"
 executor = "slurm"
 [sandbox]
 mode = "{mode}"
+readable = {readable}
 """
 EVALUATE = RESULT + 'say(loss=float(Path(os.environ["AUTORESEARCH_DATA"], "answer").read_text()))\n'
+READ = """
+data = Path(os.environ["AUTORESEARCH_DATA"])
+assert (data / "tokens").read_text() == "0.125"
+try:
+    assert not (data / {held!r} / "answer").read_text(), "it was read"
+except OSError:
+    pass
+"""
 HANG = """
 import time
 Path({pid!r}).write_text(str(os.getpid()))
@@ -56,13 +65,21 @@ time.sleep(600)
 class Far:
     """A lab, and a machine that its parcels come to."""
 
-    def __init__(self, folder: Path, mode: str = "auto") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        mode: str = "auto",
+        seen: str = "data/train",
+        held: str = "data/held-out",
+        readable: Sequence[str] = (),
+    ) -> None:
         self.folder, self.cache = folder / "lab", folder / "node"
         files = {"train.py": RESULT, "evaluate.py": EVALUATE}
-        project(self.folder, files, program=PROGRAM.format(mode=mode))
-        for name, file in (("train", "tokens"), ("held-out", "answer")):
-            (self.folder / "data" / name).mkdir(parents=True)
-            (self.folder / "data" / name / file).write_text("0.125")
+        said = PROGRAM.format(mode=mode, seen=seen, held=held, readable=json.dumps(readable))
+        project(self.folder, files, program=said)
+        for name, file in ((seen, "tokens"), (held, "answer")):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            (self.folder / name / file).write_text("0.125")
         self.ledger = Ledger.init(self.folder / "experiments.git", project_path=self.folder)
         self.template = parcel_for(
             load(self.folder / "program.toml"), self.folder, self.ledger, self.ledger.best().tree, threads=1
@@ -130,6 +147,31 @@ for place in ({str(far.cache / "data")!r}, {str(far.folder)!r}):
     assert (measured.ending, measured.why) == (Ending.FINISHED, "")
     assert measured.metrics["loss"] == 0.125
     assert far.left() == []
+
+
+WALLS = [
+    pytest.param(mode, marks=pytest.mark.skipif(sandbox.broken(mode) != "", reason=f"{mode} does not work here"))
+    for mode in ("bubblewrap", "landlock")
+]
+
+
+@pytest.mark.parametrize("mode", WALLS)
+def test_what_is_held_out_of_the_training_data_is_held_out_of_its_copy_on_a_node(tmp_path: Path, mode: str) -> None:
+    far = Far(tmp_path, mode, seen="data", held="data/held-out")
+    measured = far.measure("run-1", READ.format(held="held-out"), far.asked())
+    assert (measured.ending, measured.why) == (Ending.FINISHED, "")
+    assert measured.metrics["loss"] == 0.125
+
+
+@pytest.mark.parametrize("mode", WALLS)
+def test_held_out_data_in_a_folder_that_may_be_read_is_hidden_on_a_node_too(tmp_path: Path, mode: str) -> None:
+    disk = tmp_path / "disk"
+    far = Far(tmp_path, mode, held=str(disk / "held-out"), readable=[str(disk)])
+    (disk / "words").write_text("a")
+    look = f"assert Path({str(disk / 'words')!r}).read_text() == 'a'\n" + READ.format(held=str(disk / "held-out"))
+    measured = far.measure("run-1", look, far.asked())
+    assert (measured.ending, measured.why) == (Ending.FINISHED, "")
+    assert measured.metrics["loss"] == 0.125
 
 
 def test_whichever_experiment_comes_to_a_node_first_leaves_no_kernels_to_others(tmp_path: Path) -> None:

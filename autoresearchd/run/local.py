@@ -49,12 +49,13 @@ class LocalExecutor:
         ahead: tuple[str, ...] = (),
         keep: Callable[[Path, RunSpec], None] | None = None,
         only_one: bool = False,
+        hidden: tuple[Path, ...] = (),
     ) -> None:
         """`folder` is where program.toml lies, `work` holds checkouts and outputs of live runs.
 
         `most_bytes` bounds what one run writes (default: sandbox.output_mib), `grace` is the seconds between SIGTERM
         and SIGKILL, `ahead` what the next run's interpreter imports while it waits; none does where it is for
-        `only_one` run.
+        `only_one` run. `hidden` is what no run sees, beside the project, the lab and held-out data.
         Raises: OSError when the folders cannot be made, UserError when the sandbox that is asked for does not work.
         """
         sandbox = choose(program.sandbox.mode)
@@ -80,6 +81,7 @@ class LocalExecutor:
             ward=Ward(epoll=self._epoll, file_bytes=proc.file_bound(most_bytes), grace=grace),
             sandbox=sandbox,
             ahead=ahead if program.devices.warm else None,
+            hidden=hidden,
         )
         self._live: dict[str, Trial] = {}
         self._watch = Watch()

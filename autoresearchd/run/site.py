@@ -49,6 +49,8 @@ class Bench:
     """Never for a training."""
     ahead: tuple[str, ...] | None = None
     """What interpreters import while they wait for their command; None: commands are started plainly."""
+    hidden: tuple[Path, ...] = ()
+    """What no run sees, beside the project, the lab and held-out data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +245,8 @@ class Site:
         bench = self._bench
         more = (bench.folder / Path(text).expanduser() for text in bench.program.sandbox.readable)
         there = (place.code, place.data, place.model, *more)
-        held = ((bench.folder / text).resolve() for text in held_out(bench.program))
+        held = [(bench.folder / text).resolve() for text in held_out(bench.program)]
+        held = [path for path in held if path != place.data]
         lab = (bench.folder / bench.program.program.experiments).resolve()
         project = (bench.folder / bench.program.program.project).resolve()
         return Box(
@@ -251,7 +254,7 @@ class Site:
             readable=tuple(path for path in there if path is not None),
             writable=(place.out, place.cache),
             links={place.temporary: place.temporary.readlink()},
-            hidden=(bench.folder, project, lab, bench.work.parent, *(path for path in held if path != place.data)),
+            hidden=(bench.folder, project, lab, bench.work.parent, *held, *bench.hidden),
             nodes=nodes.nodes(environment["CUDA_VISIBLE_DEVICES"]) if self._spec.device.is_cuda else (),
             network=bench.network,
         )
