@@ -6,6 +6,10 @@ from autoresearchd.blame import failures_of_best, finished
 from autoresearchd.judge import value
 from autoresearchd.world import World
 
+BASELINE_GONE = (
+    "the baseline's branch is missing; bring it back from a backup, or where nothing was imported by "
+    "`git branch exp/0000-measure-the-baseline refs/autoresearch/newest` in experiments.git"
+)
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 1800.0
 
 
@@ -15,6 +19,8 @@ def hold(world: World) -> tuple[str, float] | None:
         return world.trouble, float("inf")
     if world.paused:
         return "paused", float("inf")
+    if world.baseline_tree is None and world.is_begun:
+        return BASELINE_GONE, float("inf")
     failures = failures_of_best(world)
     if not failures:
         return None

@@ -102,7 +102,7 @@ def bring_in(program: Program, ledger: Ledger, source: Source, *, queue: bool = 
             raise UserError(
                 f"the code of what {name} kept is not here, so it cannot be queued: give its clone by --from"
             )
-        if not ledger.entries():
+        if not ledger.is_begun:
             ledger.open_baseline(now=now)
         added = _write(program, ledger, origins, known, now)
         queued = _queue(ledger, name, now) if queue else ""

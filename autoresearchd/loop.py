@@ -143,6 +143,7 @@ class Loop:
             best=best.commit,
             best_tree=best.tree,
             baseline_tree=baseline,
+            is_begun=self.ledger.is_begun,
             opened=opened,
             known=self._memory.known,
             keeps=self._memory.verdicts[Outcome.KEEP],

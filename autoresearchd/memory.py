@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import structlog
 
@@ -201,7 +201,7 @@ class Memory:
     def largest_gain(self, ledger: Ledger, environment: Environment, direction: Direction) -> float | None:
         """Of the steps that lead to best, as far as they were measured in this environment; None before the first."""
         if self._gains is None:
-            kept = [step.verdict for step in _line_of_best(ledger) if not step.experiment.is_baseline]
+            kept = [step.verdict for step in ledger.line() if not step.experiment.is_baseline]
             verdicts = [verdict for verdict in kept if verdict.environment == environment]
             pairs = [(v.metric, v.baseline) for v in verdicts]
             self._gains = tuple(direction.gain(new, old) for new, old in pairs if new is not None and old is not None)
@@ -210,7 +210,7 @@ class Memory:
     def audits(self, ledger: Ledger, environment: Environment, metric: str) -> tuple[AuditStatus, ...]:
         """What the audits of the kept line gave in this environment, oldest first."""
         if self._audits is None:
-            line = [(concluded, ledger.measurements(concluded.experiment.tree)) for concluded in _line_of_best(ledger)]
+            line = [(concluded, ledger.measurements(concluded.experiment.tree)) for concluded in ledger.line()]
             self._audits = audit.trend(reversed(line), metric=metric, environment=environment)
         return self._audits
 
@@ -218,7 +218,7 @@ class Memory:
         """The steps that lead to best, newest first, its baseline last."""
         best = ledger.best().commit
         if self._line is None or self._line[0] != best:
-            self._line = best, tuple(_line_of_best(ledger))
+            self._line = best, tuple(ledger.line())
         return self._line[1]
 
     def last_failures(self, ledger: Ledger) -> tuple[tuple[Outcome, str], ...]:
@@ -234,18 +234,6 @@ class Memory:
         self.verdicts[outcome] += 1
         if outcome not in NEVER_TRAINED:
             self.known[tree] = min(self.known.get(tree, number), number)
-
-
-def _line_of_best(ledger: Ledger) -> Iterator[Concluded]:
-    """The steps that lead to best, newest first, the baseline of their line last."""
-    kept = (ledger.find(entry.number) for entry in ledger.entries() if entry.outcome in ON_BEST)
-    steps = {found.experiment.commit: found for found in kept if isinstance(found, Concluded)}
-    commit = ledger.best().commit
-    while (step := steps.get(commit)) is not None:
-        yield step
-        if step.experiment.is_baseline:
-            return  # what lies below is the user's, be it a finding of an older line
-        commit = step.experiment.parent
 
 
 def pruned(live: Progress, why: str, now: float) -> Measurement:

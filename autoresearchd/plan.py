@@ -48,7 +48,9 @@ def plan(world: World) -> tuple[Action, ...]:
     one experiment is kept in one plan: the next one is judged against the best that the first one made.
     """
     if world.baseline_tree is None:
-        return (Finish(why=world.closing),) if world.closing else (OpenBaseline(),)
+        if world.closing:
+            return (Finish(why=world.closing),)
+        return () if world.is_begun else (OpenBaseline(),)
     if moves := tuple(ledger_moves(world)):
         return moves
     climb = next_move(world.ladder) if world.ladder is not None else None

@@ -19,7 +19,7 @@ from autoresearchd import announce, controls, metrics, notify
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.equipment import equip
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import BASELINE_NUMBER, Concluded, TreeOid
+from autoresearchd.experiment import Concluded, TreeOid
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Housekeeping, Ledger
 from autoresearchd.ledger.repository import git
 from autoresearchd.loop import Loop
@@ -149,7 +149,7 @@ def _refuse_another_lab(ledger: Ledger, program: Program) -> None:
 
     Labs from before that was noted know the name of their metric alone.
     """
-    baseline, noted = ledger.find(BASELINE_NUMBER), ledger.measured_by()
+    baseline, noted = ledger.baseline(), ledger.measured_by()
     if isinstance(baseline, Concluded):
         refuse_another_lab(noted, program)
         _refuse_another_metric(ledger, baseline, program)

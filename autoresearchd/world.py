@@ -102,6 +102,8 @@ class World:
     best_tree: TreeOid
     baseline_tree: TreeOid | None = None
     """The user's project as best grows on it, measured alone; None until experiment 0000 is opened."""
+    is_begun: bool = False
+    """A number was given: without a baseline its branch was deleted before best moved."""
     opened: tuple[Open, ...] = ()
     known: Mapping[TreeOid, int] = field(default_factory=dict)
     """For each tree that was tried: the lowest experiment number that has it."""

@@ -121,6 +121,41 @@ def test_a_branch_that_somebody_deletes_holds_nothing_up(night: Night) -> None:
     assert fsck(night.ledger.path) == ""
 
 
+def test_a_baseline_without_its_branch_is_still_what_best_grows_on(night: Night) -> None:
+    night.steps(6)
+    night.propose(0.5)
+    night.steps()
+    baseline, line = night.ledger.baseline(), [step.experiment.number for step in night.ledger.line()]
+    assert isinstance(baseline, Concluded)
+    git(night.ledger.path, "update-ref", "-d", baseline.experiment.ref)
+    night.ledger.refresh()
+    night.propose(0.25)
+    night.steps()
+    assert night.outcome(2) is Outcome.KEEP
+    assert [step.experiment.number for step in night.ledger.line()] == [2, *line]
+    for ledger in (night.ledger, Ledger(night.ledger.path)):
+        assert ledger.baseline() == baseline
+    subjects = git(night.ledger.path, "log", "best", "--format=%s").splitlines()
+    assert subjects == ["Set RATE to 0.25", "Set RATE to 0.5", "Measure the baseline", "Import"]
+
+
+def test_a_baseline_that_is_deleted_before_its_verdict_is_missed_and_its_number_not_given_again(night: Night) -> None:
+    night.hanging = True
+    night.steps(2)
+    (baseline,) = night.ledger.opened()
+    git(night.ledger.path, "update-ref", "-d", baseline.ref)
+    night.hanging = False
+    night.steps(5)
+    assert night.loop.status.state == "held"
+    assert "the baseline's branch is missing" in night.loop.status.why
+    assert night.ledger.entries() == []
+    with pytest.raises(UserError, match="has given numbers already"):
+        night.ledger.open_baseline(now=1.0)
+    git(night.ledger.path, "branch", "exp/0000-measure-the-baseline", "refs/autoresearch/newest")
+    night.steps(5)
+    assert night.outcome(0) is Outcome.BASELINE
+
+
 def test_the_session_ends_after_the_experiments_that_were_asked_for(tmp_path: Path) -> None:
     night = Night(lab(tmp_path / "project"), experiments=2)
     night.steps(6)

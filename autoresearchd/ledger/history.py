@@ -14,7 +14,16 @@ import pygit2
 import structlog
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Concluded, Experiment, Outcome, RefName, TreeOid
+from autoresearchd.experiment import (
+    BASELINE_NUMBER,
+    ON_BEST,
+    CommitOid,
+    Concluded,
+    Experiment,
+    Outcome,
+    RefName,
+    TreeOid,
+)
 from autoresearchd.ledger import marks, refs
 from autoresearchd.ledger.repository import GitFailed, raw_commits, reading
 from autoresearchd.trailers import parse, slug
@@ -143,6 +152,23 @@ class History:
         experiment = known.experiment if isinstance(known, Concluded) else known
         same = [str(parent) for parent in made.parent_ids] == [experiment.parent]
         return number if same and str(made.tree_id) == experiment.tree else None
+
+    def step_at(self, commit: CommitOid) -> Concluded | None:
+        """What a commit of best's line says of itself, its branch there or not; None where it is the user's."""
+        made = self._repo[commit].peel(pygit2.Commit)
+        try:
+            record = parse(made.message)
+            known = self._entries.get(record.number)
+            if known is not None and known.commit == commit:
+                found = self._record(known)
+            elif record.number > self._claimed or (known is not None and self.number_at(commit) is None):
+                return None  # a finding of another lab
+            else:
+                ref = refs.experiment_ref(record.number, slug(record.title))
+                found = self._parse(_entry(record.number, known.ref if known else ref, commit, made.read_raw()))
+        except CorruptRecord:
+            return None  # not written by this program, or not ours to trust
+        return found if isinstance(found, Concluded) and found.verdict.outcome in ON_BEST else None
 
     def _raw(self, commits: Sequence[CommitOid]) -> Iterator[bytes | None]:
         read = 0

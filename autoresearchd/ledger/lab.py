@@ -80,7 +80,9 @@ class Ledger(View):
 
     @written
     def open_baseline(self, *, now: float) -> Experiment:
-        """Make experiment 0000: an empty commit on the imported HEAD."""
+        """Make experiment 0000: an empty commit on the imported HEAD. Raises: UserError where a number was given."""
+        if self.is_begun:
+            raise UserError(f"{self.path} has given numbers already: its baseline is not begun again")
         best = self.best()
         return self._open(records.FIRST_BASELINE, best.tree, best.commit, now)
 

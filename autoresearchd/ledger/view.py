@@ -6,7 +6,7 @@ Decides nothing, writes nothing.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class View:
         self._runs = Runs(self._repo)
         self._inbox = Inbox(self._repo, path)
         self._best: Best | None = None
+        self._start: tuple[CommitOid, Concluded | None] | None = None
         # The same trees differ by the same paths for ever, and every step asks for all open experiments.
         self._changes = functools.lru_cache(DIFFERENCES)(functools.partial(trees.changes, self._repo))
         self.promotion = Promoted(self._repo)
@@ -103,9 +104,27 @@ class View:
         """The experiment with this number, if there is one."""
         return self._history.find(number)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a number was ever given here, also where its branch is gone."""
+        return self._history.next_number > 0
+
+    def line(self) -> Iterator[Concluded]:
+        """The steps that lead to best, newest first, the baseline of their line last; best itself holds all of them."""
+        commit = self.best().commit
+        while (step := self._history.step_at(commit)) is not None:
+            yield step
+            if step.experiment.is_baseline:
+                return  # what lies below is the user's, be it a finding of an older line
+            commit = step.experiment.parent
+
     def baseline(self) -> Experiment | Concluded | None:
         """The experiment that the newest line of best begins with; None before there is any."""
-        return self._history.find(self._history.baseline)
+        best = self.best().commit
+        if self._start is None or self._start[0] != best:
+            first = next((step for step in self.line() if step.experiment.is_baseline), None)
+            self._start = best, first
+        return self._start[1] or self._history.find(self._history.baseline)
 
     def baseline_tree(self) -> TreeOid | None:
         """The user's project as best grows on it, without what a rebase carried over."""

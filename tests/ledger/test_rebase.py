@@ -150,6 +150,15 @@ def test_an_idea_that_was_pushed_before_brings_its_own_change_and_nothing_of_the
     assert [(edit.path, edit.content) for edit in idea.proposal.edits] == [("README.md", b"Words\n")]
 
 
+def test_the_new_line_begins_with_its_own_baseline_also_where_that_has_no_branch_any_more(lab: Ledger) -> None:
+    began = rebased(lab)
+    git(lab.path, "update-ref", "-d", began.experiment.ref)
+    lab.refresh()
+    for ledger in (lab, Ledger(lab.path)):
+        assert ledger.baseline() == began
+        assert [step.experiment.number for step in ledger.line()] == [began.experiment.number]
+
+
 def test_best_never_moves_to_a_line_that_was_not_measured(lab: Ledger) -> None:
     began = lab.open_rebase(course(lab), why="", now=NOW)
     with pytest.raises(ValueError, match="no finished run"):
