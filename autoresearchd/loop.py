@@ -36,6 +36,7 @@ from autoresearchd.memory import Memory, pruned
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.plan import plan
 from autoresearchd.program import Program
+from autoresearchd.promotion import Writing
 from autoresearchd.reception import Reception
 from autoresearchd.run._protocol import Executor
 from autoresearchd.screening import views
@@ -58,8 +59,8 @@ from autoresearchd.world import (
 log = structlog.get_logger()
 NO_SCREENS: Mapping[Environment, tuple[Device, ...]] = MappingProxyType({})
 NO_SCALES: Mapping[str, Environment] = MappingProxyType({})
-CHATTER, CHATTER_A_DEVICE = 1_000, 20
-"""More plans in one step than this means that the plan and the ledger disagree; each device may want a few."""
+PLANS_A_STEP = 50
+"""With much to do a step ends after so many and the next follows at once, so that others hear of the daemon between."""
 
 
 class Loop:
@@ -86,6 +87,8 @@ class Loop:
         self.ledger, self.executor, self.pipeline = ledger, executor, pipeline
         self.program, self.devices, self.environment, self.session = program, devices, environment, session
         self.screens = screens
+        self.is_unfinished = False
+        """The last step ended although there was more to do: `wait` does not sleep."""
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(ledger.path).free)
         self._memory = Memory(ledger)
         self._climbing = Climbing(ledger=ledger, memory=self._memory, scales=scales)
@@ -96,20 +99,33 @@ class Loop:
         self.status = self._describe(self.observe(session.started), "starting")
 
     def step(self, now: float) -> Finish | None:
-        """Move the lab as far as it goes at `now` (Unix time); Finish when this session's work is done."""
+        """Move the lab as far as it goes at `now` (Unix time), within limits; Finish when this session's work is done.
+
+        Raises: AssertionError where the plan wants the same again and again of a lab that does not change.
+        """
         self._memory.unfiled += self.executor.poll(now)
         self._file_runs(now)
         self._reception.look()
-        for _ in range(CHATTER + CHATTER_A_DEVICE * len(self.devices)):
+        first, same = None, 0
+        for _ in range(PLANS_A_STEP):
             world = self.observe(now)
             actions = plan(world)
             self._say_trouble(world)
             finish = next((action for action in actions if isinstance(action, Finish)), None)
             if finish is not None or not all(self._try(action, now) for action in actions) or not actions:
-                self._memory.note_idle(now, len(world.all_devices) - len(world.live), idle(world))
-                self.status = self._describe(world, "finished" if finish else "", finish.why if finish else "")
-                return finish
-        raise AssertionError(f"the plan does not come to rest: {actions}")
+                self.is_unfinished = False
+                return self._rest(world, finish)
+            first = first or (actions, world)
+            same += (actions, world) == first
+        if same == PLANS_A_STEP:
+            raise AssertionError(f"the plan and the ledger disagree: {actions}")
+        self.is_unfinished = True
+        return self._rest(world, None)
+
+    def _rest(self, world: World, finish: Finish | None) -> Finish | None:
+        self._memory.note_idle(world.now, len(world.all_devices) - len(world.live), idle(world))
+        self.status = self._describe(world, "finished" if finish else "", finish.why if finish else "")
+        return finish
 
     def observe(self, now: float) -> World:
         """Everything that is known now."""
@@ -181,7 +197,8 @@ class Loop:
 
     def wait(self, seconds: float, wake: int) -> None:
         """Sleep until a run, a proposal (`wake`, a readable descriptor) or `seconds` have something for `step`."""
-        readable, _, _ = select.select([self.executor.fileno(), wake], [], [], seconds)
+        patience = 0.0 if self.is_unfinished else seconds
+        readable, _, _ = select.select([self.executor.fileno(), wake], [], [], patience)
         if wake in readable:
             os.read(wake, 4096)
 
@@ -227,19 +244,25 @@ class Loop:
         """Act; False if the world has to be looked at again before anything else, or is not fit for it now."""
         try:
             self._act(action, now)
-        except (StaleRef, RefLocked) as error:
-            log.warning("ref_contended", action=type(action).__name__, why=str(error))
-            self.ledger.refresh()  # somebody may have deleted or moved an experiment's branch
-            return False
-        except OSError as error:
-            log.exception("action_failed", action=type(action).__name__)
-            self._memory.stumble(error, now=now)
-            return False
-        except CorruptRecord as error:
-            if not self._memory.blame(action, error, self.ledger):
-                self._memory.stumble(error, now=now)
+        except (StaleRef, RefLocked, OSError, CorruptRecord) as error:
+            if isinstance(action, Writing):
+                self._climbing.rest(error, now=now)
+            else:
+                self._stumble(action, error, now)
             return False
         return True
+
+    def _stumble(self, action: Action, error: StaleRef | RefLocked | OSError | CorruptRecord, now: float) -> None:
+        match error:
+            case StaleRef() | RefLocked():
+                log.warning("ref_contended", action=type(action).__name__, why=str(error))
+                self.ledger.refresh()  # somebody may have deleted or moved an experiment's branch
+            case OSError():
+                log.error("action_failed", action=type(action).__name__, exc_info=error)
+                self._memory.stumble(error, now=now)
+            case CorruptRecord():
+                if not self._memory.blame(action, error, self.ledger):
+                    self._memory.stumble(error, now=now)
 
     def _act(self, action: Action, now: float) -> None:
         match action:
