@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import secrets
 import select
 import signal
 import socket
@@ -75,7 +76,9 @@ def serve(folder: Path, cache: Path, *, probe: bool = False) -> int:
 
 def _answer(folder: Path, cache: Path, wanted: Parcel, *, probe: bool) -> tuple[str, bytes]:
     """What to write, under which name, once nothing else is left here. Raises: OSError, CorruptRecord, UserError."""
-    with _own_place(_owned(cache), wanted) as place:
+    # A machine with several slots is asked what it is by all of them at once.
+    name = f"{wanted.spec.run}-{secrets.token_hex(6)}" if probe else wanted.spec.run
+    with _own_place(_owned(cache), wanted, name) as place:
         packed = (folder / parcel.PACK_FILE).read_bytes()
         tree = packs.unpack(packed, wanted.spec.tree, place / "tree.git")
         machine = _Machine(wanted, tree, cache, place)
@@ -176,19 +179,19 @@ def _held_out_elsewhere(wanted: Parcel, places: Mapping[str, Path]) -> Iterator[
 
 
 @contextmanager
-def _own_place(cache: Path, wanted: Parcel) -> Iterator[Path]:
+def _own_place(cache: Path, wanted: Parcel, name: str) -> Iterator[Path]:
     """A folder of this machine for one run, gone afterwards; what runs that were killed here left is cleared first."""
     lab = cache / "labs" / wanted.lab
     _keep_kernels_of(lab / "cache", wanted.baseline)
     for left in (lab / "locks").glob("*"):
         if (descriptor := _locked(left)) is not None:
             _clear(lab, left, descriptor)
-    lock = lab / "locks" / wanted.spec.run
+    lock = lab / "locks" / name
     descriptor = _locked(lock, create=True)
     if descriptor is None:
-        raise OSError(f"the run {wanted.spec.run} is under way on this machine already")
+        raise OSError(f"the run {name} is under way on this machine already")
     try:
-        yield lab / wanted.spec.run
+        yield lab / name
     finally:
         _clear(lab, lock, descriptor)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,8 +124,8 @@ class Far:
         ]
 
 
-def start(place: Path, cache: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "autoresearchd.node", "--cache", str(cache), str(place)])
+def start(place: Path, cache: Path, *options: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "autoresearchd.node", "--cache", str(cache), *options, str(place)])
 
 
 def until(done: Callable[[], object]) -> None:
@@ -181,6 +183,20 @@ def test_whichever_experiment_comes_to_a_node_first_leaves_no_kernels_to_others(
     look = 'assert not Path(os.environ["AUTORESEARCH_CACHE"], "planted").exists()\n'
     assert far.measure("run-1", plant, environment).ending is Ending.FINISHED
     assert far.measure("run-2", look, environment).why == ""
+
+
+def test_every_slot_of_a_machine_may_ask_what_it_is_at_the_same_time(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    far.asked()
+    places = [tmp_path / "sent" / name for name in ("first", "second")]
+    with (far.cache / "data" / f"{far.template.data[0].digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so neither can have answered before the other asks
+        for place in places:
+            shutil.copytree(far.folder / "sent" / "probe", place, ignore=shutil.ignore_patterns(parcel.PROBED_FILE))
+        asked = [start(place, far.cache, "--probe") for place in places]
+        until(lambda: len(far.left()) == 4 or any((place / parcel.REFUSED_FILE).exists() for place in places))
+    assert [process.wait(PATIENCE) for process in asked] == [0, 0]
+    assert [path.name for place in places for path in place.glob("*ed.json")] == 2 * [parcel.PROBED_FILE]
 
 
 def test_a_node_that_is_another_environment_measures_nothing(tmp_path: Path) -> None:
