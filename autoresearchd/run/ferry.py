@@ -97,13 +97,12 @@ class Ferry:
             berth: Any = ray.remote(Berth).options(**self.options).remote(self.cache)
             try:
                 name, said = await berth.probe.remote(*self.probe.content())
-                pause = FIRST_PAUSE_SECONDS if name == parcel.PROBED_FILE else pause
-                self.taken[slot] = asyncio.get_running_loop().create_future()
+                if name == parcel.PROBED_FILE:
+                    pause = FIRST_PAUSE_SECONDS
+                    self.taken[slot] = asyncio.get_running_loop().create_future()
                 self.tell("probed", slot=slot, name=name, text=_text(said))
-                await self.taken[slot]  # the daemon does not answer for a node that is of no use to it
-                self.manned.add(slot)
-                while True:
-                    await self._carry(berth, await self._next(slot))
+                if name == parcel.PROBED_FILE:
+                    await self._work(berth, slot)
             except RayError as error:
                 self.tell("node_lost", slot=slot, why=_why(error))
             finally:
@@ -112,6 +111,13 @@ class Ferry:
                 ray.kill(berth)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _work(self, berth: Any, slot: str) -> None:
+        """Do the runs of a slot, for ever; the daemon does not take a node that is of no use to it."""
+        await self.taken[slot]
+        self.manned.add(slot)
+        while True:
+            await self._carry(berth, await self._next(slot))
 
     async def _carry(self, berth: Any, cargo: Cargo) -> None:
         """Do one run. Raises: RayError where the node is lost; the run waits for another then."""

@@ -49,7 +49,9 @@ class RayExecutor:
         self._lost = ""
         """Why a run was lost that the owner has not been told of yet."""
         self._accepted: Probed | None = None
-        self._refused = ""
+        self._no_room = ""
+        self._useless: dict[str, str] = {}
+        """By slot: why the node that it had last is not used."""
         self.slots = 0
         """As many as the cluster has room for; 0 until it was joined."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -66,11 +68,11 @@ class RayExecutor:
         until = time.monotonic() + PROBE_SECONDS
         while self._accepted is None:
             self._listen()
-            why = self._refused or ("no node has answered" if time.monotonic() > until else "")
-            if why or self._driver.is_gone:
-                raise UserError(f"{self._cluster} cannot be used: {why or self._driver.last_words()}")
-            waits()
-            select.select([self.fileno()], [], [], 1.0)
+            if self._accepted is None:
+                if why := self._hopeless(late=time.monotonic() > until):
+                    raise UserError(f"{self._cluster} cannot be used: {why}")
+                waits()
+                select.select([self.fileno()], [], [], 1.0)
         return self._accepted
 
     def start(self, spec: RunSpec) -> None:
@@ -126,6 +128,14 @@ class RayExecutor:
     def _cluster(self) -> str:
         address = self._settings.address
         return "the Ray cluster that this machine is a node of" if address == "auto" else f"the Ray cluster {address}"
+
+    def _hopeless(self, *, late: bool) -> str:
+        """Why no node will be found that can be used; empty while one may be."""
+        if self._no_room or self._driver.is_gone:
+            return self._no_room or self._driver.last_words()
+        if late or 0 < self.slots <= len(self._useless):
+            return next(iter(self._useless.values()), "no node has answered")
+        return ""
 
     def _settled(self) -> dict[str, Any]:
         """What a driver is started with."""
@@ -189,7 +199,7 @@ class RayExecutor:
         self.slots = self.slots or int(news["slots"])
         logger.info("cluster_joined", slots=self.slots, resources=news["resources"])
         if not self.slots:
-            self._refused = f"it has no room for a slot: it has {_amounts(news['resources'])}"
+            self._no_room = f"it has no room for a slot: it has {_amounts(news['resources'])}"
 
     def _probed(self, news: dict[str, Any]) -> None:
         """A node waits for runs: it gets some where its numbers may be compared with those of the first one."""
@@ -202,6 +212,7 @@ class RayExecutor:
             self._left_out(news["slot"], str(error))
             return
         first = self._accepted = self._accepted or found
+        self._useless.pop(news["slot"], None)
         if found.environments != first.environments:
             self._left_out(news["slot"], f"{found.host} is {found.environments['']}, not {first.environments['']}")
         else:
@@ -210,8 +221,7 @@ class RayExecutor:
 
     def _left_out(self, slot: str, why: str) -> None:
         logger.warning("node_left_out", device=slot, why=one_line(why))
-        if self._accepted is None:
-            self._refused = one_line(why)
+        self._useless[slot] = one_line(why)
 
     def _lose_all(self) -> None:
         for live in tuple(self._live.values()):

@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd.equipment import parcel_for
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Device, Ending, Measurement, RunSpec
+from autoresearchd.experiment import Device, Ending, Measurement, RunSpec, TreeOid
 from autoresearchd.ledger import Ledger
 from autoresearchd.ledger.packs import pack
 from autoresearchd.program import parse
 from autoresearchd.ray_cluster import Ray
-from autoresearchd.run import Executor, LocalExecutor
+from autoresearchd.run import Executor, LocalExecutor, parcel
 from autoresearchd.run.ray import RayExecutor
 from tests.run.room import gone
 from tests.support.projects import lab
@@ -78,15 +79,18 @@ class Lab:
 
     @contextlib.contextmanager
     def executor(self, **settings: object) -> Iterator[RayExecutor]:
-        found = RayExecutor(
+        with contextlib.closing(self.unasked(lambda tree: pack(self.ledger.path, tree), **settings)) as found:
+            found.probe(lambda: None)
+            yield found
+
+    def unasked(self, pack: Callable[[TreeOid], bytes], **settings: object) -> RayExecutor:
+        """An executor of the cluster, before any node has said what it is."""
+        return RayExecutor(
             Ray(address=self._address, cache=str(self.folder / "cache"), **settings),
             folder=self.folder / "ray",
             template=parcel_for(self.program, self.folder, self.ledger, self.tree, threads=1),
-            pack=lambda tree: pack(self.ledger.path, tree),
+            pack=pack,
         )
-        with contextlib.closing(found):
-            found.probe(lambda: None)
-            yield found
 
     def spec(self, number: int, executor: RayExecutor, *, run: str = "") -> RunSpec:
         device = Device(name=f"ray:{number}", index=number)
@@ -181,6 +185,25 @@ def test_where_the_driver_dies_its_runs_end_and_the_cluster_is_joined_again(
             select.select([executor.fileno()], [], [], 0.1)
         (measured,) = until(executor, lambda ended: len(ended) == 1)
     assert measured.run == began.run
+
+
+def test_a_slot_whose_node_refused_asks_again_and_one_refusal_speaks_for_no_other_slot(
+    tmp_path: Path, cluster: RayCluster
+) -> None:
+    lab = Lab(tmp_path, cluster)
+    end = time.monotonic() + PATIENCE
+    with (
+        capture_logs() as logged,
+        contextlib.closing(lab.unasked(pack=lambda _: b"damaged", slots=2)) as executor,  # with room for one
+    ):
+        with pytest.raises(UserError, match="the pack of tree"):
+            executor.probe(lambda: None)
+        assert {entry["device"] for entry in logged if entry["event"] == "node_left_out"} == {"ray:0", "ray:1"}
+        (lab.folder / "ray" / "probe" / parcel.PACK_FILE).write_bytes(pack(lab.ledger.path, lab.tree))
+        while "node_joined" not in [entry["event"] for entry in logged]:
+            assert time.monotonic() < end, logged
+            select.select([executor.fileno()], [], [], 0.1)
+            executor.poll(time.time())
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
