@@ -96,16 +96,14 @@ def bring_in(program: Program, ledger: Ledger, source: Source, *, queue: bool = 
         # Of each name and line, whatever commit it names.
         known = {row.experiment.imported.partition(" ")[0]: row for row in ledger.imported()}
         fresh = _fresh(origins, known, name, program.metric.name)
-        if stranger is not None and (wanted := [origin.found.tree for origin in fresh if origin.found]):
+        start = _start(name, origins, known, stranger) if queue else None
+        wanted = [origin.found.tree for origin in fresh if origin.found] + ([start] if start else [])
+        if stranger is not None and wanted:
             stranger.send(ledger.path, wanted)
-        if queue and not any(_is_known_keep(origin, known) for origin in origins):
-            raise UserError(
-                f"the code of what {name} kept is not here, so it cannot be queued: give its clone by --from"
-            )
         if not ledger.is_begun:
             ledger.open_baseline(now=now)
         added = _write(program, ledger, origins, known, now)
-        queued = _queue(ledger, name, now) if queue else ""
+        queued = _queue(ledger, name, start, now) if start else ""
     return Imported(name=name, added=added, already=len(rows) - len(added), queued=queued)
 
 
@@ -258,13 +256,31 @@ def _is_known_keep(origin: _Origin, known: Mapping[str, Concluded]) -> bool:
     return origin.found is not None if there is None else not there.experiment.is_lost
 
 
-def _queue(ledger: Ledger, name: str, now: float) -> str:
+def _start(name: str, origins: Sequence[_Origin], known: Mapping[str, Concluded], stranger: Stranger | None) -> TreeOid:
+    """What the other program began with, as its own history has it: without it all of its project would be a change.
+
+    Raises: UserError where nobody here knows.
+    """
+    kept = next((origin for origin in origins if _is_known_keep(origin, known)), None)
+    if kept is None:
+        raise UserError(f"the code of what {name} kept is not here, so it cannot be queued: give its clone by --from")
+    there, found = known.get(kept.place), kept.found
+    if kept is origins[0] and (own := there.experiment.tree if there else found.tree if found else None):
+        return own
+    parent = found.parent if found else None
+    if stranger is None or parent is None:
+        raise UserError(
+            f"the code that {name} kept its first change on is not here, so it cannot be queued: give a clone that has "
+            "it by --from"
+        )
+    return stranger.read([parent])[parent].tree
+
+
+def _queue(ledger: Ledger, name: str, start: TreeOid, now: float) -> str:
     """All that was kept there, as one idea on best. Raises: UserError where it conflicts."""
     ours = [row for row in ledger.imported() if row.verdict.environment == f"{IMPORTED}-{name}"]
     kept = [row for row in ours if row.verdict.outcome is Outcome.KEPT_ELSEWHERE and not row.experiment.is_lost]
-    base, best = kept[0].experiment, ledger.best()
-    start = base.tree if base.number == ours[0].experiment.number else base.parent_tree
-    message = f"Take over all that {name} kept\n"
+    best, message = ledger.best(), f"Take over all that {name} kept\n"
     ref = ledger.adoption().queue(message, base=start, tip=kept[-1].experiment.tree, best=best.commit, now=now)
     if ref is None:
         way = "cherry-pick it by hand and `autoresearchd propose` it"

@@ -20,15 +20,7 @@ from autoresearchd.clerk import Clerk
 from autoresearchd.climbing import Climbing
 from autoresearchd.describe import describe, idle
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
-from autoresearchd.experiment import (
-    Concluded,
-    Device,
-    Environment,
-    Measurement,
-    Outcome,
-    RunSpec,
-    TreeOid,
-)
+from autoresearchd.experiment import Concluded, Device, Environment, Measurement, Outcome, RunSpec, TreeOid
 from autoresearchd.holds import hold
 from autoresearchd.judge import Spread
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
@@ -345,7 +337,7 @@ class Loop:
             audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
             wishes=len(self._memory.wishes),
             refused=tuple(self._memory.refused),
-            damaged=self._memory.damaged(self.ledger),
+            damaged=(*self._memory.damaged(self.ledger), *filter(None, [self._climbing.damage])),
             pid=os.getpid(),
             state=state,
             why=why,

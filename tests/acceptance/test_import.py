@@ -298,6 +298,19 @@ def test_what_was_kept_there_can_be_queued_and_is_judged_here(fresh: Path, elsew
     assert "DEPTH = 9" in git(fresh / "experiments.git", "show", f"{row['ref']}:train.py")
 
 
+def test_only_what_was_kept_there_is_queued_and_never_their_whole_project(fresh: Path, tmp_path: Path) -> None:
+    clone, table = tmp_path / "clone", tmp_path / "night.tsv"
+    git(tmp_path, "clone", "-q", str(fresh), str(clone))
+    write(clone, {"theirs.py": "THEIRS = 1\n"}, "Go another way")
+    write(clone, {"train.py": (clone / "train.py").read_text().replace("DEPTH = 8", "DEPTH = 9")}, "Deeper")
+    kept = git(clone, "rev-parse", "--short=7", "HEAD").strip()
+    table.write_text(f"{HEAD}0123abc\t1.0\t1.0\tkeep\tbaseline\n{kept}\t0.9\t1.0\tkeep\tdeeper\n")
+    queued = bring(fresh, queue=True, file=table, clone=clone).queued
+    assert git(fresh / "experiments.git", "diff", "--name-only", "best", queued).split() == ["train.py"]
+    with pytest.raises(UserError, match="kept its first change on is not here, so it cannot be queued"):
+        bring(fresh, queue=True, file=table)
+
+
 def test_the_other_repository_runs_nothing_and_is_only_read(fresh: Path, elsewhere: Path, tmp_path: Path) -> None:
     trap = tmp_path / "trap.sh"
     trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
