@@ -102,7 +102,7 @@ class Clerk:
             for commit, evidence in promotion.evidence.items()
         }
         trailers = {commit: {**scales[commit], **audits[commit]} for commit in promotion.commits}
-        tip = self.ledger.promotion.promote(promotion.commits, trailers, now=now)
+        tip = self.ledger.promotion.promote(promotion.commits, trailers, onto=promotion.onto, now=now)
         announce.promoted([line[commit] for commit in promotion.commits], tip)
 
     def _audit(self, tree: TreeOid) -> dict[str, str]:

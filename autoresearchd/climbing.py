@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from autoresearchd.blame import calm
-from autoresearchd.experiment import Device, Environment, Measurement, Outcome, Progress, TreeOid
+from autoresearchd.errors import CorruptRecord
+from autoresearchd.experiment import Concluded, Device, Environment, Measurement, Outcome, Progress, TreeOid
 from autoresearchd.judge import Spread
 from autoresearchd.judgement import budgeted
 from autoresearchd.ledger import Ledger
@@ -15,8 +18,14 @@ from autoresearchd.program import Program
 from autoresearchd.promotion import Commits, Level
 from autoresearchd.promotion import Ladder as Known
 
+log = structlog.get_logger()
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+REST_SECONDS = 300.0
+"""After something of promotion could not be written."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Climbing:
     """The rungs above the first, as one daemon climbs them."""
 
@@ -24,6 +33,15 @@ class Climbing:
     memory: Memory
     scales: Mapping[str, Environment]
     """What runs on each rung count for, in the order of program.toml."""
+    damage: str = ""
+    """What of promotion cannot be read: it waits until that is mended, and the lab goes on."""
+    _trouble: str = ""
+    _trouble_until: float = 0.0
+
+    def rest(self, error: Exception, *, now: float) -> None:
+        """Something could not be written: try nothing of promotion for a while."""
+        log.warning("promotion_rests", why=str(error))
+        self._trouble, self._trouble_until = str(error), now + REST_SECONDS
 
     def ladder(
         self,
@@ -39,8 +57,29 @@ class Climbing:
         line = self.memory.line(self.ledger) if self.scales and program.promote.share else ()
         if not line or line[-1].verdict.outcome is not Outcome.BASELINE:
             return None
+        try:
+            known = self._known(line, now, program, devices, live, runs_of, spread_in)
+        except CorruptRecord as error:
+            if self.damage != str(error):
+                log.warning("promotion_cannot_be_read", why=str(error))
+            self.damage = str(error)
+            return None
+        self.damage = ""
+        return known
+
+    def _known(
+        self,
+        line: Sequence[Concluded],
+        now: float,
+        program: Program,
+        devices: Sequence[Device],
+        live: Sequence[Progress],
+        runs_of: Callable[[TreeOid], Sequence[Measurement]],
+        spread_in: Callable[[Environment], Spread],
+    ) -> Known:
         baseline, promotion = line[-1].experiment, self.ledger.promotion
-        promoted = promotion.line(baseline.commit) or ()
+        ours = promotion.line(baseline.commit)
+        promoted = ours or ()
         base = promotion.tree(promoted[-1]) if promoted else baseline.tree
         numbers = {step.experiment.commit: step.experiment.number for step in reversed(line[:-1])}
         through = {promotion.record(commit).number for commit in promoted}
@@ -60,6 +99,8 @@ class Climbing:
 
         return Known(
             levels=tuple(level(name, environment) for name, environment in self.scales.items()),
+            now=now,
+            tip=None if ours is None else promoted[-1] if promoted else baseline.commit,
             base=base,
             baseline=baseline.tree,
             line=tuple(commit for commit, number in numbers.items() if number not in through),
@@ -69,6 +110,7 @@ class Climbing:
             promoted=tuple(sorted(through)),
             stack=stack,
             runs=runs,
+            trouble=self._trouble if now < self._trouble_until else "",
             share=self._share(now, live),
         )
 

@@ -23,8 +23,10 @@ TRIES = 3
 
 def next_move(ladder: Ladder) -> Move | None:
     """What promotion does next; None when nothing waits for it."""
+    if ladder.trouble:
+        return Blocked(scale=ladder.levels[0].name, why=f"promotion rests: {ladder.trouble}")
     waiting = tuple(commit for commit in ladder.line if not _fallen(ladder, commit))
-    if ladder.climbing is None or ladder.climbing not in ladder.line:
+    if ladder.tip is None or ladder.climbing is None or ladder.climbing not in ladder.line:
         return Climb(tip=waiting[: halves.MOST][-1]) if waiting else None
     reached = ladder.line[: ladder.line.index(ladder.climbing) + 1]
     chosen = tuple(commit for commit in waiting if commit in reached)[: halves.MOST]
@@ -38,7 +40,7 @@ def next_move(ladder: Ladder) -> Move | None:
             return move
     rungs = [_Rung(ladder, level, chosen) for level in ladder.levels]
     evidence = {commit: {rung.name: rung.shown(commit) for rung in rungs} for commit in chosen}
-    return Promotion(commits=chosen, evidence=evidence)
+    return Promotion(commits=chosen, onto=ladder.tip, evidence=evidence)
 
 
 def standing_on(standings: Sequence[Standing], level: Level) -> bool | None:

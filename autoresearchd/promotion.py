@@ -29,6 +29,10 @@ class Ladder:
 
     levels: tuple[Level, ...]
     """Above the first, in order."""
+    now: float
+    """Unix time."""
+    tip: CommitOid | None
+    """The newest commit of `promoted`, or the baseline; None where it is gone or not ours: a look begins it."""
     base: TreeOid
     """The tree of `promoted`."""
     baseline: TreeOid
@@ -45,6 +49,8 @@ class Ladder:
     """The base with these commits replayed on it; None where one of them conflicts. The same for ever."""
     runs: Callable[[TreeOid, Environment], Sequence[Measurement]]
     """The comparable runs of a tree, oldest first."""
+    trouble: str = ""
+    """Why nothing of it could be written a moment ago; promotion rests, and the lab goes on."""
     share: float = 0.0
     """Of the devices' training time of this session that went to these rungs."""
 
@@ -86,6 +92,8 @@ class Promotion:
     """All of these hold on every rung: let `promoted` have them."""
 
     commits: Commits
+    onto: CommitOid
+    """The newest commit of `promoted` as it was judged."""
     evidence: Mapping[CommitOid, Mapping[str, str]]
     """Of each, by rung: `val_bpb=0.981000 (Δ -0.012000 +-0.001000, n=24; in one stack with 0003)`."""
 

@@ -56,6 +56,8 @@ class Slope:
                 Level(name=name, environment=Environment(name), rules=self.rules, spread=self.spread(name))
                 for name in self.gains
             ),
+            now=0.0,
+            tip=CommitOid("promoted"),
             base=_tree(held),
             baseline=_tree(frozenset()),
             line=tuple(_commit(place) for place in range(self.count) if place not in held),

@@ -10,16 +10,20 @@ import pytest
 
 from autoresearchd.clerk import Clerk
 from autoresearchd.climbing import Climbing
-from autoresearchd.experiment import Concluded, Environment
+from autoresearchd.experiment import Concluded, Device, Environment, Outcome
 from autoresearchd.judge.spread import UNKNOWN
 from autoresearchd.ladder import next_move
-from autoresearchd.ledger import Ledger
+from autoresearchd.ledger import Ledger, refs
+from autoresearchd.loop import Loop
 from autoresearchd.memory import Memory
 from autoresearchd.program import parse
 from autoresearchd.promotion import Climb, Ladder, Note, Promotion, Runs
 from autoresearchd.standing import Standing
 from autoresearchd.world import Session
 from tests.ledger.lab import FILES, METRIC, NOW, git, kept, measurement, new_ledger, with_baseline
+from tests.support.projects import PROGRAM
+from tests.support.projects import lab as projects_lab
+from tests.test_loop import Night
 
 D12 = Environment("gpu/d12")
 LADDER = parse(
@@ -71,7 +75,11 @@ def test_what_is_promoted_carries_its_evidence_and_its_audit_and_waits_no_more(l
     standing = Standing(scale="d12", holds=True, environment=D12, evidence="Δ -0.01, n=4")
     write(ledger, Note(standings={commit: standing}))
     assert isinstance(next_move(known(ledger) or ladder), Runs)
-    write(ledger, Promotion(commits=(commit,), evidence={commit: {"d12": f"{METRIC}=0.97 (Δ -0.01, n=4)"}}))
+    onto = ladder.tip
+    assert onto is None, "there is no `promoted` before the first look"
+    onto = (known(ledger) or ladder).tip
+    assert onto is not None
+    write(ledger, Promotion(commits=(commit,), onto=onto, evidence={commit: {"d12": f"{METRIC}=0.97 (Δ -0.01, n=4)"}}))
     said = git(ledger.path, "log", "-1", "--format=%(trailers:key=Scale-d12)%(trailers:key=Audit)", "promoted").split(
         "\n"
     )
@@ -97,3 +105,47 @@ def test_without_a_share_nothing_is_known_and_nothing_climbs(lab: tuple[Ledger, 
     ledger, _ = lab
     off = LADDER.model_copy(update={"promote": LADDER.promote.model_copy(update={"share": 0.0})})
     assert known(ledger, program=off) is None
+
+
+@pytest.mark.parametrize("moved", ["", "Not ours"])
+def test_a_promoted_that_is_gone_or_not_ours_is_begun_again(lab: tuple[Ledger, Concluded], moved: str) -> None:
+    ledger, only = lab
+    write(ledger, Climb(tip=only.experiment.commit))
+    begun = git(ledger.path, "rev-parse", "promoted").strip()
+    if moved:
+        foreign = git(ledger.path, "commit-tree", only.experiment.tree, "-p", begun, "-m", moved).strip()
+        git(ledger.path, "update-ref", refs.PROMOTED, foreign)
+    else:
+        git(ledger.path, "update-ref", "-d", refs.PROMOTED)
+    ladder = known(ledger)
+    assert ladder is not None
+    assert next_move(ladder) == Climb(tip=only.experiment.commit)
+    write(ledger, Climb(tip=only.experiment.commit))
+    assert git(ledger.path, "rev-parse", "promoted").strip() == begun
+    assert isinstance(next_move(known(ledger) or ladder), Runs)
+
+
+def test_a_promotion_that_cannot_be_written_rests_and_the_lab_researches_on(tmp_path: Path) -> None:
+    program = PROGRAM + '\n[[scale]]\nname = "d12"\n'
+    night = Night(projects_lab(tmp_path), program=program)
+    night.loop = Loop(
+        ledger=night.ledger,
+        executor=night.executor,
+        pipeline=night.pipeline,  # type: ignore[arg-type]
+        program=parse(program),
+        devices=(Device(name="cpu:0"),),
+        environment=Environment("test"),
+        session=Session(started=night.now),
+        scales={"d12": D12},
+        free_bytes=lambda: night.free,
+    )
+    lock = night.ledger.path / f"{refs.CLIMBING}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    night.propose(0.05)
+    night.steps(20)
+    night.propose(2.0)
+    night.steps(5)
+    assert [night.outcome(number) for number in (1, 2)] == [Outcome.KEEP, Outcome.DISCARD]
+    assert night.loop.status.state != "held"
+    assert "promotion rests" in night.loop.status.rung_why

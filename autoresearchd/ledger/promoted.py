@@ -47,6 +47,7 @@ class Promoted:
         self._read: tuple[str, Mapping[CommitOid, tuple[Standing, ...]]] | None = None
         self._stacks: dict[tuple[TreeOid, tuple[CommitOid, ...]], TreeOid | None] = {}
         self._records: dict[CommitOid, Record] = {}
+        self._line: tuple[CommitOid, CommitOid, tuple[CommitOid, ...] | None] | None = None
 
     def place(self) -> Place:
         """Where promotion is now."""
@@ -105,40 +106,51 @@ class Promoted:
 
     @written
     def promote(
-        self, commits: Sequence[CommitOid], trailers: Mapping[CommitOid, Mapping[str, str]], *, now: float
+        self,
+        commits: Sequence[CommitOid],
+        trailers: Mapping[CommitOid, Mapping[str, str]],
+        *,
+        onto: CommitOid,
+        now: float,
     ) -> CommitOid:
-        """Replay commits on `promoted`, each with more trailers, and move it; the new tip.
+        """Replay commits on `onto`, each with more trailers, and let `promoted` move on from there; the new tip.
 
-        Crash-safe: the commits, then one compare-and-swap. Raises: StaleRef where somebody else moved it,
-        ValueError where one of them conflicts.
+        Crash-safe: the commits, then one compare-and-swap. Raises: StaleRef where `promoted` is no more at `onto`,
+        CorruptRecord where one of them conflicts with it: then it is not what was judged.
         """
-        held = refs.read(self._repo, refs.PROMOTED)
-        tip = self._commit(CommitOid(held or ""))
+        tip = self._commit(onto)
         for oid in commits:
             commit = self._commit(oid)
             tree = merged_tree(self._repo, _tree(commit.parents[0]), _tree(tip), _tree(commit))
             if tree is None:
-                raise ValueError(f"{oid} conflicts with what is promoted")
+                raise CorruptRecord(oid[:10], "it conflicts with what is promoted")
             added = "".join(f"{key}: {line(value)}\n" for key, value in trailers[oid].items())
             message = f"{commit.message.rstrip()}\n{added}"
             made = self._repo.create_commit(None, commit.author, signature(now), message, tree, [tip.id])
             tip = self._commit(CommitOid(str(made)))
-        refs.move(self._repo, refs.PROMOTED, str(tip.id), expected=str(held), why=f"promote {len(commits)}")
+        refs.move(self._repo, refs.PROMOTED, str(tip.id), expected=onto, why=f"promote {len(commits)}")
         return CommitOid(str(tip.id))
 
     def line(self, baseline: CommitOid) -> tuple[CommitOid, ...] | None:
         """The commits of `promoted` above the baseline, oldest first; None where it is no line of ours from there."""
-        found: list[CommitOid] = []
-        at = refs.read(self._repo, refs.PROMOTED) or baseline
+        tip = refs.read(self._repo, refs.PROMOTED)
+        if tip is None:
+            return None
+        if self._line is None or self._line[:2] != (tip, baseline):
+            self._line = tip, baseline, self._walk(tip, baseline)
+        return self._line[2]
+
+    def _walk(self, tip: CommitOid, baseline: CommitOid) -> tuple[CommitOid, ...] | None:
+        found, at = list[CommitOid](), tip
         while at != baseline:
             try:
                 self.record(at)
                 parent = self._commit(at).parent_ids[0]
             except (CorruptRecord, IndexError):
                 return None
-            found.insert(0, at)
+            found.append(at)
             at = CommitOid(str(parent))
-        return tuple(found)
+        return tuple(reversed(found))
 
     def record(self, commit: CommitOid) -> Record:
         """What the message of a promoted commit says. Raises: CorruptRecord."""

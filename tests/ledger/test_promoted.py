@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from autoresearchd.errors import CorruptRecord, StaleRef
 from autoresearchd.experiment import CommitOid, Concluded, Environment, TreeOid
 from autoresearchd.ledger import Ledger, refs
 from autoresearchd.standing import Standing
@@ -36,8 +37,10 @@ def look(ledger: Ledger, tip: Concluded) -> None:
 
 
 def promote(ledger: Ledger, *chosen: Concluded) -> CommitOid:
-    commits = [each.experiment.commit for each in chosen]
-    return ledger.promotion.promote(commits, {commit: {"Scale-d12": EVIDENCE} for commit in commits}, now=NOW + 9)
+    commits, trailers = [each.experiment.commit for each in chosen], {"Scale-d12": EVIDENCE}
+    onto = ledger.promotion.place().promoted
+    assert onto is not None
+    return ledger.promotion.promote(commits, dict.fromkeys(commits, trailers), onto=onto, now=NOW + 9)
 
 
 def test_promoted_begins_at_the_baseline_and_grows_by_what_is_cherry_picked(
@@ -65,9 +68,19 @@ def test_what_conflicts_leaves_promoted_where_it_is(ledger: Ledger, line: tuple[
     other = Ledger(ledger.path)
     promote(other, line[0])
     held = git(ledger.path, "rev-parse", "promoted")
-    with pytest.raises(ValueError, match="conflicts"):
+    with pytest.raises(CorruptRecord, match="conflicts"):
         promote(ledger, line[2], line[0])
     assert git(ledger.path, "rev-parse", "promoted") == held
+
+
+def test_a_promoted_that_moved_since_it_was_judged_gets_nothing(ledger: Ledger, line: tuple[Concluded, ...]) -> None:
+    look(ledger, line[2])
+    judged = baseline(ledger)
+    held = promote(ledger, line[1])
+    commit = line[0].experiment.commit
+    with pytest.raises(StaleRef):
+        ledger.promotion.promote((commit,), {commit: {"Scale-d12": EVIDENCE}}, onto=judged, now=NOW + 9)
+    assert git(ledger.path, "rev-parse", "promoted").strip() == held
 
 
 def test_a_note_stays_below_what_is_known_later(ledger: Ledger, line: tuple[Concluded, ...]) -> None:
