@@ -48,7 +48,10 @@ class Memory:
 
     def __init__(self, ledger: Ledger) -> None:
         self.known: dict[TreeOid, int] = {}
-        """For each tree that was tried, the lowest experiment number that has it."""
+        """For each tree that was tried, the lowest experiment number that has it.
+
+        What an older line of best kept may be kept again: none of it counts.
+        """
         self.verdicts: Counter[str] = Counter()
         self.ideas: dict[Proposal, Idea] = {}
         """The inbox's proposals that wait to be opened, those that were made of wishes among them."""
@@ -84,9 +87,14 @@ class Memory:
         self._line: tuple[CommitOid, tuple[Concluded, ...]] | None = None
         self._trouble, self._trouble_until, self._rest = "", 0.0, 0.0
         self._idle: tuple[float, int, Idle] | None = None
+        line = tuple(ledger.line())
+        trees, start = {step.experiment.tree for step in line}, line[-1].experiment.number if line else 0
         for entry in ledger.entries():
-            if entry.outcome is not None and not entry.is_imported:
-                self._count(entry.number, entry.tree, entry.outcome)
+            if entry.outcome is None or entry.is_imported:
+                continue
+            self.verdicts[entry.outcome] += 1
+            if entry.outcome not in ON_BEST or entry.number >= start or entry.tree in trees:
+                self._know(entry.number, entry.tree, entry.outcome)
 
     def opened(self, ledger: Ledger) -> tuple[Open, ...]:
         """The open experiments, without those that were set aside."""
@@ -121,7 +129,8 @@ class Memory:
 
     def concluded(self, concluded: Concluded) -> None:
         """An experiment has its verdict."""
-        self._count(concluded.experiment.number, concluded.experiment.tree, concluded.verdict.outcome)
+        self.verdicts[concluded.verdict.outcome] += 1
+        self._know(concluded.experiment.number, concluded.experiment.tree, concluded.verdict.outcome)
         self.concluded_here += 1
         if (end := fate(concluded)) is not None:
             self.side_by_side[end] += 1
@@ -230,8 +239,7 @@ class Memory:
             failures.append((concluded.verdict.outcome, concluded.verdict.why))
         return tuple(failures)
 
-    def _count(self, number: int, tree: TreeOid, outcome: Outcome) -> None:
-        self.verdicts[outcome] += 1
+    def _know(self, number: int, tree: TreeOid, outcome: Outcome) -> None:
         if outcome not in NEVER_TRAINED:
             self.known[tree] = min(self.known.get(tree, number), number)
 

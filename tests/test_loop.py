@@ -22,8 +22,9 @@ from autoresearchd.experiment import (
     Outcome,
     Proposal,
     RunSpec,
+    Verdict,
 )
-from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
+from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger, fetch_commit
 from autoresearchd.loop import Loop
 from autoresearchd.program import Program, parse
 from autoresearchd.world import Finish, Session
@@ -165,6 +166,22 @@ def test_a_baseline_that_is_deleted_before_its_verdict_is_missed_and_its_number_
     git(night.ledger.path, "branch", "exp/0000-measure-the-baseline", "refs/autoresearch/newest")
     night.steps(5)
     assert night.outcome(0) is Outcome.BASELINE
+
+
+def test_what_an_older_line_kept_is_kept_again_where_the_project_went_back_to_before(night: Night) -> None:
+    night.steps(6)
+    night.propose(0.5)
+    night.steps()
+    ledger, project = night.ledger, night.ledger.path.parent
+    git(project, "commit", "-q", "--allow-empty", "-m", "Take all of it back")
+    onto = fetch_commit(ledger.path, project, "HEAD")
+    began = ledger.open_rebase(ledger.course(onto, refuse=lambda _: "", now=1.0).alone, why="", now=1.0)
+    ledger.conclude(began, Verdict(outcome=Outcome.BASELINE, metric=1.0), metric="loss", now=1.0)
+    again = Night(ledger)
+    again.now = night.now
+    again.steps()
+    assert again.outcome(3) is Outcome.KEEP
+    assert [step.experiment.number for step in ledger.line()] == [3, 2]
 
 
 def test_the_session_ends_after_the_experiments_that_were_asked_for(tmp_path: Path) -> None:
