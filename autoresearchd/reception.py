@@ -54,11 +54,22 @@ class Reception:
         return tuple(wish for wish in waiting if wish is not None and wish.oid not in self.pipeline.wishes_asked)
 
     def _forget(self, ideas: tuple[Idea, ...]) -> None:
-        """Let go of what was taken back, or is another commit by now."""
-        for proposal in [each for each, idea in self.memory.ideas.items() if idea not in ideas]:
-            self.pipeline.take(proposal)
-            del self.memory.ideas[proposal]
-        for oid in self.memory.wishes.keys() - {idea.oid for idea in ideas}:
+        """Let go of what was taken back, or is another commit by now; a wish may go on under another name."""
+        here, wishes = frozenset(ideas), {idea.oid: idea for idea in ideas if idea.wish is not None}
+        for proposal, idea in tuple(self.memory.ideas.items()):
+            if idea in here:
+                continue
+            if idea.wish is not None and idea.oid in wishes:
+                self.memory.ideas[proposal] = wishes[idea.oid]
+            else:
+                self.pipeline.take(proposal)
+                del self.memory.ideas[proposal]
+        for oid, idea in tuple(self.memory.wishes.items()):
+            if idea in here:
+                continue
+            if oid in wishes:
+                self.memory.wishes[oid] = wishes[oid]
+                continue
             if oid in self.pipeline.wishes_asked:
                 self.pipeline.take_wish(oid)
             del self.memory.wishes[oid]

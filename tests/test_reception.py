@@ -109,6 +109,30 @@ def test_a_wish_that_is_taken_back_is_not_waited_for(night: Night) -> None:
     assert night.loop.status.wishes == 0
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_wish_that_is_renamed_is_paid_for_once(night: Night, *, answered: bool) -> None:
+    wish = wished(night)
+    ref = inbox(night)
+    git(night.ledger.path, "update-ref", "refs/heads/idea/another-name", wish)
+    night.hanging = True
+    night.propose(2.0)
+    night.steps(2)  # the device is busy with something else: what is made of it will wait
+    if answered:
+        night.pipeline.wishes[wish] = made_of(night, wish)
+        night.steps(1)
+    git(night.ledger.path, "update-ref", "-d", ref)
+    night.steps(1)
+    if not answered:
+        night.pipeline.wishes[wish] = made_of(night, wish)
+        night.steps(2)
+    assert [each.wish for each in night.pipeline.ready] == [wish]
+    assert night.loop.status.wishes == 1
+    night.hanging = False
+    night.steps()
+    assert (inbox(night), night.loop.status.wishes) == ("", 0)
+    assert [each.experiment.wish for each in night.ledger.concluded()] == [None, None, wish]
+
+
 def test_nobody_is_paid_for_a_wish_while_nothing_may_begin(tmp_path: Path) -> None:
     night = Night(lab(tmp_path / "project"))
     night.ledger.submit_wish("Before anything is measured")
