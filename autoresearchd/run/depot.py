@@ -8,15 +8,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import secrets
 import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from autoresearchd.errors import UserError
-
-ARCHIVE = ".tar"
+from autoresearchd.run.folders import remove
 
 
 def digest(path: Path) -> str:
@@ -32,20 +29,14 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def archive(path: Path, target: Path) -> None:
-    """Write a file or folder as one file, whose name ends with `.tar`, for a machine that cannot see it."""
-    with tarfile.open(target, "w") as tar:
-        tar.add(path, arcname=path.name)
-
-
 def bring(depot: Path, wanted: str, source: Path) -> Path:
-    """Where data with this hash is on this machine; copied from `source`, or unpacked, if it is not there yet.
+    """Where data with this hash is on this machine; copied from `source` if it is not there yet.
 
     Of several that ask at the same time one copies, the others wait.
 
     Raises: UserError when the source is not there or holds something else, OSError when this machine cannot.
     """
-    place = depot / wanted / (source.name.removesuffix(ARCHIVE))
+    place = depot / wanted / source.name
     depot.mkdir(parents=True, exist_ok=True)
     with (depot / f"{wanted}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -55,7 +46,8 @@ def bring(depot: Path, wanted: str, source: Path) -> Path:
 
 
 def _fetch(depot: Path, wanted: str, source: Path, place: Path) -> None:
-    beside = depot / f".new-{secrets.token_hex(6)}"
+    beside = depot / f".new-{wanted}"
+    remove(beside)  # what one that was killed left
     beside.mkdir()
     try:
         copy = _copied(source, beside)
@@ -65,17 +57,11 @@ def _fetch(depot: Path, wanted: str, source: Path, place: Path) -> None:
         copy.rename(place)
     except FileNotFoundError as error:
         raise UserError(f"the data {source} cannot be seen from here; put it where every node sees it") from error
-    except tarfile.TarError as error:
-        raise UserError(f"{source} cannot be unpacked: {error}") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        remove(beside)
 
 
 def _copied(source: Path, folder: Path) -> Path:
-    if source.suffix == ARCHIVE and source.is_file():
-        with tarfile.open(source) as tar:
-            tar.extractall(folder, filter="data")
-        return folder / source.name.removesuffix(ARCHIVE)
     if source.is_dir():
         return Path(shutil.copytree(source, folder / source.name, symlinks=True))
     return Path(shutil.copy2(source, folder / source.name))

@@ -39,7 +39,7 @@ class Data:
 
     name: str
     source: str
-    """Absolute: the folder or file itself, or a `.tar` of it."""
+    """Absolute."""
     digest: str
     """As `depot.digest` tells it."""
 

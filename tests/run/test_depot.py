@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +13,16 @@ import pytest
 
 from autoresearchd.errors import UserError
 from autoresearchd.run import depot
+
+KILLED = """
+import resource, signal, sys
+from pathlib import Path
+from autoresearchd.run import depot
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
+depot.bring(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+"""
+"""Copies data, and is killed by its second byte."""
 
 
 @pytest.fixture
@@ -52,18 +66,26 @@ def test_one_file_is_data_too(tmp_path: Path) -> None:
     assert place.read_bytes() == b"123"
 
 
-def test_an_archive_serves_where_the_folder_cannot_be_seen(source: Path, tmp_path: Path) -> None:
-    wanted, sent = depot.digest(source), tmp_path / "sent" / "data.tar"
-    sent.parent.mkdir()
-    depot.archive(source, sent)
-    place = depot.bring(tmp_path / "depot", wanted, sent)
-    assert names(place) == names(source)
-    assert depot.digest(place) == wanted
+def test_one_file_is_data_whatever_its_name_ends_with(tmp_path: Path) -> None:
+    shards = tmp_path / "shards.tar"
+    with tarfile.open(shards, "w") as tar:
+        tar.add(__file__, arcname="0.txt")
+    place = depot.bring(tmp_path / "depot", depot.digest(shards), shards)
+    assert place.read_bytes() == shards.read_bytes()
 
 
-@pytest.mark.parametrize("change", ["content", "name", "link", "one more", "cut archive"])
+def test_what_a_killed_copy_left_is_cleared_by_the_next(source: Path, tmp_path: Path) -> None:
+    wanted, home = depot.digest(source), tmp_path / "depot"
+    words = (sys.executable, "-c", KILLED, str(home), wanted, str(source))
+    assert subprocess.run(words, check=False).returncode == -signal.SIGXFSZ
+    assert [name for name in names(home) if name.startswith(".new")]
+    depot.bring(home, wanted, source)
+    assert not [name for name in names(home) if name.startswith(".new")]
+
+
+@pytest.mark.parametrize("change", ["content", "name", "link", "one more"])
 def test_other_data_than_was_hashed_is_refused_and_not_kept(source: Path, tmp_path: Path, change: str) -> None:
-    wanted, sent = depot.digest(source), source
+    wanted = depot.digest(source)
     if change == "content":
         (source / "tokens.bin").write_bytes(b"1235")
     elif change == "name":
@@ -71,14 +93,10 @@ def test_other_data_than_was_hashed_is_refused_and_not_kept(source: Path, tmp_pa
     elif change == "link":
         (source / "link").unlink()
         (source / "link").symlink_to("deep/more")
-    elif change == "one more":
-        (source / "z").touch()
     else:
-        sent = tmp_path / "data.tar"
-        depot.archive(source, sent)
-        sent.write_bytes(sent.read_bytes()[:2000])
+        (source / "z").touch()
     with pytest.raises(UserError):
-        depot.bring(tmp_path / "depot", wanted, sent)
+        depot.bring(tmp_path / "depot", wanted, source)
     assert names(tmp_path / "depot") == [f"{wanted}.lock"]
 
 
