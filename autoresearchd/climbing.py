@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from autoresearchd.blame import calm
+from autoresearchd.blame import calm, is_the_devices
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import Concluded, Device, Environment, Measurement, Outcome, Progress, TreeOid
-from autoresearchd.judge import Spread
+from autoresearchd.judge import MOST_REPEATS, Spread
 from autoresearchd.judgement import budgeted
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
@@ -90,7 +90,9 @@ class Climbing:
             return promotion.stack(base, commits)
 
         def runs(tree: TreeOid, environment: Environment) -> Sequence[Measurement]:
-            return calm([run for run in runs_of(tree) if run.environment == environment], programs[environment])
+            ours = [run for run in runs_of(tree) if run.environment == environment]
+            spared = [run for run in ours if is_the_devices(run)][:MOST_REPEATS]
+            return calm([run for run in ours if run not in spared], programs[environment])
 
         def level(name: str, environment: Environment) -> Level:
             own = programs[environment]

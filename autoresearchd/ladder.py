@@ -9,6 +9,7 @@ last, as one stack and on every rung, be better than what was promoted last. All
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from statistics import fmean
 
 from autoresearchd.experiment import CommitOid, Direction, Ending, Measurement, TreeOid, Verdict
@@ -18,7 +19,11 @@ from autoresearchd.standing import Standing
 from autoresearchd.trailers import number
 
 TRIES = 3
-"""So many runs of what was promoted may fail on a rung before the rung itself is taken for broken."""
+"""So many runs of what was promoted may fail on a rung, one after the other, before the rung is taken for broken."""
+FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1800.0, 86_400.0
+"""Until such a rung is tried again."""
+AS_A_MACHINE = frozenset({Ending.CRASH, Ending.OUT_OF_MEMORY, Ending.TIMEOUT})
+"""Endings that a broken machine gives as well as broken code."""
 
 
 def next_move(ladder: Ladder) -> Move | None:
@@ -104,10 +109,9 @@ class _Rung:
 
     def move(self) -> Move | None:
         """What is to be done here; None where the stack is through."""
-        base = self._runs(())
-        if len(base) >= TRIES and all(run.ending is not Ending.FINISHED for run in base):
-            return Blocked(scale=self.name, why=base[-1].why or base[-1].ending.value)
-        if base and all(run.ending is not Ending.FINISHED for run in base):
+        if failing := list(takewhile(lambda run: run.ending is not Ending.FINISHED, reversed(self._runs(())))):
+            if len(failing) >= TRIES and self._ladder.now < _rested(failing):
+                return Blocked(scale=self.name, why=failing[0].why or failing[0].ending.value)
             return Runs(wanted=(self._first(()),))
         if unseen := [commits for commits in ((), self._chosen) if not self._runs(commits)]:
             return Runs(wanted=tuple(self._first(commits) for commits in unseen))
@@ -146,7 +150,15 @@ class _Rung:
             fine, broken = (middle, broken) if self._refused(self._chosen[:middle]) is None else (fine, middle)
         verdict = self._refused(self._chosen[:broken])
         assert verdict is not None
+        failed = [run for run in self._runs(self._chosen[:broken]) if run.ending in AS_A_MACHINE]
+        if failed and not self._trains_since(failed[-1], self._chosen[:fine]):
+            return Runs(wanted=(self._first(()),))
         return _fall(self._level, self._chosen[broken - 1], f"{verdict.outcome.value}: {verdict.why}")
+
+    def _trains_since(self, failed: Measurement, fine: Commits) -> bool:
+        """Whether the machine still trains what is not broken: else a failure says nothing about a commit."""
+        runs = (*self._runs(()), *self._runs(fine))
+        return any(run.ending is Ending.FINISHED and run.started > failed.started for run in runs)
 
     def _tell(self, held: Commits, groups: Sequence[Commits]) -> Runs | tuple[Effect | None, ...]:
         """What each group gains on top of what holds, or the runs that this takes: each has another half of them."""
@@ -208,12 +220,28 @@ class _Rung:
         return Wanted(tree=self._tree(commits), seed=seed, scale=self.name, commits=commits)
 
     def _runs(self, commits: Commits) -> Sequence[Measurement]:
-        return self._ladder.runs(self._tree(commits), self._level.environment)
+        """The runs of a stack, without the failures after which what was promoted failed as well."""
+        runs = self._ladder.runs(self._tree(commits), self._level.environment)
+        if not commits or all(run.ending not in AS_A_MACHINE for run in runs):
+            return runs
+        base = self._runs(())
+
+        def is_believed(run: Measurement) -> bool:
+            after = next((other for other in base if other.started > run.started), None)
+            return run.ending not in AS_A_MACHINE or after is None or after.ending is Ending.FINISHED
+
+        return [run for run in runs if is_believed(run)]
 
     def _tree(self, commits: Commits) -> TreeOid:
         tree = self._ladder.stack(commits) if commits else self._ladder.base
         assert tree is not None, "what waits can be replayed as far as it is chosen"
         return tree
+
+
+def _rested(failing: Sequence[Measurement]) -> float:
+    """When a rung is tried again (Unix time): each time after twice as long. The newest failure comes first."""
+    rest = min(FIRST_REST_SECONDS * 2.0 ** (len(failing) - TRIES), LONGEST_REST_SECONDS)
+    return failing[0].started + failing[0].wall_seconds + rest
 
 
 def _change(effect: Effect | None, direction: Direction) -> str:

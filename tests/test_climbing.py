@@ -10,7 +10,8 @@ import pytest
 
 from autoresearchd.clerk import Clerk
 from autoresearchd.climbing import Climbing
-from autoresearchd.experiment import Concluded, Device, Environment, Outcome
+from autoresearchd.experiment import Concluded, Device, Ending, Environment, Outcome
+from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.judge.spread import UNKNOWN
 from autoresearchd.ladder import next_move
 from autoresearchd.ledger import Ledger, refs
@@ -149,3 +150,14 @@ def test_a_promotion_that_cannot_be_written_rests_and_the_lab_researches_on(tmp_
     assert [night.outcome(number) for number in (1, 2)] == [Outcome.KEEP, Outcome.DISCARD]
     assert night.loop.status.state != "held"
     assert "promotion rests" in night.loop.status.rung_why
+
+
+def test_a_run_whose_device_was_lost_says_nothing_on_a_rung(lab: tuple[Ledger, Concluded]) -> None:
+    ledger, only = lab
+    lost = Incident(kind=Disturbance.LOST, what="the device is gone")
+    ledger.record(measurement(only.experiment.tree, seed=1, environment=D12, ending=Ending.CRASH, incidents=(lost,)))
+    ladder = known(ledger)
+    assert ladder is not None
+    assert not ladder.runs(only.experiment.tree, D12)
+    ledger.record(measurement(only.experiment.tree, seed=2, environment=D12, ending=Ending.CRASH))
+    assert [run.seed for run in ladder.runs(only.experiment.tree, D12)] == [2]

@@ -103,6 +103,34 @@ def test_a_rung_on_which_nothing_trains_blocks_and_burns_no_more_runs() -> None:
     assert not any(slope.fell(place) for place in range(2)), "the commits were blamed for the rung"
 
 
+def test_a_broken_rung_is_tried_again_after_a_rest_and_goes_on_once_it_trains() -> None:
+    slope = Slope(gains={"d2": [2.0, 2.0]}, sigma=QUIET)
+    slope.broken = True
+    climb(slope)
+    rested = replace(slope.ladder(), now=1e6)
+    again = next_move(rested)
+    assert isinstance(again, Runs)
+    slope.broken = False
+    (run,) = again.wanted
+    slope.train(run.tree, run.seed, run.scale)
+    climb(slope)
+    assert slope.promoted == [0, 1]
+
+
+def test_no_commit_falls_by_a_crash_of_the_machine() -> None:
+    slope = Slope(gains={"d2": [2.0]}, sigma=QUIET)
+    slope.step()
+    slope.step()
+    assert slope.trained() == 1, "what was promoted trains"
+    slope.broken = True
+    slope.step()
+    slope.step()
+    assert slope.trained() == 3, "the commit failed, and then what was promoted did too"
+    slope.broken = False
+    climb(slope)
+    assert slope.promoted == [0]
+
+
 def test_what_conflicts_alone_is_kept_together() -> None:
     slope = Slope(gains={"d2": [2.0] * 4}, needs={2: 0})
     ladder = slope.ladder()
