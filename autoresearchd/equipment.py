@@ -44,7 +44,8 @@ def equip(
     tree: TreeOid | None = None,
     keep: Callable[[Path, RunSpec], None] | None = None,
 ) -> Equipment:
-    """Put together what program.toml asks for; `waits` is called every second that a cluster takes to answer.
+    """Put together what program.toml asks for; `waits` is called every second that a cluster takes to answer, and while
+    data is hashed for it.
 
     What measures is taken from `tree`, by default best's. `keep` is given what a finished run on this machine left.
 
@@ -84,7 +85,7 @@ def _slurm(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, waits:
     executor = SlurmExecutor(
         settings,
         folder=_shared(program, folder, ledger),
-        template=parcel_for(program, folder, ledger, tree, threads=settings.cpus),
+        template=parcel_for(program, folder, ledger, tree, threads=settings.cpus, waits=waits),
         pack=lambda tree: pack(ledger.path, tree),
     )
     return _far("slurm", executor, lambda: settings.slots, waits)
@@ -94,7 +95,7 @@ def _ray(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, waits: C
     executor = RayExecutor(
         program.ray,
         folder=ledger.path.resolve() / "autoresearchd" / "ray",
-        template=parcel_for(program, folder, ledger, tree, threads=max(1, int(program.ray.cpus))),
+        template=parcel_for(program, folder, ledger, tree, threads=max(1, int(program.ray.cpus)), waits=waits),
         pack=lambda tree: pack(ledger.path, tree),
     )
     return _far("ray", executor, lambda: executor.slots, waits)
@@ -135,10 +136,18 @@ def far_devices(kind: str, count: int, like: Device) -> tuple[Device, ...]:
     return tuple(replace(like, name=f"{named}{slot}", index=slot) for slot in range(count))
 
 
-def parcel_for(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, *, threads: int | None) -> Parcel:
+def parcel_for(
+    program: Program,
+    folder: Path,
+    ledger: Ledger,
+    tree: TreeOid,
+    *,
+    threads: int | None,
+    waits: Callable[[], None] = lambda: None,
+) -> Parcel:
     """What every run of a lab is sent with, all but its own spec: a probe of `tree` stands in its place.
 
-    Reads all the data once. Raises: UserError where some is not there.
+    Reads all the data once, and calls `waits` meanwhile. Raises: UserError where some is not there.
     """
     names = dict.fromkeys(name for name in (program.train.data, *held_out(program)) if name is not None)
     spec = RunSpec(run="probe", tree=tree, seed=0, device=Device(name="cluster", index=0), environment=Environment(""))
@@ -149,7 +158,7 @@ def parcel_for(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, *,
         baseline=ledger.baseline_tree() or tree,
         spec=spec,
         threads=threads,
-        data=tuple(_data(folder, name) for name in names),
+        data=tuple(_data(folder, name, waits) for name in names),
     )
 
 
@@ -165,13 +174,13 @@ def _shared(program: Program, folder: Path, ledger: Ledger) -> Path:
     return (folder / Path(program.slurm.folder).expanduser()).resolve() / lab_name(ledger.path)
 
 
-def _data(folder: Path, name: str) -> Data:
+def _data(folder: Path, name: str, waits: Callable[[], None]) -> Data:
     place = (folder / name).resolve()
     try:
-        found = depot.digest(place)
+        found, size = depot.digest(place, waits), depot.size(place)
     except OSError as error:
         raise UserError(
             f"the data {place} cannot be read ({error.strerror}); `autoresearchd doctor` says more"
         ) from error
     log.info("data_hashed", data=name, digest=found[:16])
-    return Data(name=name, source=str(place), digest=found)
+    return Data(name=name, source=str(place), digest=found, size=size)

@@ -22,7 +22,8 @@ from autoresearchd.experiment import Ending, Environment, Measurement, TreeOid
 from autoresearchd.ledger import Ledger
 from autoresearchd.ledger.packs import pack
 from autoresearchd.program import load
-from autoresearchd.run import parcel, sandbox
+from autoresearchd.run import berth, parcel, sandbox
+from autoresearchd.run.berth import Berth
 from autoresearchd.run.parcel import Parcel
 from tests.run.room import RESULT, gone, written
 from tests.support.projects import git, project
@@ -197,6 +198,25 @@ def test_every_slot_of_a_machine_may_ask_what_it_is_at_the_same_time(tmp_path: P
         until(lambda: len(far.left()) == 4 or any((place / parcel.REFUSED_FILE).exists() for place in places))
     assert [process.wait(PATIENCE) for process in asked] == [0, 0]
     assert [path.name for place in places for path in place.glob("*ed.json")] == 2 * [parcel.PROBED_FILE]
+
+
+def test_a_slot_has_the_time_that_its_data_takes_beside_that_for_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = Far(tmp_path)
+    monkeypatch.setattr(berth, "PROBE_SECONDS", 0.0)
+    data = tuple(dataclasses.replace(some, size=2**34) for some in far.template.data)
+    sent = dataclasses.replace(far.template, data=data)
+    name, said = Berth(str(far.cache)).probe(parcel.dump(sent), pack(far.ledger.path, sent.spec.tree))
+    assert name == parcel.PROBED_FILE, said
+
+
+def test_whoever_waits_for_the_data_to_be_read_is_told_that_it_goes_on(tmp_path: Path) -> None:
+    far = Far(tmp_path)
+    told: list[None] = []
+    program, tree = far.template.program, far.template.spec.tree
+    parcel_for(program, far.folder, far.ledger, tree, threads=1, waits=lambda: told.append(None))
+    assert len(told) == 2
 
 
 def test_a_node_that_is_another_environment_measures_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from autoresearchd.run.spawn import dies_with_us
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 10.0
 PROBE_SECONDS = 300.0
-"""Data may have to be copied first."""
+"""For a node to say what it is, once its data is there."""
 SAID_BYTES = 2000
 SAID_FILE = "said"
 NO_ANSWER = ""
@@ -41,13 +41,14 @@ class Berth:
 
     def probe(self, sent: bytes, packed: bytes) -> Answer:
         """What this node is."""
+        limit = PROBE_SECONDS + parcel.bringing_seconds(parcel.parcel(sent).data)
         self.begin(sent, packed, ("--probe",))
         assert self._process is not None
         try:
-            self._process.wait(PROBE_SECONDS)
+            self._process.wait(limit)
         except subprocess.TimeoutExpired:
             self.stop()
-            return NO_ANSWER, f"the node did not say within {PROBE_SECONDS:g} s what it is".encode()
+            return NO_ANSWER, f"the node did not say within {limit:.0f} s what it is".encode()
         return self._answer()
 
     def begin(self, sent: bytes, packed: bytes, options: Sequence[str] = ()) -> None:

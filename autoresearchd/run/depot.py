@@ -9,24 +9,31 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from autoresearchd.errors import UserError
 from autoresearchd.run.folders import remove
 
+CHUNK_BYTES = 2**24
 
-def digest(path: Path) -> str:
-    """The hash of a file or folder: of every name in it, every link's target and every byte. Raises: OSError."""
+
+def digest(path: Path, waits: Callable[[], None] = lambda: None) -> str:
+    """The hash of a file or folder: of every name in it, every link's target and every byte.
+
+    `waits` is called every CHUNK_BYTES, and for every file that holds something.
+    Raises: OSError.
+    """
     total = hashlib.sha256()
     for name, file in _files(path):
-        if file.is_symlink():
-            said = f"link {file.readlink()}"
-        else:
-            with file.open("rb") as stream:
-                said = hashlib.file_digest(stream, "sha256").hexdigest()
+        said = f"link {file.readlink()}" if file.is_symlink() else _hash(file, waits)
         total.update(f"{name}\0{said}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder. Raises: OSError."""
+    return sum(file.lstat().st_size for _, file in _files(path))
 
 
 def bring(depot: Path, wanted: str, source: Path) -> Path:
@@ -59,6 +66,15 @@ def _fetch(depot: Path, wanted: str, source: Path, place: Path) -> None:
         raise UserError(f"the data {source} cannot be seen from here; put it where every node sees it") from error
     finally:
         remove(beside)
+
+
+def _hash(file: Path, waits: Callable[[], None]) -> str:
+    total = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            total.update(chunk)
+            waits()
+    return total.hexdigest()
 
 
 def _copied(source: Path, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -28,6 +28,8 @@ PROGRESS_FILE, MEASUREMENT_FILE = "progress.json", "measurement.json"
 REFUSED_FILE, PROBED_FILE = "refused.json", "probed.json"
 MOST_BYTES = 2**20
 """Of a file that comes back: a curve of MOST_POINTS and a log's end take a tenth."""
+SLOWEST_BYTES = 8 * 2**20
+"""A second, of data that a node reads over a network, writes and reads again for its hash."""
 MOST_INCIDENTS = 16
 OUR_METRICS = 2
 """Beyond those that a target may report: processor seconds, and the audit's number."""
@@ -42,6 +44,8 @@ class Data:
     """Absolute."""
     digest: str
     """As `depot.digest` tells it."""
+    size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,11 @@ class Refused:
     run: str
     why: str
     host: str = ""
+
+
+def bringing_seconds(data: Iterable[Data]) -> float:
+    """How long a node that has none of it may take until the data is there."""
+    return sum(some.size for some in data) / SLOWEST_BYTES
 
 
 def dump(value: Parcel | Probed | Live | Refused | Measurement) -> bytes:

@@ -29,7 +29,7 @@ from autoresearchd.run.parcel import Live, Parcel, Probed
 
 logger = structlog.get_logger()
 PROBE_SECONDS = 600.0
-"""For the first node to say what it is: data may have to be copied."""
+"""For the first node to say what it is, once its data is there."""
 QUEUED = "queued"
 """The phase of a run that waits for a node."""
 
@@ -65,7 +65,7 @@ class RayExecutor:
 
         Raises: UserError where there is no cluster, no room in it, or no node that can do runs.
         """
-        until = time.monotonic() + PROBE_SECONDS
+        until = time.monotonic() + PROBE_SECONDS + parcel.bringing_seconds(self._template.data)
         while self._accepted is None:
             self._listen()
             if self._accepted is None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from autoresearchd.experiment import Measurement, Progress, RunSpec, TreeOid
 from autoresearchd.program import Program
 from autoresearchd.run import parcel
 from autoresearchd.run.dispatch import Dispatcher, Lost, Order
-from autoresearchd.run.parcel import Live, Parcel, Probed
+from autoresearchd.run.parcel import Data, Live, Parcel, Probed, bringing_seconds
 from autoresearchd.run.phase import Phase, order
 from autoresearchd.run.sbatch import Cluster, python
 
@@ -129,7 +129,7 @@ class SlurmExecutor:
             parcel.PARCEL_FILE: parcel.dump(replace(self._template, spec=spec)),
             parcel.PACK_FILE: self._pack(spec.tree),
         }
-        seconds = job_seconds(self._template.program.on(spec.scale))
+        seconds = job_seconds(self._template.program.on(spec.scale), self._template.data)
         self._dispatcher.submit(Order(spec=spec, words=words, files=files, seconds=seconds))
 
     def _lose(self, spec: RunSpec, lost: Lost) -> None:
@@ -147,9 +147,9 @@ class SlurmExecutor:
             return
 
 
-def job_seconds(program: Program) -> float:
+def job_seconds(program: Program, data: Iterable[Data]) -> float:
     """Wall time within which a run is over on any node, with its data brought there; for Slurm's own limit."""
     phases = [Phase.CHECK, Phase.TRAIN] if program.train.check else [Phase.TRAIN]
     if program.metric.evaluate is not None:
         phases += [Phase.EVALUATE, Phase.AUDIT] if program.metric.audit is not None else [Phase.EVALUATE]
-    return sum(order(program, phase).seconds for phase in phases) + PREPARING_SECONDS
+    return sum(order(program, phase).seconds for phase in phases) + PREPARING_SECONDS + bringing_seconds(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -103,6 +104,15 @@ def test_other_data_than_was_hashed_is_refused_and_not_kept(source: Path, tmp_pa
 def test_data_that_the_node_cannot_see_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be seen from here"):
         depot.bring(tmp_path / "depot", "0" * 64, tmp_path / "nowhere")
+
+
+def test_who_waits_for_a_hash_is_told_that_it_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 3 * depot.CHUNK_BYTES)
+    told: list[None] = []
+    depot.digest(tmp_path, lambda: told.append(None))
+    assert len(told) == 3
+    assert depot.size(tmp_path) == 3 * depot.CHUNK_BYTES
 
 
 def test_every_name_and_byte_is_in_the_hash(source: Path) -> None:

@@ -65,7 +65,7 @@ def changed(**values: object) -> bytes:
 
 
 def test_a_parcel_arrives_as_it_was_sent() -> None:
-    data = Data(name="data", source="/shared/data", digest="0" * 64)
+    data = Data(name="data", source="/shared/data", digest="0" * 64, size=5)
     sent = Parcel(program=parse(PROGRAM), folder="/home", lab="lab-1", baseline=SPEC.tree, spec=SPEC, data=(data,))
     assert parcel.parcel(parcel.dump(sent)) == sent
 
@@ -73,7 +73,7 @@ def test_a_parcel_arrives_as_it_was_sent() -> None:
 @pytest.mark.parametrize("place", ["../up", "", "a/b", ".hidden"])
 def test_a_parcel_names_no_folder_outside_its_own(place: str) -> None:
     sent = Parcel(program=parse(PROGRAM), folder="/home", lab="lab-1", baseline=SPEC.tree, spec=SPEC)
-    data = Data(name="data", source="/shared/data", digest=place)
+    data = Data(name="data", source="/shared/data", digest=place, size=5)
     for spoilt in (
         dataclasses.replace(sent, lab=place),
         dataclasses.replace(sent, spec=dataclasses.replace(SPEC, run=place)),

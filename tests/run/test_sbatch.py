@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from autoresearchd.cluster import Slurm
 from autoresearchd.errors import ConfigError
 from autoresearchd.program import parse
+from autoresearchd.run.parcel import SLOWEST_BYTES, Data
 from autoresearchd.run.sbatch import Cluster, Job, listed
+from autoresearchd.run.slurm import job_seconds
 
 PROGRAM = """
 [program]
@@ -22,6 +24,12 @@ command = "python train.py"
 [metric]
 name = "loss"
 """
+
+
+def test_a_job_has_the_time_that_bringing_its_data_takes() -> None:
+    program = parse(PROGRAM)
+    data = Data(name="data", source="/data", digest="0" * 64, size=2**36)
+    assert job_seconds(program, [data]) - job_seconds(program, []) == 2**36 / SLOWEST_BYTES
 
 
 def test_what_squeue_prints_is_read_and_everything_else_left_out() -> None:
