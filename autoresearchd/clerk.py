@@ -9,7 +9,8 @@ import structlog
 
 from autoresearchd import announce, controls
 from autoresearchd.errors import UnfilablePath
-from autoresearchd.experiment import Concluded, Experiment, Outcome, Proposal, TreeOid, Verdict
+from autoresearchd.experiment import Concluded, Environment, Experiment, Outcome, Proposal, TreeOid, Verdict
+from autoresearchd.judge import value
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
 from autoresearchd.pipeline import Pipeline
@@ -25,10 +26,9 @@ from autoresearchd.world import (
     Session,
     Settle,
 )
+from autoresearchd.yardstick import Metric
 
 log = structlog.get_logger()
-AUDITED = "audit_"
-"""How the number on the audit data begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +39,9 @@ class Clerk:
     pipeline: Pipeline
     memory: Memory
     session: Session
-    metric: str
-    """The one that is compared."""
+    metric: Metric
+    environment: Environment
+    """In which best is led."""
 
     def move(self, move: LedgerMove, now: float) -> None:
         """Make one move. Raises: StaleRef, RefLocked, OSError, CorruptRecord; nothing is half done then."""
@@ -106,13 +107,14 @@ class Clerk:
         announce.promoted([line[commit] for commit in promotion.commits], tip)
 
     def _audit(self, tree: TreeOid) -> dict[str, str]:
-        """The number on the audit data, where there is one."""
-        newest = {name: value for run in self.ledger.measurements(tree) for name, value in run.metrics.items()}
-        name = next((name for name in newest if name.startswith(AUDITED)), None)
-        return {} if name is None else {"Audit": f"{name.removeprefix(AUDITED)}={number(newest[name])}"}
+        """The number on the audit data where best is led, if there is one."""
+        runs = self.ledger.measurements(tree)
+        audited = [run for run in runs if run.audited and run.environment == self.environment]
+        found = [known for run in audited if (known := value(run, self.metric.audit_name)) is not None]
+        return {"Audit": f"{self.metric.name}={number(found[-1])}"} if found else {}
 
     def _conclude(self, experiment: Experiment, verdict: Verdict, now: float) -> None:
-        self._settled(self.ledger.conclude(experiment, verdict, metric=self.metric, now=now))
+        self._settled(self.ledger.conclude(experiment, verdict, metric=self.metric.compared, now=now))
         self.pipeline.take_fix(experiment.commit)
 
     def _settled(self, concluded: Concluded) -> None:

@@ -85,7 +85,12 @@ class Loop:
         self._memory = Memory(ledger)
         self._climbing = Climbing(ledger=ledger, memory=self._memory, scales=scales)
         self._clerk = Clerk(
-            ledger=ledger, pipeline=pipeline, memory=self._memory, session=session, metric=program.metric.compared
+            ledger=ledger,
+            pipeline=pipeline,
+            memory=self._memory,
+            session=session,
+            metric=program.metric,
+            environment=environment,
         )
         self._reception = Reception(ledger=ledger, pipeline=pipeline, memory=self._memory)
         self.status = self._describe(self.observe(session.started), "starting")

@@ -26,7 +26,7 @@ from tests.support.projects import PROGRAM
 from tests.support.projects import lab as projects_lab
 from tests.test_loop import Night
 
-D12 = Environment("gpu/d12")
+D12, ELSEWHERE = Environment("gpu/d12"), Environment("gpu/elsewhere")
 LADDER = parse(
     f'[program]\nname = "x"\neditable = ["train.py"]\n[train]\ncommand = "true"\n[metric]\nname = "{METRIC}"\n'
     '[[scale]]\nname = "d12"\nargs = "--depth 12"'
@@ -42,6 +42,9 @@ def lab(tmp_path: Path) -> tuple[Ledger, Concluded]:
     only = kept(ledger, BASE.replace("RATE = 0.1", "RATE = 0.2"))
     audited = {METRIC: 0.98, f"audit_{METRIC}": 0.991}
     ledger.record(measurement(only.experiment.tree, seed=7, metrics=audited, audited=True))
+    pretended = {"audit_a": 0.1, f"audit_{METRIC}": 0.2}
+    ledger.record(measurement(only.experiment.tree, seed=8, metrics=pretended))
+    ledger.record(measurement(only.experiment.tree, seed=9, metrics=pretended, audited=True, environment=ELSEWHERE))
     return ledger, only
 
 
@@ -60,8 +63,14 @@ def known(ledger: Ledger, *, program: Any = LADDER, live: tuple[Any, ...] = ()) 
 
 def write(ledger: Ledger, move: Climb | Note | Promotion) -> None:
     nobody = cast("Any", None)
-    clerk = Clerk(ledger=ledger, pipeline=nobody, memory=Memory(ledger), session=Session(started=NOW), metric=METRIC)
-    clerk.move(move, NOW)
+    Clerk(
+        ledger=ledger,
+        pipeline=nobody,
+        memory=Memory(ledger),
+        session=Session(started=NOW),
+        metric=LADDER.metric,
+        environment=Environment("cpu"),
+    ).move(move, NOW)
 
 
 def test_what_is_promoted_carries_its_evidence_and_its_audit_and_waits_no_more(lab: tuple[Ledger, Concluded]) -> None:
