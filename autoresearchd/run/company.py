@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 
+import structlog
+
 from autoresearchd.experiment import Device
 from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.run.nvml import Driver, Sight
 
+logger = structlog.get_logger()
 LOOK_SECONDS = 5.0
 """Between two looks."""
 PATIENCE_SECONDS = 0.5
@@ -78,13 +81,40 @@ class Watch:
                 driver.again()
 
 
+class Residents:
+    """Who computed on a GPU before our first run there and in every look since, such as the server of CUDA MPS.
+
+    Every run has the same company then: it is how that GPU is, and to repeat a run would not better it.
+    """
+
+    def __init__(self) -> None:
+        self._there: dict[Device, frozenset[int]] = {}
+
+    def begin(self, device: Device, sight: Sight | None) -> None:
+        """What is there before a run; said in the log when it is the first one."""
+        if device in self._there:
+            return
+        self._there[device] = frozenset() if sight is None else sight.unknown | sight.foreign.keys()
+        if sight is not None and self._there[device]:
+            who = [sight.foreign.get(pid, f"pid {pid} of another namespace") for pid in sorted(self._there[device])]
+            logger.warning("gpu_shared", device=device.name, who=who, then="no incident of a run while it stays")
+
+    def left(self, device: Device, sight: Sight) -> frozenset[int]:
+        """The numbers of those that have stayed until now."""
+        if not sight.lost:
+            self._there[device] &= sight.unknown | sight.foreign.keys()
+        return self._there[device]
+
+
 class Company:
     """The incidents of one run on a GPU."""
 
-    def __init__(self, watch: Watch, device: Device) -> None:
+    def __init__(self, watch: Watch, device: Device, residents: Residents) -> None:
         """Look before the run begins: what is there now is not its own."""
-        self._watch, self._device = watch, device
-        self._before = self._seen = watch.look(device)
+        self._watch, self._device, self._residents = watch, device, residents
+        self._before = watch.look(device)
+        residents.begin(device, self._before)
+        self._seen: Sight | None = None
         self._slowed: frozenset[str] = frozenset()
         self._found: dict[Incident, None] = {}
         self._note(self._before)
@@ -106,14 +136,15 @@ class Company:
             self._add(Disturbance.HELD, f"{before.used_mib:.0f} MiB of {self._device.name} were in use before it began")
 
     def _note(self, sight: Sight | None) -> None:
-        if sight is None or (sight is self._seen and sight is not self._before):
+        if sight is None or sight is self._seen:
             return
         self._seen = sight
         if sight.lost:
             self._add(Disturbance.LOST, f"{self._device.name}: {sight.lost}")
-        for words in sight.foreign.values():
+        residents = self._residents.left(self._device, sight)
+        for words in (words for pid, words in sight.foreign.items() if pid not in residents):
             self._add(Disturbance.FOREIGN, f"{words} on {self._device.name}")
-        there = frozenset() if self._before is None else self._before.unknown
+        there = frozenset() if self._before is None else self._before.unknown - residents
         for pid in sorted(sight.unknown & there) if sight is not self._before else ():
             self._add(Disturbance.FOREIGN, f"a process of another namespace (pid {pid} there) on {self._device.name}")
         slowed = frozenset(sight.slowed)

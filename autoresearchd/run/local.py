@@ -20,7 +20,7 @@ from autoresearchd.experiment import Ending, Measurement, Progress, RunSpec
 from autoresearchd.program import Program
 from autoresearchd.run import proc
 from autoresearchd.run._protocol import Checkout
-from autoresearchd.run.company import Company, Watch
+from autoresearchd.run.company import Company, Residents, Watch
 from autoresearchd.run.folders import Disposal, remove
 from autoresearchd.run.log import one_line
 from autoresearchd.run.phase import Phase
@@ -84,7 +84,7 @@ class LocalExecutor:
             hidden=hidden,
         )
         self._live: dict[str, Trial] = {}
-        self._watch = Watch()
+        self._watch, self._residents = Watch(), Residents()
         self._company: dict[str, Company] = {}
         """Of the live runs on GPUs."""
         self._next: dict[str, Site] = {}
@@ -111,7 +111,7 @@ class LocalExecutor:
             raise OSError(why)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", spec.run):
             raise ValueError(f"{spec.run!r} is no name for a run")
-        company = Company(self._watch, spec.device) if spec.device.is_cuda else None
+        company = Company(self._watch, spec.device, self._residents) if spec.device.is_cuda else None
         site = self._next.pop(spec.device.name, None) or Site(self._bench, spec)
         try:
             trial = Trial(spec, site)

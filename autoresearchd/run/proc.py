@@ -78,8 +78,8 @@ def whose(pid: int, root: int | None = None) -> Whose:
     """
     root, seen = root or os.getpid(), set[int]()
     parent = pid
-    while parent > 1 and parent not in seen:
-        if parent == root:
+    while parent > 0 and parent not in seen:
+        if parent == root:  # number 1, where the daemon is all that a container holds
             return Whose.OURS
         seen.add(parent)
         found = stat(parent)

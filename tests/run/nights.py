@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
         "a stranger beside a part of a GPU": night(folder, during=lambda: f"mig\n{stranger}", shown="MIG-0a-1"),
         "a stranger beside a GPU by its name": night(folder, during=lambda: stranger, shown="GPU-aa"),
         "a number of another namespace": night(folder, during=lambda: f"process {NOBODY} 1024\n"),
-        "the same before it began": night(
+        "the same before the first run": night(
             folder, before=f"process {NOBODY} 9\n", during=lambda: f"process {NOBODY} 9\n"
         ),
         "heat": night(folder, during=lambda: "slowed 68\n"),

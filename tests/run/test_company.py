@@ -6,10 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 
+from autoresearchd.experiment import Device
+from autoresearchd.run import proc
+from autoresearchd.run.company import Company, Residents, Watch
+from autoresearchd.run.nvml import Sight
 from tests.run.room import Room, finish, program, spec
 from tests.support.nvml import environment
 
@@ -26,6 +32,31 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     assert done.returncode == 0, done.stdout + done.stderr
     found: Told = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+GPU = Device(name="cuda:0", index=0)
+ALONE = Sight(foreign={}, unknown=frozenset())
+
+
+class Shown(Watch):
+    """Sees what it was told, one thing after the other."""
+
+    def __init__(self, *sights: Sight) -> None:
+        super().__init__()
+        self._shown = iter(sights)
+
+    def look(self, device: Device) -> Sight | None:
+        return next(self._shown)
+
+    last = look
+
+
+def seen(residents: Residents, *sights: Sight) -> list[str]:
+    """The incidents of a run, the first sight of which is before it begins."""
+    company = Company(Shown(*sights), GPU, residents)
+    for _ in sights[1:]:
+        company.note()
+    return [incident.what for incident in company.incidents]
 
 
 def kinds(found: list[Any]) -> list[str]:
@@ -48,7 +79,34 @@ def test_a_process_of_somebody_else_is_named_with_its_memory(told: Told, beside:
 def test_a_number_that_means_nothing_here_may_be_our_own_unless_it_was_there_before(told: Told) -> None:
     """In a container some drivers say numbers of the machine's own namespace."""
     assert told["a number of another namespace"] == ["finished"]
-    assert kinds(told["the same before it began"]) == ["foreign"]
+    unknown = Sight(foreign={}, unknown=frozenset({7}))
+    residents = Residents()
+    residents.begin(GPU, ALONE)  # a run before
+    assert seen(residents, unknown, replace(unknown)) == ["a process of another namespace (pid 7 there) on cuda:0"]
+
+
+def test_who_was_there_before_the_first_run_and_ever_since_is_said_once(told: Told) -> None:
+    """As the server of CUDA MPS is, to which the driver ascribes all that its clients do."""
+    assert told["the same before the first run"] == ["finished"]
+    server = Sight(foreign={7: "nvidia-cuda-mps (pid 7)"}, unknown=frozenset())
+    both = replace(server, foreign={**server.foreign, 8: "python (pid 8)"})
+    residents = Residents()
+    with structlog.testing.capture_logs() as logs:
+        assert seen(residents, server, replace(server)) == []
+        assert seen(residents, replace(server), both) == ["python (pid 8) on cuda:0"]
+    assert [entry["who"] for entry in logs] == [["nvidia-cuda-mps (pid 7)"]]
+    assert seen(residents, ALONE, server) == ["nvidia-cuda-mps (pid 7) on cuda:0"]  # it went, and came again
+
+
+def test_one_moment_of_heat_is_none_however_often_it_is_looked_up() -> None:
+    hot = Sight(foreign={}, unknown=frozenset(), slowed=("thermal slowdown",))
+    assert seen(Residents(), hot, hot, hot, ALONE) == []
+    assert seen(Residents(), ALONE, hot, hot, replace(hot)) == ["thermal slowdown of cuda:0"]
+
+
+def test_the_runs_of_a_daemon_with_the_number_1_are_its_own() -> None:
+    """As in a container that holds nothing else."""
+    assert proc.whose(1, root=1) is proc.Whose.OURS
 
 
 def test_heat_is_an_incident_and_a_full_load_is_none(told: Told) -> None:
