@@ -22,11 +22,11 @@ def digest(path: Path, waits: Callable[[], None] = lambda: None) -> str:
     """The hash of a file or folder: of every name in it, every link's target and every byte.
 
     `waits` is called every CHUNK_BYTES, and for every file that holds something.
-    Raises: OSError.
+    Raises: UserError for a link that leads out of the folder, OSError.
     """
     total = hashlib.sha256()
     for name, file in _files(path):
-        said = f"link {file.readlink()}" if file.is_symlink() else _hash(file, waits)
+        said = f"link {_inner(file, path)}" if file.is_symlink() else _hash(file, waits)
         total.update(f"{name}\0{said}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
@@ -66,6 +66,19 @@ def _fetch(depot: Path, wanted: str, source: Path, place: Path) -> None:
         raise UserError(f"the data {source} cannot be seen from here; put it where every node sees it") from error
     finally:
         remove(beside)
+
+
+def _inner(link: Path, folder: Path) -> Path:
+    """Where a link leads within its folder; elsewhere it would lead nowhere, or to what nobody has hashed.
+
+    Raises: UserError.
+    """
+    target = link.readlink()
+    if target.is_absolute() or not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(folder)):
+        raise UserError(
+            f"the data {folder} has a link that leads out of it, {link} to {target}: put a copy in its place"
+        )
+    return target
 
 
 def _hash(file: Path, waits: Callable[[], None]) -> str:

@@ -115,6 +115,16 @@ def test_who_waits_for_a_hash_is_told_that_it_goes_on(tmp_path: Path) -> None:
     assert depot.size(tmp_path) == 3 * depot.CHUNK_BYTES
 
 
+@pytest.mark.parametrize("way", ["absolute", "up", "through another"])
+def test_a_link_that_leads_out_of_the_data_is_refused_in_one_sentence(source: Path, tmp_path: Path, way: str) -> None:
+    (tmp_path / "elsewhere").write_text("changes, and no hash tells")
+    leads = {"absolute": str(source / "tokens.bin"), "up": "../elsewhere", "through another": "deep/up/../elsewhere"}
+    (source / "deep" / "up").symlink_to("..")
+    (source / "out").symlink_to(leads[way])
+    with pytest.raises(UserError, match=rf"has a link that leads out of it, .*out to {leads[way]}: put a copy"):
+        depot.digest(source)
+
+
 def test_every_name_and_byte_is_in_the_hash(source: Path) -> None:
     before = depot.digest(source)
     (source / "deep" / "more").rename(source / "deep" / "less")
