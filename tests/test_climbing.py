@@ -21,7 +21,7 @@ from autoresearchd.program import parse
 from autoresearchd.promotion import Climb, Ladder, Note, Promotion, Runs
 from autoresearchd.standing import Standing
 from autoresearchd.world import Session
-from tests.ledger.lab import FILES, METRIC, NOW, git, kept, measurement, new_ledger, with_baseline
+from tests.ledger.lab import FILES, METRIC, NOW, git, kept, measurement, new_ledger, opened, verdict, with_baseline
 from tests.support.projects import PROGRAM
 from tests.support.projects import lab as projects_lab
 from tests.test_loop import Night
@@ -170,3 +170,16 @@ def test_a_run_whose_device_was_lost_says_nothing_on_a_rung(lab: tuple[Ledger, C
     assert not ladder.runs(only.experiment.tree, D12)
     ledger.record(measurement(only.experiment.tree, seed=2, environment=D12, ending=Ending.CRASH))
     assert [run.seed for run in ladder.runs(only.experiment.tree, D12)] == [2]
+
+
+def test_promotion_goes_on_after_a_death_between_best_and_the_verdict(lab: tuple[Ledger, Concluded]) -> None:
+    ledger, only = lab
+    experiment = opened(ledger, BASE.replace("RATE = 0.1", "RATE = 0.3"))
+    ledger.record(measurement(experiment.tree))
+    landed = ledger.conclude(experiment, verdict(Outcome.KEEP), metric=METRIC, now=NOW)
+    git(ledger.path, "update-ref", experiment.ref, experiment.commit)  # as if killed between the two
+    again = Ledger(ledger.path)
+    memory = Memory(again)
+    memory.line(again)
+    memory.concluded(again.settle(experiment))
+    assert memory.line(again)[:2] == (landed, only)
