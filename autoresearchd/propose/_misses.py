@@ -15,6 +15,7 @@ from autoresearchd.experiment import (
     Concluded,
     Direction,
     Edit,
+    Environment,
     Experiment,
     Outcome,
     Proposal,
@@ -59,6 +60,12 @@ def line_of_best(context: Context) -> tuple[Concluded, ...]:
         path.append(step)
         tree = step.experiment.parent_tree
     return tuple(path)
+
+
+def leading(context: Context) -> Environment | None:
+    """The environment that best is led in: runs at larger rungs and on other machines differ by other amounts."""
+    newest = (line.verdict for line in reversed(context.history.concluded()) if line.verdict.outcome in ON_BEST)
+    return next((verdict.environment for verdict in newest), None)
 
 
 def fallen(context: Context) -> Mapping[int, tuple[Standing, ...]]:

@@ -17,13 +17,12 @@ from autoresearchd.experiment import (
     Concluded,
     Ending,
     Environment,
-    Measurement,
     Outcome,
     Proposal,
     TreeOid,
 )
 from autoresearchd.program import Tunable
-from autoresearchd.propose._misses import with_code
+from autoresearchd.propose._misses import leading, with_code
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.constants import Constant, Value, find, skeleton
 
@@ -120,7 +119,7 @@ class Observations:
         frame = skeleton(context.files, constants)
         best = _Tree(frame, {c.key: c.value for c in constants})
         metric = context.program.metric.compared
-        first = [c.experiment.tree for c in concluded[:1]]
+        first, here = [c.experiment.tree for c in concluded[:1]], leading(context)
         return View(
             constants=constants,
             best=best.values,
@@ -128,7 +127,7 @@ class Observations:
             pending=tuple(tree.values for tree in pending),
             known=frozenset(tree.signature for tree in (*trees, *pending, best)),
             frame=frame,
-            noise=_noise([context.history.measurements(c.experiment.tree) for c in recent], metric),
+            noise=_noise([_values(context, c.experiment.tree, here, metric) for c in recent]),
             baseline_memory_mib=_mean(context, first[0], None, PEAK_MEMORY)[0] if first else None,
             best_memory_mib=_mean(context, context.best_tree, None, PEAK_MEMORY)[0],
         )
@@ -222,24 +221,24 @@ def _gain(context: Context, item: Concluded) -> tuple[float | None, int]:
 
 
 def _mean(context: Context, tree: TreeOid, environment: Environment | None, metric: str) -> tuple[float | None, int]:
-    values = [
+    values = _values(context, tree, environment, metric)
+    return (statistics.fmean(values) if values else None), len(values)
+
+
+def _values(context: Context, tree: TreeOid, environment: Environment | None, metric: str) -> list[float]:
+    """What its finished runs in one environment measured, or in all of them."""
+    return [
         run.metrics[metric]
         for run in context.history.measurements(tree)
         if run.ending is Ending.FINISHED and metric in run.metrics and environment in (None, run.environment)
     ]
-    return (statistics.fmean(values) if values else None), len(values)
 
 
-def _noise(pools: Sequence[Sequence[Measurement]], metric: str) -> float | None:
-    """Pooled standard deviation between runs of one tree in one environment; None from fewer than two differences."""
+def _noise(pools: Sequence[Sequence[float]]) -> float | None:
+    """Pooled standard deviation between runs of one tree; None from fewer than two differences."""
     squares, freedom = 0.0, 0
-    for runs in pools:
-        by_environment: dict[Environment, list[float]] = {}
-        for run in runs:
-            if run.ending is Ending.FINISHED and metric in run.metrics:
-                by_environment.setdefault(run.environment, []).append(run.metrics[metric])
-        for values in by_environment.values():
-            mean = statistics.fmean(values)
-            squares += sum((value - mean) ** 2 for value in values)
-            freedom += len(values) - 1
+    for values in filter(None, pools):
+        mean = statistics.fmean(values)
+        squares += sum((value - mean) ** 2 for value in values)
+        freedom += len(values) - 1
     return (squares / freedom) ** 0.5 if freedom >= 2 and squares > 0 else None

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 
 from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Experiment, Outcome, Proposal, TreeOid
-from autoresearchd.propose._misses import fallen, gain, line_of_best, near_misses
+from autoresearchd.propose._misses import fallen, gain, leading, line_of_best, near_misses
 from autoresearchd.propose._protocol import Context, History
 from autoresearchd.propose.llm.fence import fence, line
 
@@ -67,18 +67,15 @@ def diff_of(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str:
 
 
 def noise(context: Context) -> tuple[float, int] | None:
-    """Standard deviation of one run of the same code, and how many runs say so; None without repeats."""
-    name, squares, degrees = context.program.metric.compared, 0.0, 0
+    """Standard deviation of one run where best is led, and its degrees of freedom; None without repeats."""
+    name, environment, squares, degrees = context.program.metric.compared, leading(context), 0.0, 0
     for step in line_of_best(context)[:NOISE_TREES]:
         runs = context.history.measurements(step.experiment.tree)
-        groups: dict[str, list[float]] = {}
-        for run in runs:
-            if name in run.metrics and math.isfinite(run.metrics[name]):
-                groups.setdefault(run.environment, []).append(run.metrics[name])
-        for values in groups.values():
-            if len(values) > 1:
-                squares += statistics.variance(values) * (len(values) - 1)
-                degrees += len(values) - 1
+        here = [run.metrics[name] for run in runs if run.environment == environment and name in run.metrics]
+        values = [value for value in here if math.isfinite(value)]
+        if len(values) > 1:
+            squares += statistics.variance(values) * (len(values) - 1)
+            degrees += len(values) - 1
     return (math.sqrt(squares / degrees), degrees) if degrees else None
 
 

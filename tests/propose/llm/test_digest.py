@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearchd.experiment import Environment, Outcome
+from autoresearchd.propose._observations import Observations
 from autoresearchd.propose.llm.digest import MOST_CHARACTERS, digest, noise
 from autoresearchd.propose.llm.fence import clean, fence, line
 from autoresearchd.propose.llm.modes import Mode, choose, since_keep
@@ -71,6 +72,20 @@ def test_the_measured_noise_is_said() -> None:
     assert found is not None
     assert found[0] == pytest.approx(0.00163, abs=1e-5)
     assert "differences under 0.003266 mean nothing here" in digest(the_lab.context())
+
+
+def test_runs_on_larger_rungs_and_other_machines_say_nothing_of_the_noise_where_best_is_led() -> None:
+    the_lab = FakeLab({"train.py": "RATE = 1\n"})
+    for seed, value in enumerate((1.0, 1.002, 0.998), start=1):
+        the_lab.history.runs[the_lab.best_tree].append(measurement(the_lab.best_tree, value, seed=seed))
+    words, view = noise(the_lab.context()), Observations().read(the_lab.context())
+    for seed, value in enumerate((5.0, 9.0, 1.0), start=4):
+        far = measurement(the_lab.best_tree, value, seed=seed, environment=Environment("large"))
+        the_lab.history.runs[the_lab.best_tree].append(far)
+    assert words is not None
+    assert view.noise == pytest.approx(words[0])
+    assert noise(the_lab.context()) == words
+    assert Observations().read(the_lab.context()).noise == view.noise
 
 
 @given(st.text(), st.integers(40, 400))
