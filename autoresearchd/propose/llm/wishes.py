@@ -26,7 +26,7 @@ class Tries:
 
     def note(self, wish: Wish | None, error: Abandoned) -> None:
         """A conversation was abandoned; it may have been about a wish."""
-        if wish is None or error.ending in NO_FAULT:
+        if wish is None or (error.ending in NO_FAULT and not _outgrown(error)):
             return
         self._vain[wish.oid] += 1
         if error.ending in FINAL:
@@ -40,3 +40,8 @@ class Tries:
         if (found := self._declined.pop(wish.oid, None)) is not None:
             del self._vain[wish.oid]
         return found
+
+
+def _outgrown(error: Abandoned) -> bool:
+    """The conversation itself became too long for the model, not what every conversation begins with."""
+    return error.ending is Ending.PROMPT and error.failure is None

@@ -11,6 +11,9 @@ import pytest
 from autoresearchd.experiment import CommitOid, Proposal, Wish
 from autoresearchd.propose._protocol import Declined
 from autoresearchd.propose.llm import Llm
+from autoresearchd.propose.llm.breaker import Failure
+from autoresearchd.propose.llm.conversation import Abandoned, Ending
+from autoresearchd.propose.llm.wishes import Tries
 from tests.propose.fakes import FakeLab
 from tests.propose.llm.room import CALL, KEY, lab, researcher
 from tests.support.messages import MessagesServer, Say, edit, proposal, submit, tool
@@ -95,6 +98,19 @@ def test_while_the_api_fails_a_wish_waits() -> None:
         llm = researcher(the_lab)
         assert [grant(the_lab, llm) for _ in range(4)] == [None] * 4
     assert llm.status.state == "waiting"
+
+
+def test_a_wish_whose_conversation_outgrows_the_model_is_given_up_after_a_few() -> None:
+    tries, outgrown = Tries(), Abandoned(Ending.PROMPT)
+    for _ in range(3):
+        assert tries.verdict(WISH) is None
+        tries.note(WISH, outgrown)
+    found = tries.verdict(WISH)
+    assert found is not None
+    assert found.why.endswith("prompt too long")
+    for _ in range(9):  # too long from the first word on: of the lab's own files
+        tries.note(WISH, Abandoned(Ending.PROMPT, Failure(why="the prompt does not fit the model")))
+    assert tries.verdict(WISH) is None
 
 
 def test_what_was_paid_for_a_wish_is_there_after_a_restart_and_nobody_else_gets_it(tmp_path: Path) -> None:
