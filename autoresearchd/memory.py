@@ -136,7 +136,7 @@ class Memory:
             self.side_by_side[end] += 1
         self._news.append(concluded)
         if concluded.verdict.outcome in ON_BEST:
-            self._audits = self._gains = self._line = None
+            self._audits = self._gains = None
 
     def filed(self, measurement: Measurement, *, on_rung: bool = False) -> None:
         """A run is in the ledger; one on a rung above the first says nothing about its device."""
