@@ -17,7 +17,8 @@ def is_waited_for(world: World, move: Move | None) -> bool:
 def starts(world: World, move: Move | None, free: Sequence[Device]) -> Iterator[Start]:
     """The runs on rungs to begin now. What leads best is never starved: beyond the share only when it has no more work.
 
-    A device that waits for the next proposal is not without work: on a rung it would be busy for long.
+    A device that waits for the next proposal is not without work, on a rung it would be busy for long; unless the last
+    that was asked for did not come.
     """
     if not isinstance(move, Runs):
         return
@@ -38,7 +39,7 @@ def starts(world: World, move: Move | None, free: Sequence[Device]) -> Iterator[
 def _allowed(world: World) -> int:
     """How many more runs may go on there at once."""
     live, share = sum(bool(run.spec.scale) for run in world.live), world.program.promote.share
-    if world.remaining == 0 and not world.opened:
+    if not world.opened and (world.remaining == 0 or (world.is_exhausted and not world.ready)):
         return len(world.devices) - live
     if world.ladder is None or world.ladder.share >= share:
         return 0

@@ -170,6 +170,7 @@ class Loop:
             ladder=ladder,
             ready=self.pipeline.ready,
             asked=self.pipeline.asked,
+            is_exhausted=self.pipeline.is_exhausted,
             fixes_asked=self.pipeline.fixes_asked,
             fixes=self.pipeline.fixes,
             wishes=self._reception.to_ask(),

@@ -19,7 +19,7 @@ CUT_OFF = Verdict(outcome=Outcome.SKIPPED, why="its rebase was ended before best
 
 
 def ledger_moves(world: World) -> Iterator[Action]:
-    kept, live = False, {run.spec.tree for run in world.live}
+    kept, live = False, {run.spec.tree for run in world.live if not run.spec.scale}
     # What best holds already is settled first: once best has moved on, nothing would tell that it landed.
     for opened in sorted(world.opened, key=lambda item: not item.landed):
         if opened.experiment.tree in live and not opened.landed and opened.experiment.rebased is None:

@@ -42,7 +42,9 @@ def is_screened(world: World, experiment: Experiment) -> bool:
     """Whether an experiment is a screening environment's: the leading one has not begun with it, nor has to."""
     elsewhere = {screen.environment for screen in world.screens}
     tree = experiment.tree
-    live = any(run.spec.tree == tree and run.spec.environment not in elsewhere for run in world.live)
+    live = any(
+        run.spec.tree == tree and run.spec.environment not in elsewhere and not run.spec.scale for run in world.live
+    )
     return not (experiment.is_baseline or experiment.alone is not None or live or world.of(tree))
 
 

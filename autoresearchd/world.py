@@ -118,6 +118,8 @@ class World:
     ready: tuple[Proposal, ...] = ()
     asked: int = 0
     """Proposals being thought of."""
+    is_exhausted: bool = False
+    """Whoever was asked last had nothing to propose, though nothing else waited."""
     fixes_asked: frozenset[CommitOid] = frozenset()
     """Commits of the crashed experiments whose correction was asked for."""
     fixes: Mapping[CommitOid, Proposal | None] = field(default_factory=dict)

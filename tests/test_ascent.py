@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoresearchd.describe import describe
+from autoresearchd.experiment import Environment, Progress, RunSpec
 from autoresearchd.plan import plan
 from autoresearchd.promotion import Ladder
 from autoresearchd.rungs import Promote, Rung
+from autoresearchd.screening import is_screened
 from autoresearchd.status import Status
-from autoresearchd.world import Finish, OpenExperiment, Session, Start, World
+from autoresearchd.world import ConcludeExperiment, Finish, OpenExperiment, Session, Start, World
 from bench.bisect import Slope
 from tests.support.lab_model import LabModel
 from tests.test_plan import measured_lab
@@ -63,6 +65,14 @@ def test_beyond_its_share_promotion_waits_even_where_no_idea_is_at_hand() -> Non
     assert climbs(world(measured_lab(), share=0.15)) == []
 
 
+def test_when_nobody_has_an_idea_left_idle_devices_climb_beyond_the_share() -> None:
+    silent = world(measured_lab(), share=0.9, is_exhausted=True)
+    assert [climb.device.name for climb in climbs(silent)] == ["cpu:0", "cpu:1"]
+    lab = measured_lab()
+    lab.propose(1)
+    assert climbs(world(lab, share=0.9, is_exhausted=True)) == []
+
+
 def test_when_the_budget_is_spent_all_devices_climb_before_the_session_ends() -> None:
     spent = world(measured_lab(), share=0.9, remaining=0)
     assert [climb.device.name for climb in climbs(spent)] == ["cpu:0", "cpu:1"]
@@ -77,6 +87,21 @@ def test_a_rung_that_no_device_fits_is_waited_for_by_nobody() -> None:
     assert said(too_large).rung_why == "d2: no device that leads best fits it"
     assert said(world(measured_lab(), share=0.0)).rung_why == ""
     assert any(isinstance(action, Finish) for action in plan(too_large))
+
+
+def test_a_run_on_a_rung_keeps_no_experiment_of_the_same_tree_from_its_verdict() -> None:
+    lab = measured_lab()
+    lab.propose(1)
+    lab.step()
+    now = lab.world()
+    (item,) = now.opened
+    spec = RunSpec(
+        run="r", tree=item.experiment.tree, seed=1, device=now.devices[0], environment=Environment("rung"), scale="d2"
+    )
+    number = item.experiment.number
+    alone = replace(now, live=(Progress(spec=spec, started=now.now),), skips=frozenset({number}))
+    assert any(isinstance(action, ConcludeExperiment) for action in plan(alone))
+    assert is_screened(alone, item.experiment), "the first rung has not begun with it"
 
 
 def test_nothing_climbs_while_paused_or_closing() -> None:

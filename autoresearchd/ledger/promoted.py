@@ -45,6 +45,7 @@ class Promoted:
     def __init__(self, repo: pygit2.Repository) -> None:
         self._repo = repo
         self._read: tuple[str, Mapping[CommitOid, tuple[Standing, ...]]] | None = None
+        self._base: TreeOid | None = None
         self._stacks: dict[tuple[TreeOid, tuple[CommitOid, ...]], TreeOid | None] = {}
         self._records: dict[CommitOid, Record] = {}
         self._line: tuple[CommitOid, CommitOid, tuple[CommitOid, ...] | None] | None = None
@@ -171,6 +172,9 @@ class Promoted:
         """A tree with the changes of these commits replayed on it, in this order; None where one conflicts."""
         if not commits:
             return base
+        if base != self._base:  # what was merged onto another is not asked for again
+            self._stacks.clear()
+            self._base = base
         if (base, commits) not in self._stacks:
             below, commit = self.stack(base, commits[:-1]), self._commit(commits[-1])
             self._stacks[base, commits] = (
