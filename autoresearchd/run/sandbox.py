@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,7 @@ def wrap(mode: Mode, argv: tuple[str, ...], box: Box) -> Command:
         return Command(words=argv)
     content = _filter(mode, network=box.network)
     assert content is not None, "choose() refuses architectures without a filter"
+    box = replace(box, hidden=tuple(_by_every_name(box)))
     if mode == "landlock":
         words = (sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(_spec(box) | {"filter": content.hex()}))
         return Command(words=(*GATE, *words, *argv), mode=mode)
@@ -167,6 +168,15 @@ def _bubblewrap(box: Box) -> Iterator[str]:
     yield from ("--remount-ro", "/", "--chdir", str(box.cwd), "--seccomp", _FILTER)
 
 
+def _by_every_name(box: Box) -> Iterator[Path]:
+    """What is hidden, and the names that it has below links that may be read."""
+    hidden = dict.fromkeys((*box.hidden, *(path.resolve() for path in box.hidden)))
+    yield from hidden
+    for seen in box.readable:
+        real = seen.resolve()
+        yield from (seen / path.relative_to(real) for path in hidden if real != seen and path.is_relative_to(real))
+
+
 def _within(root: Path, hidden: tuple[Path, ...]) -> tuple[Path, ...]:
     return tuple(path for path in hidden if path != root and path.is_relative_to(root))
 
@@ -178,7 +188,8 @@ def _bound(option: str, paths: tuple[Path, ...]) -> Iterator[str]:
 def _spec(box: Box) -> dict[str, Any]:
     system = [child for root in map(Path, SYSTEM) for child in without(root, box.hidden)]
     hardware = map(Path, CUDA_HARDWARE if box.nodes else HARDWARE)
-    readable = [child for root in box.readable for child in without(root, _within(root, box.hidden))]
+    seen = [root.resolve() for root in box.readable]
+    readable = [child for root in seen for child in without(root, _within(root, box.hidden))]
     read = (*system, *_etc(box), Path("/etc/passwd"), *hardware, Path("/proc"), *_python(), *readable)
     use = (*(Path("/dev", name) for name in NODES), *box.nodes)
     return {"read": _texts(read), "write": _texts(box.writable), "use": _texts(use), "network": box.network}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,21 @@ def test_what_is_held_out_is_hidden_from_training_even_within_its_own_data(
     evaluate = "say(loss=float(Path(os.environ['AUTORESEARCH_DATA'], 'answers').read_text()))"
     done = room.measure(LOOKS_FOR_ANSWERS, program("data = 'data'", metric, mode=mode), evaluate=evaluate)
     assert done.metrics == {"seen": 4.0, "x": finds, "y": finds, "loss": 42.0}, done.why
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_what_is_held_out_is_hidden_below_a_link_that_may_be_read(tmp_path: Path, mode: Mode) -> None:
+    skip_without(mode)
+    disk, link = tmp_path / "disk", tmp_path / "data"
+    (disk / "val").mkdir(parents=True)
+    (disk / "words").write_text("may be read")
+    (disk / "val" / "answer").write_text("held out")
+    link.symlink_to(disk)
+    box = Box(cwd=link, readable=(link,), hidden=(disk / "val",))
+    command = wrap(mode, ("cat", str(link / "words"), str(link / "val" / "answer")), box)
+    with command.opened() as (words, descriptors):
+        done = subprocess.run(words, pass_fds=descriptors, input="\n", capture_output=True, text=True, check=False)
+    assert done.stdout == "may be read", done.stderr
 
 
 @pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
