@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autoresearchd.experiment import FAILED, Ending, Experiment, Measurement, TreeOid, Verdict
+from autoresearchd.experiment import FAILED, Device, Ending, Experiment, Measurement, TreeOid, Verdict
 from autoresearchd.incident import Disturbance
 from autoresearchd.judge import MOST_REPEATS, contended
 from autoresearchd.program import Program
@@ -77,7 +77,7 @@ def _contended(world: World, tree: TreeOid, *, best: TreeOid | None) -> tuple[Me
 
 def calm(runs: Sequence[Measurement], program: Program) -> tuple[Measurement, ...]:
     """Runs of one tree in one environment without those that something slowed down: noise is measured by the rest."""
-    timed = program.train.cpu_steps is None or any(run.device.startswith("cuda") for run in runs)
+    timed = program.train.cpu_steps is None or any(Device(name=run.device).is_cuda for run in runs)
     slowed = {run.run for run in contended(runs)} if timed else set()
     return tuple(run for run in runs if run.run not in slowed)
 

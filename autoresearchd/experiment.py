@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NewType
 
 from autoresearchd.incident import Incident
@@ -34,11 +33,6 @@ IMPORTED = "imported"
 """Proposer, category and trust of what another program tried and measured."""
 FALSE_KEEP = "false keep"
 """How the reason of a null experiment begins that the judge would have kept."""
-NO_METRICS: Mapping[str, float] = MappingProxyType({})
-
-
-def _no_metrics() -> Mapping[str, float]:
-    return NO_METRICS
 
 
 class Direction(StrEnum):
@@ -249,7 +243,7 @@ class Measurement:
     environment: Environment
     device: str
     ending: Ending
-    metrics: Mapping[str, float] = field(default_factory=_no_metrics)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     """Every number that the run reported, the program's metric among them."""
     curve: tuple[CurvePoint, ...] = ()
     started: float
@@ -287,7 +281,7 @@ class Verdict:
     device: str = ""
     peak_memory_mib: float | None = None
     throughput: float | None = None
-    metrics: Mapping[str, float] = field(default_factory=_no_metrics)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     environment: Environment = Environment("")
     together: Gain | None = None
     """What it gains on top of the win that was faster, where the experiment has its gain `alone`."""
@@ -312,19 +306,17 @@ class Concluded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A slot that trains one thing at a time: `cuda:0`, `cpu:0` for a CPU slot, `ray:0` for one of a cluster."""
+    """A slot that trains one thing at a time: `cuda:0`, `cpu:0` for a CPU slot, `ray:0` or `cuda:ray-0` far away."""
 
     name: str
     model: str = ""
     """What the hardware calls itself; part of the environment."""
     memory_mib: float | None = None
     index: int = 0
-    far_gpu: bool = False
-    """A GPU of another machine."""
 
     @property
     def is_cuda(self) -> bool:
-        return self.far_gpu or self.name.startswith("cuda")
+        return self.name.startswith("cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autoresearchd.blame import disturbed
+from autoresearchd.blame import calm, disturbed
+from autoresearchd.equipment import far_devices
 from autoresearchd.experiment import Device, Ending, Environment, Outcome, RunSpec
 from autoresearchd.memory import Memory
 from autoresearchd.program import Program
@@ -48,6 +49,23 @@ def test_a_first_run_that_was_slowed_down_is_trained_again_and_only_the_second_c
     ended(lab, speed=100.0, noise=6.0)
     _, verdict = lab.concluded[1]
     assert (verdict.outcome, verdict.runs, verdict.metric) == (Outcome.DISCARD, 1, 16.0)
+
+
+@pytest.mark.parametrize(("model", "slowed"), [("cuda:0", True), ("cpu:0", False)])
+def test_noise_is_measured_without_slowed_runs_also_on_a_gpu_far_away(model: str, slowed: bool) -> None:
+    train = PROGRAM.train.model_copy(update={"cpu_steps": 10})  # on a CPU a slow run does the same work
+    (device,) = far_devices("slurm", 1, Device(name=model))
+    specs = [
+        RunSpec(run=f"{seed}", tree=CHANGED, seed=seed, device=device, environment=Environment("far"))
+        for seed in range(3)
+    ]
+    runs = [finished(spec, "loss", 1.0, now=spec.seed) for spec in specs]
+    speeds = [
+        replace(run, metrics={**run.metrics, "tokens_per_second": speed})
+        for run, speed in zip(runs, (100.0, 40.0, 100.0), strict=True)
+    ]
+    left = [run.seed for run in calm(speeds, PROGRAM.model_copy(update={"train": train}))]
+    assert left == ([0, 2] if slowed else [0, 1, 2])
 
 
 def test_code_that_is_slow_again_is_judged_by_both_runs() -> None:
