@@ -183,3 +183,22 @@ def test_promotion_goes_on_after_a_death_between_best_and_the_verdict(lab: tuple
     memory.line(again)
     memory.concluded(again.settle(experiment))
     assert memory.line(again)[:2] == (landed, only)
+
+
+def test_notes_that_cannot_be_read_hold_promotion_and_not_the_lab(lab: tuple[Ledger, Concluded]) -> None:
+    ledger, _ = lab
+    blob = git(ledger.path, "rev-parse", "best:train.py").strip()
+    git(ledger.path, "update-ref", refs.NOTES, blob)
+    climbing = Climbing(ledger=ledger, memory=Memory(ledger), scales={"d12": D12})
+    assert look(climbing) is None
+    assert refs.NOTES in climbing.damage
+    git(ledger.path, "update-ref", "-d", refs.NOTES)
+    assert look(climbing) is not None
+    assert not climbing.damage
+
+
+def look(climbing: Climbing) -> Ladder | None:
+    ledger = climbing.ledger
+    return climbing.ladder(
+        now=NOW, program=LADDER, devices=(), live=(), runs_of=ledger.measurements, spread_in=lambda _: UNKNOWN
+    )
