@@ -6,6 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+OURS = (
+    *("--job-name", "--comment", "--chdir", "--output", "--open-mode", "--export", "--ntasks", "--parsable"),
+    *("--requeue", "--no-requeue", "--array", "--wrap", "--wait"),
+)
+"""Options of sbatch by which the daemon finds its jobs again, or that would make a job something else than one run."""
+KEYS = {
+    "--cpus-per-task": "cpus", "--time": "minutes", "--partition": "partition", "--gres": "gres", "--mem": "memory_mib",
+}  # fmt: skip
+
 
 class Slurm(BaseModel):
     """[slurm]: what one run asks for, as sbatch takes it, and how many runs there are at a time."""
@@ -35,3 +44,15 @@ class Slurm(BaseModel):
     @classmethod
     def _lists_are_tuples(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("extra")
+    @classmethod
+    def _leaves_ours_alone(cls, extra: tuple[str, ...]) -> tuple[str, ...]:
+        for option in extra:
+            name = option.partition("=")[0]
+            taken = next((own for own in (*OURS, *KEYS) if own.startswith(name)), None)  # sbatch takes short forms too
+            if taken in KEYS:
+                raise ValueError(f"{taken} is set by slurm.{KEYS[taken]}; take {option!r} out and set that")
+            if taken is not None:
+                raise ValueError(f"{taken} is the daemon's own to set; take {option!r} out")
+        return extra

@@ -28,6 +28,8 @@ LOOK_SECONDS = 1.0
 """Between two looks at what nodes have written."""
 LOOKS_WITHOUT_ANSWER = 2
 """At the queue, after a job's end: files of another machine may be seen late."""
+UNREAD_SECONDS = 600.0
+"""So long a folder may not be readable before its run is given up: a shared disk has its moments."""
 NOBODYS_FAULT = frozenset({"CANCELLED", "NODE_FAIL", "PREEMPTED"})
 """Ends of jobs after which the next may come at once."""
 LOG_BYTES = 4096
@@ -66,6 +68,7 @@ class _Sent:
     reported: bytes = b""
     looks: int = 0
     """At the queue, since its end was seen there."""
+    unread_since: float | None = None
 
 
 class Dispatcher:
@@ -79,6 +82,8 @@ class Dispatcher:
         self._sent: dict[str, _Sent] = {}
         self._answered: set[str] = set()
         """Jobs whose run is over, and that only have to end."""
+        self._cancelled: set[str] = set()
+        """Jobs that may not have heard of it yet."""
         self._next_look = 0.0
         self._silent = False
         self._thread = threading.Thread(target=self._guarded, name="dispatch", daemon=True)
@@ -117,18 +122,19 @@ class Dispatcher:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in self._folder.iterdir():
             remove(left)
+        looked = time.monotonic()
         while True:
-            try:
-                order = self._orders.get(timeout=LOOK_SECONDS)
-            except queue.Empty:
+            with contextlib.suppress(queue.Empty):
+                order = self._orders.get(timeout=max(0.0, looked + LOOK_SECONDS - time.monotonic()))
+                if order is None:
+                    return self._cancel(tuple(self._sent))
+                if isinstance(order, Order):
+                    self._submit(order)
+                else:
+                    self._cancel((order,))
+            if time.monotonic() >= looked + LOOK_SECONDS:  # between orders too: each may take a minute
                 self._look()
-                continue
-            if order is None:
-                return self._cancel(tuple(self._sent))
-            if isinstance(order, Order):
-                self._submit(order)
-            else:
-                self._cancel((order,))
+                looked = time.monotonic()
 
     def _submit(self, order: Order) -> None:
         folder = self._folder / order.spec.run
@@ -147,6 +153,7 @@ class Dispatcher:
 
     def _cancel(self, runs: tuple[str, ...]) -> None:
         gone = [sent for run in runs if (sent := self._sent.pop(run, None)) is not None]
+        self._cancelled |= {sent.number for sent in gone}
         try:
             if gone:
                 self._cluster.cancel([sent.number for sent in gone])
@@ -159,8 +166,11 @@ class Dispatcher:
         for sent in tuple(self._sent.values()):
             try:
                 self._read(sent)
-            except (OSError, CorruptRecord) as error:
+                sent.unread_since = None
+            except CorruptRecord as error:
                 self._lose(sent, f"what came back of job {sent.number} cannot be read: {error}", cancel=True)
+            except OSError as error:
+                self._missed(sent, error)
         if time.monotonic() >= self._next_look:
             self._look_at_queue()
             self._next_look = time.monotonic() + self._poll_seconds
@@ -186,9 +196,19 @@ class Dispatcher:
                 sent.reported = report
                 self._tell(parcel.live(report, sent.spec))
 
+    def _missed(self, sent: _Sent, error: OSError) -> None:
+        """The disk did not answer: the job goes on, and is looked at again."""
+        now = time.monotonic()
+        if sent.unread_since is None:
+            sent.unread_since = now
+            logger.warning("job_not_read", run=sent.spec.run, job=sent.number, why=str(error), then="tried again")
+        elif now - sent.unread_since >= UNREAD_SECONDS:
+            self._lose(sent, f"the folder of job {sent.number} cannot be read: {error}", cancel=True)
+
     def _look_at_queue(self) -> None:
         try:
-            jobs = self._cluster.jobs()
+            known = {sent.number for sent in self._sent.values()} | self._answered | self._cancelled
+            jobs = self._cluster.jobs(known)
         except OSError as error:
             if not self._silent:
                 logger.warning("cluster_silent", why=str(error), then="jobs go on; it is asked again")
@@ -198,6 +218,7 @@ class Dispatcher:
         for sent in tuple(self._sent.values()):
             self._judge(sent, jobs.get(sent.number))
         self._answered &= jobs.keys()
+        self._cancelled &= {job.number for job in jobs.values() if not job.is_over}
         self._cancel_strays(jobs)
 
     def _judge(self, sent: _Sent, job: Job | None) -> None:
@@ -209,7 +230,7 @@ class Dispatcher:
                 state = "forgotten by Slurm" if job is None else job.state
                 said = _last_line(sent.folder / LOG_FILE)
                 why = f"job {sent.number} ended without a measurement: {state}" + (f": {said}" if said else "")
-                self._lose(sent, why, grave=state not in NOBODYS_FAULT)
+                self._lose(sent, why, grave=state not in NOBODYS_FAULT, cancel=job is None)
         else:
             sent.looks = 0
 

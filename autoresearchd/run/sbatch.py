@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +68,13 @@ class Cluster:
             raise OSError(f"sbatch said {one_line(said)!r} and no number of a job")
         return number
 
-    def jobs(self) -> Mapping[str, Job]:
-        """The jobs with our mark that Slurm still knows, by number. Raises: OSError."""
+    def jobs(self, known: Collection[str]) -> Mapping[str, Job]:
+        """The jobs that Slurm still has of those with our mark or a `known` number, by number. Raises: OSError.
+
+        A plugin of the site may rewrite comments: then the numbers are all that there is.
+        """
         said = _run(("squeue", "--me", "--noheader", "--states=all", f"--format={_FIELDS}"))
-        return {job.number: job for job in listed(said) if job.mark == self._mark}
+        return {job.number: job for job in listed(said) if job.mark == self._mark or job.number in known}
 
     def cancel(self, numbers: Sequence[str]) -> None:
         """End jobs; those that have ended are passed over. Raises: OSError."""

@@ -65,6 +65,9 @@ def test_a_machine_without_slurm_is_one_sentence(tmp_path: Path, monkeypatch: py
         ('[devices]\nexecutor = "slurm"\ncpu_pin = true', "devices"),
         ("[slurm]\nslots = 0", "slurm.slots"),
         ('[slurm]\nextra = ["-A lab"]', "slurm.extra"),
+        ('[slurm]\nextra = ["--account=lab", "--comment=mine"]', "slurm.extra"),
+        ('[slurm]\nextra = ["--arr=1-9"]', "slurm.extra"),
+        ('[slurm]\nextra = ["--gres=gpu:1"]', "slurm.extra"),
         ('[slurm]\npartitions = "gpu"', "slurm.partitions"),
     ],
 )
