@@ -58,11 +58,11 @@ class Checkpoints:
         if state == self._tidied:
             return
         try:
-            self._tidy(best, state[2])
+            is_settled = self._tidy(best, state[2])
         except OSError as error:
             logger.warning("checkpoints_not_tidied", why=str(error), then="tried again later")
         else:
-            self._tidied = state
+            self._tidied = state if is_settled else None
 
     def close(self) -> None:
         """Wait until all is deleted, but not for long; the next start does the rest."""
@@ -77,10 +77,12 @@ class Checkpoints:
         self._taken += 1
         self._remove(place / TEMPORARY)
 
-    def _tidy(self, best: TreeOid, opened: frozenset[TreeOid]) -> None:
+    def _tidy(self, best: TreeOid, opened: frozenset[TreeOid]) -> bool:
+        """False where the disk is to be weighed again: room is being made on it, so nothing goes for want of room."""
         held = sorted(self._held(best, opened), key=lambda each: (each[0] != best, -each[1].lstat().st_ctime))
-        total, free = sum(size for _, _, size in held), shutil.disk_usage(self._folder).free
-        room = min(self._most, total + free - self._reserve)
+        total, is_settled = sum(size for _, _, size in held), self._disposal.is_through
+        free = shutil.disk_usage(self._folder).free
+        room = min(self._most, total + free - self._reserve) if is_settled else self._most
         kept = None
         for tree, place, size in held:
             if size > room:
@@ -90,6 +92,7 @@ class Checkpoints:
             room -= size
             kept = place if tree == best else kept
         self._point(kept)
+        return is_settled
 
     def _held(self, best: TreeOid, opened: frozenset[TreeOid]) -> Iterator[Weighed]:
         """The newest of each tree that is wanted; all else is deleted."""

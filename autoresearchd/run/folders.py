@@ -74,13 +74,20 @@ class Disposal:
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+        self._put = self._done = 0
         self._thread = threading.Thread(target=self._work, name="disposal", daemon=True)
         self._thread.start()
 
     def put(self, *paths: Path) -> None:
         """Have these deleted, soon and in this order."""
         for path in paths:
+            self._put += 1
             self._waiting.put(path)
+
+    @property
+    def is_through(self) -> bool:
+        """Nothing waits to be deleted."""
+        return self._done == self._put
 
     def close(self, seconds: float) -> None:
         """Wait until all is deleted, but not longer."""
@@ -92,6 +99,7 @@ class Disposal:
     def _work(self) -> None:
         while (path := self._waiting.get()) is not None:
             remove(path)
+            self._done += 1
 
 
 def remove(folder: Path) -> None:

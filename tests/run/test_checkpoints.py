@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autoresearchd.experiment import TreeOid
+from autoresearchd.run import folders
 from autoresearchd.run.checkpoints import Checkpoints
 from tests.run.room import Room, finish, program, spec
 
@@ -36,10 +40,23 @@ class Shelf:
     def leave(self, tree: TreeOid, run: str, content: str = "weights") -> None:
         self.checkpoints.take(self.out(content), spec(tree, run=run))
 
+    def tidied_to(self, best: TreeOid) -> list[str]:
+        """What is left of it."""
+        self.checkpoints.tidy(best, [])
+        return self.there
+
     @property
     def there(self) -> list[str]:
         """Runs that are kept, by name."""
         return sorted(path.name for path in self.folder.glob("[!.]*/*") if path.parent.name != "best")
+
+
+def until(done: Callable[[], object]) -> None:
+    """Wait for it."""
+    end = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -85,8 +102,22 @@ def test_together_they_take_no_more_than_was_allowed_and_best_comes_first(tmp_pa
 def test_where_the_disk_is_nearly_full_none_is_kept(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, reserve_bytes=shutil.disk_usage(tmp_path).total)
     shelf.leave(BEST, "best")
-    shelf.checkpoints.tidy(BEST, [])
-    assert shelf.there == []
+    until(lambda: not shelf.tidied_to(BEST))
+    shelf.checkpoints.close()
+
+
+def test_on_a_full_disk_on_which_room_is_being_made_best_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, may_delete, remove = [0], threading.Event(), folders.remove
+    shelf = Shelf(tmp_path, reserve_bytes=100 * MIB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    monkeypatch.setattr(folders, "remove", lambda path: may_delete.wait(120) and remove(path))
+    shelf.leave(BEST, "older")
+    shelf.leave(BEST, "newer")
+    assert shelf.tidied_to(BEST) == ["newer"]
+    free[0] = ENDLESS
+    may_delete.set()
+    until(lambda: shelf.tidied_to(BEST) and not list(shelf.folder.glob(".gone-*")))
+    assert shelf.tidied_to(BEST) == ["newer"]
     shelf.checkpoints.close()
 
 
