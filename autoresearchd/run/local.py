@@ -24,6 +24,7 @@ from autoresearchd.run.company import Company, Residents, Watch
 from autoresearchd.run.folders import Disposal, remove
 from autoresearchd.run.log import one_line
 from autoresearchd.run.phase import Phase
+from autoresearchd.run.pins import shares
 from autoresearchd.run.process import GRACE_SECONDS, Ward
 from autoresearchd.run.sandbox import broken, choose
 from autoresearchd.run.site import Bench, Site
@@ -56,9 +57,10 @@ class LocalExecutor:
         `most_bytes` bounds what one run writes (default: sandbox.output_mib), `grace` is the seconds between SIGTERM
         and SIGKILL, `ahead` what the next run's interpreter imports while it waits; none does where it is for
         `only_one` run. `hidden` is what no run sees, beside the project, the lab and held-out data.
-        Raises: OSError when the folders cannot be made, UserError when the sandbox that is asked for does not work.
+        Raises: OSError when the folders cannot be made, UserError when the sandbox that is asked for does not work,
+        or a slot would have no core.
         """
-        sandbox = choose(program.sandbox.mode)
+        sandbox, pins = choose(program.sandbox.mode), shares(program.devices)
         passed_over = broken("bubblewrap") if sandbox == "landlock" else None
         (logger.warning if sandbox == "none" else logger.info)(
             "sandbox_chosen", mode=sandbox, no_bubblewrap=passed_over
@@ -80,6 +82,7 @@ class LocalExecutor:
             checkout=checkout,
             ward=Ward(epoll=self._epoll, file_bytes=proc.file_bound(most_bytes), grace=grace),
             sandbox=sandbox,
+            pins=pins,
             ahead=ahead if program.devices.warm else None,
             hidden=hidden,
         )

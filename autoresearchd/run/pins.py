@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import structlog
+
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device
 from autoresearchd.slots import Devices
 
+logger = structlog.get_logger()
 TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
@@ -28,6 +31,24 @@ def pinned(devices: Devices, device: Device) -> tuple[int, ...]:
             "use fewer slots, or cpu_pin = false"
         )
     return tuple(ours[at * share : (at + 1) * share])
+
+
+def shares(devices: Devices) -> dict[str, tuple[int, ...]]:
+    """The cores of every CPU slot by its name, empty where pins are not asked for. Raises: UserError like `pinned`."""
+    if not devices.cpu_pin:
+        return {}
+    return {name: pinned(devices, Device(name=name)) for name in devices.cpu_names}
+
+
+def left(pins: tuple[int, ...], device: str) -> tuple[int, ...]:
+    """Those of a slot's cores that this process may still use: a cpuset can shrink at any time, which ends no night.
+
+    Empty, so that a run may use whatever there is, where none of them is left.
+    """
+    now = tuple(core for core in pins if core in os.sched_getaffinity(0))
+    if now != pins:
+        logger.warning("cores_lost", device=device, pinned=pins, left=now, then="its runs share what there is")
+    return now
 
 
 def _place(core: int) -> tuple[int, int, int]:

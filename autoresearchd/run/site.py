@@ -10,7 +10,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoresearchd.experiment import Device, Environment, RunSpec, TreeOid
@@ -23,7 +23,7 @@ from autoresearchd.run.device import threads
 from autoresearchd.run.folders import fresh, own_cache, remove, warm_cache
 from autoresearchd.run.log import Log
 from autoresearchd.run.phase import Phase, held_out, order
-from autoresearchd.run.pins import pinned
+from autoresearchd.run.pins import left
 from autoresearchd.run.process import Process, Ward
 from autoresearchd.run.sandbox import Box, wrap
 
@@ -47,6 +47,8 @@ class Bench:
     """As `sandbox.choose` found it."""
     network: bool = False
     """Never for a training."""
+    pins: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The cores of each slot that has some to itself, as they were shared out at the start."""
     ahead: tuple[str, ...] | None = None
     """What interpreters import while they wait for their command; None: commands are started plainly."""
     hidden: tuple[Path, ...] = ()
@@ -230,7 +232,7 @@ class Site:
             bounds=Bounds(
                 bench.program.sandbox,
                 cuda=self._spec.device.is_cuda,
-                cores=pinned(bench.program.devices, self._spec.device),
+                cores=left(bench.pins.get(self._spec.device.name, ()), self._spec.device.name),
             ),
             folder=self.folder,
             cwd=place.code,

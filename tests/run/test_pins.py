@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device, Ending
@@ -69,6 +70,17 @@ def test_a_bound_on_cores_holds_within_those_of_the_slot(room: Room) -> None:
         executor.start(spec(room.tree(CORES), device="cpu:1"))
         (core,) = used(dict(finish(executor).metrics))
     assert core in pinned(wanted.devices, SLOTS[1])
+
+
+@pytest.mark.usefixtures("_two_cores")
+def test_a_cpuset_that_shrinks_at_run_time_ends_no_night(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = os.sched_getaffinity(0)
+    with room.executor(program(more=TWO_SLOTS)) as executor:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {min(ours)})
+        with structlog.testing.capture_logs() as logs:
+            executor.start(spec(room.tree("say(loss=1)"), device="cpu:1"))
+            assert finish(executor).ending is Ending.FINISHED
+    assert "cores_lost" in {entry["event"] for entry in logs}
 
 
 def test_without_pins_a_run_may_use_every_core(room: Room) -> None:
