@@ -79,7 +79,7 @@ def company(program: Program, lab: Path) -> Iterator[Finding]:
                 yield Finding(name="gpu", state="note", what=what, mend="nvidia-smi -q; a restart of the machine")
             if sight.foreign:
                 what = f"{device.name} is shared with {some(list(sight.foreign.values()))}"
-                mend = f"end them, or leave {device.name} out of devices.use: runs beside others are repeated"
+                mend = f"end them, or leave {device.name} out of devices.use: runs are repeated when others come"
                 yield Finding(name="gpu", state="note", what=what, mend=mend)
             if sight.slowed:
                 what = f"{device.name}: {', '.join(sight.slowed)}"
