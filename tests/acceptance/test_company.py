@@ -66,11 +66,13 @@ def test_a_run_beside_somebody_elses_process_is_repeated_logged_and_said(tmp_pat
     say(folder, variables, "init")
     state.write_text(STRANGER)
     assert f"cuda:0 is shared with {NAMED}" in say(folder, variables, "doctor")
+    state.write_text("")  # who was there before the first run would be taken for a resident
     with (folder / "daemon.jsonl").open("ab") as log:
         words = [sys.executable, "-m", "autoresearchd", "run", "--experiments", "0"]
         daemon = subprocess.Popen(words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         until(folder, daemon, "run_started", device="cuda:0", seed=0)
+        state.write_text(STRANGER)
         deadline = time.monotonic() + 240.0
         while "beside it: " not in (said := say(folder, variables, "status")):
             assert time.monotonic() < deadline, said
