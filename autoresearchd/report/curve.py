@@ -69,7 +69,10 @@ def _range(means: Iterable[float | None]) -> tuple[float, float]:
 def _mean(losses: Sequence[float]) -> float | None:
     finite = [loss for loss in losses if math.isfinite(loss)]
     # Divided before they are added: the sum of huge losses must not overflow.
-    return math.fsum(loss / len(finite) for loss in finite) if finite else None
+    if not finite:
+        return None
+    largest = max(map(abs, finite)) or 1.0  # shares of it add up where the losses themselves would be too large
+    return math.fsum(loss / largest for loss in finite) / len(finite) * largest
 
 
 def _height(value: float, low: float, high: float, heights: str) -> str:
