@@ -68,10 +68,10 @@ def _range(means: Iterable[float | None]) -> tuple[float, float]:
 
 def _mean(losses: Sequence[float]) -> float | None:
     finite = [loss for loss in losses if math.isfinite(loss)]
-    # Divided before they are added: the sum of huge losses must not overflow.
     if not finite:
         return None
-    largest = max(map(abs, finite)) or 1.0  # shares of it add up where the losses themselves would be too large
+    # Divided before they are added: the sum of huge losses must not overflow.
+    largest = max(map(abs, finite)) or 1.0
     return math.fsum(loss / largest for loss in finite) / len(finite) * largest
 
 
