@@ -124,10 +124,10 @@ def test_proposers_know_them_and_go_on(imported: Path) -> None:
     assert all(not row.experiment.imported for row in context.history.concluded())
     page = digest(context)
     assert "kept-elsewhere gain +0.011859 [imported, imported] halve batch 524K to 262K" in page
-    everybody = (*build(program).proposers, Ablate(when_due=False), build(program))
-    made = [asyncio.run(proposer.propose(context)) for proposer in everybody]
-    assert all(idea is None or idea.parent == context.best for idea in made)
-    assert any(made)
+    for proposer in (*build(program).proposers, Ablate(when_due=False), build(program)):
+        made = asyncio.run(proposer.propose(context))
+        assert made is None or made.parent == context.best
+    assert made is not None
 
 
 def test_a_second_import_says_so_and_adds_nothing(imported: Path) -> None:
