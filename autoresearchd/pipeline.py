@@ -27,6 +27,7 @@ from autoresearchd.experiment import (
     TreeOid,
     Wish,
 )
+from autoresearchd.judge import improper
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.propose._protocol import Closing, Context, Declined, Fixing, Granting, Proposer
@@ -66,6 +67,9 @@ class LabHistory:
         """With what the judge compares beside what each run reported."""
         return weighed(self.ledger, self.ledger.measurements(tree), self.program.metric, self.scales)
 
+    def results(self, tree: TreeOid) -> Sequence[Measurement]:
+        return weighed(self.ledger, self.ledger.results(tree), self.program.metric, self.scales)
+
     def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
         return self.ledger.merge(base, ours, theirs)
 
@@ -89,6 +93,7 @@ def context_of(
         history=history,
         pending=waiting,
         rng=rng,
+        refuse=lambda changes: improper(changes, program),
     )
 
 

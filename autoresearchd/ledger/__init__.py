@@ -3,9 +3,9 @@
 from autoresearchd.ledger.adoption import Adoption, Found, Stranger
 from autoresearchd.ledger.backup import back_up
 from autoresearchd.ledger.handover import Author, Handover, line_onto
-from autoresearchd.ledger.history import Entry
 from autoresearchd.ledger.housekeeping import FREE_FLOOR_BYTES, Housekeeping
 from autoresearchd.ledger.inbox import Idea
+from autoresearchd.ledger.index import Entry
 from autoresearchd.ledger.lab import Ledger
 from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.project import ProjectState, fetch_commit, project_state

@@ -5,26 +5,17 @@ Read-only. The index of 100 000 experiments is built from one stream of git's ow
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import overload
 
 import pygit2
 import structlog
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import (
-    BASELINE_NUMBER,
-    ON_BEST,
-    CommitOid,
-    Concluded,
-    Experiment,
-    Outcome,
-    RefName,
-    TreeOid,
-)
-from autoresearchd.ledger import marks, refs
+from autoresearchd.experiment import ON_BEST, CommitOid, Concluded, Experiment, RefName, TreeOid
+from autoresearchd.ledger import index, marks, refs
+from autoresearchd.ledger.index import Entry, Index
 from autoresearchd.ledger.repository import GitFailed, raw_commits, reading
 from autoresearchd.trailers import parse, slug
 
@@ -38,30 +29,14 @@ More than the proposers look at again and again.
 """
 
 
-class Entry(NamedTuple):
-    """One experiment in the index; `outcome` is None while it is open. A tuple: 100 000 are made at every start."""
-
-    number: int
-    ref: RefName
-    commit: CommitOid
-    tree: TreeOid
-    outcome: Outcome | None
-    is_imported: bool = False
-
-
 class History:
     """The experiments of one repository as of the last `refresh`."""
 
     def __init__(self, repo: pygit2.Repository, path: Path) -> None:
         self._repo, self._path = repo, path
         self._listing = refs.Listing(path, refs.EXPERIMENTS)
-        self._entries: dict[int, Entry] = {}
-        self._concluded: list[int] = []
-        self._imported: list[int] = []
-        self._open: set[int] = set()
+        self._index = Index()
         self._claimed = -1
-        self.baseline = BASELINE_NUMBER
-        """The newest one that has its verdict: best's line begins with it."""
         self._records: dict[int, Experiment | Concluded] = {}
         self._trees: dict[CommitOid, TreeOid] = {}
         self.refresh()
@@ -76,58 +51,67 @@ class History:
                 log.warning("ref_not_ours", ref=ref)
             elif commit is None:
                 self._forget(number, ref)
-            elif (known := self._entries.get(number)) is None or (known.ref == ref and known.commit != commit):
+            elif (known := self._index.get(number)) is None or (known.ref == ref and known.commit != commit):
                 wanted.append((number, ref, commit))
             elif known.ref != ref:
                 log.warning("number_claimed_twice", experiment=number, ref=ref, first=known.ref)
         wanted.sort()
         for (number, ref, commit), raw in zip(wanted, self._raw([commit for _, _, commit in wanted]), strict=True):
             self._claimed = max(self._claimed, number)
-            if raw is not None:
-                self._file(_entry(number, ref, commit, raw))
+            try:
+                if raw is not None:
+                    self._file(index.entry(number, ref, commit, raw))
+            except CorruptRecord as error:
+                log.error("record_unreadable", experiment=number, why=str(error))  # noqa: TRY400 - said, not raised
 
     def note(self, number: int, ref: RefName, commit: CommitOid) -> Experiment | Concluded:
         """Take in a ref that this process has just written, and give its record."""
         self._claimed = max(self._claimed, number)
         self._listing.note(ref, commit)
-        entry = _entry(number, ref, commit, self._repo[commit].read_raw())
+        entry = index.entry(number, ref, commit, self._repo[commit].read_raw())
         self._file(entry)
-        return self._record(entry)
+        return self._parse(entry)
 
     @property
     def next_number(self) -> int:
         return self._claimed + 1
 
+    @property
+    def baseline(self) -> int:
+        """The newest baseline with a verdict: best's line begins with it."""
+        return self._index.baseline
+
     def entries(self) -> Sequence[Entry]:
         """The index, by number."""
-        return [self._entries[number] for number in sorted(self._entries)]
+        return self._index.entries()
 
     def find(self, number: int) -> Experiment | Concluded | None:
         """The experiment with this number.
 
         Raises: CorruptRecord when its commit is not what this program writes.
         """
-        entry = self._entries.get(number)
+        entry = self._index.get(number)
         return None if entry is None else self._record(entry)
 
     def opened(self) -> tuple[Experiment, ...]:
         """The experiments without a verdict, by number."""
-        found = [self._readable(number) for number in sorted(self._open)]
+        found = [self._readable(number) for number in self._index.opened]
         return tuple(record for record in found if isinstance(record, Experiment))
 
     def concluded(self) -> Sequence[Concluded]:
         """The experiments with a verdict, by number; each is read when it is first looked at."""
-        return _Lazy(self, tuple(self._concluded))
+        return _Lazy(self, tuple(self._index.concluded))
 
     def imported(self) -> Sequence[Concluded]:
         """The same of other programs' experiments, which are never among ours."""
-        return _Lazy(self, tuple(self._imported))
+        return _Lazy(self, tuple(self._index.imported))
 
     def read(self, number: int) -> Concluded:
         """A concluded experiment. Raises: CorruptRecord when it cannot be read."""
-        record = self._record(self._entries[number])
+        entry = self._index[number]
+        record = self._record(entry)
         if not isinstance(record, Concluded):
-            raise CorruptRecord(str(self._entries[number].ref), "it has no verdict any more")
+            raise CorruptRecord(entry.ref, "it has no verdict any more")
         return record
 
     def tree_of(self, commit: CommitOid) -> TreeOid:
@@ -158,14 +142,14 @@ class History:
         made = self._repo[commit].peel(pygit2.Commit)
         try:
             record = parse(made.message)
-            known = self._entries.get(record.number)
+            known = self._index.get(record.number)
             if known is not None and known.commit == commit:
                 found = self._record(known)
             elif record.number > self._claimed or (known is not None and self.number_at(commit) is None):
                 return None  # a finding of another lab
             else:
                 ref = refs.experiment_ref(record.number, slug(record.title))
-                found = self._parse(_entry(record.number, known.ref if known else ref, commit, made.read_raw()))
+                found = self._parse(index.entry(record.number, known.ref if known else ref, commit, made.read_raw()))
         except CorruptRecord:
             return None  # not written by this program, or not ours to trust
         return found if isinstance(found, Concluded) and found.verdict.outcome in ON_BEST else None
@@ -195,38 +179,24 @@ class History:
             return -1
 
     def _file(self, entry: Entry) -> None:
-        known = self._entries.get(entry.number)
         self._records.pop(entry.number, None)
         self._records.pop(entry.number - REMEMBERED, None)
-        self._entries[entry.number] = entry
-        if entry.outcome is Outcome.BASELINE:
-            self.baseline = max(self.baseline, entry.number)
-        was, is_open = entry.number in self._open, entry.outcome is None
-        if is_open:
-            self._open.add(entry.number)
-        elif was or known is None:
-            self._open.discard(entry.number)
-            insort(self._imported if entry.is_imported else self._concluded, entry.number)
+        self._index.file(entry)
 
     def _forget(self, number: int, ref: RefName) -> None:
-        entry = self._entries.get(number)
+        entry = self._index.get(number)
         if entry is None or entry.ref != ref:
             return
         log.warning("experiment_deleted", experiment=number, ref=ref)
-        del self._entries[number]
+        self._index.forget(number)
         self._records.pop(number, None)
-        self._open.discard(number)
-        for numbers in (self._concluded, self._imported):
-            at = bisect_left(numbers, number)
-            if at < len(numbers) and numbers[at] == number:
-                del numbers[at]
 
     def _readable(self, number: int) -> Experiment | Concluded | None:
         try:
-            return self._record(self._entries[number])
+            return self._record(self._index[number])
         except CorruptRecord as error:
             log.error("record_unreadable", experiment=number, why=str(error))  # noqa: TRY400 - said, not raised
-            self._open.discard(number)
+            self._index.set_aside(number)
             return None
 
     def _record(self, entry: Entry) -> Experiment | Concluded:
@@ -305,19 +275,3 @@ class _Lazy(Sequence[Concluded]):
                 yield self._history.read(number)
             except CorruptRecord as error:
                 log.error("record_unreadable", experiment=number, why=str(error))  # noqa: TRY400 - said, not raised
-
-
-def _entry(number: int, ref: RefName, commit: CommitOid, raw: bytes) -> Entry:
-    """Only the tree and the verdict's word are read here: this runs for every experiment at every start."""
-    at, block = raw.rfind(b"\nVerdict: "), raw.rstrip(b"\n").rfind(b"\n\n")
-    outcome = None
-    if at > block:
-        word = raw[at + 10 : raw.find(b"\n", at + 1)]
-        outcome = _OUTCOMES.get(word)
-        if outcome is None:
-            log.error("verdict_unknown", ref=ref, word=word.decode("ascii", "replace"))
-    is_imported = raw.rfind(b"\nImported: ") > block
-    return Entry(number, ref, commit, TreeOid(raw[5:45].decode("ascii")), outcome, is_imported)
-
-
-_OUTCOMES = {outcome.value.encode(): outcome for outcome in Outcome}

@@ -7,10 +7,12 @@ way is one more object to sync for each run.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import pygit2
@@ -26,12 +28,13 @@ from autoresearchd.ledger.repository import reading, signature
 
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 1.0
-MOST_FOLDERS = 10_000
-REMEMBERED = 512
+REMEMBERED = 128
 """Trees whose runs are held whole, with their curves and logs; those of others are read again when they are asked for.
 
-More than the proposers look at in one go.
+More than are open at a time: every step asks for those.
 """
+RESULTS = 512
+"""Trees whose runs are held without these: more than the proposers look at in one go."""
 
 
 class _Point(BaseModel):
@@ -62,19 +65,24 @@ class _Filed(BaseModel):
     incidents: tuple[Incident, ...] = ()
 
 
+_Folder = tuple[TreeOid, str]
+"""A tree, and the oid of the folder of its runs."""
+
+
 class Runs:
     """The filed measurements of one repository; every call sees what other processes have filed."""
 
     def __init__(self, repo: pygit2.Repository) -> None:
         self._repo = repo
-        self._read: dict[TreeOid, tuple[str, tuple[Measurement, ...]]] = {}
-        """By tree, the one that was asked for last at the end."""
-        self._lean: dict[TreeOid, tuple[str, tuple[Measurement, ...]]] = {}
+        # By the folder's own oid, which is another one with every run that is added.
+        self._whole = lru_cache(REMEMBERED)(self._load)
+        self._lean = lru_cache(RESULTS)(self._load_lean)
         self._head: str | None = None
-        self._folders: dict[TreeOid, pygit2.Tree | None] = {}
-        """As they are in `_head`."""
+        self._folders: dict[TreeOid, str | None] = {}
+        """The oids of the folders in `_head`, of the trees that were asked for lately."""
         self._damaged: dict[str, str] = {}
-        self._repeats: dict[str, tuple[str, dict[TreeOid, str]]] = {}
+        self._repeated: dict[str, tuple[str, dict[_Folder, tuple[Measurement, ...]]]] = {}
+        """By shelf, with its oid: what is in its folders of several runs."""
 
     def record(self, measurement: Measurement) -> None:
         """File a run; to file the same run again changes nothing.
@@ -105,17 +113,13 @@ class Runs:
 
     def of_each(self, trees: Iterable[TreeOid]) -> Mapping[TreeOid, tuple[Measurement, ...]]:
         """The same of several trees, at one instant. Raises: CorruptRecord as `of`."""
-        folders = self._folders_at(refs.read(self._repo, refs.RUNS))
-        return {tree: self._in_folder(tree, folders) for tree in trees}
+        self._look()
+        return {tree: self._in_folder(tree, self._whole) for tree in trees}
 
-    def _in_folder(self, tree: TreeOid, folders: dict[TreeOid, pygit2.Tree | None]) -> tuple[Measurement, ...]:
-        root, (shelf, name) = None if tree in folders else self._tree_at(self._head), _parts(tree)
-        try:
-            folder = folders[tree] = folders[tree] if tree in folders else _child(_child(root, shelf), name)
-            return () if folder is None else self._measurements(tree, folder)
-        except CorruptRecord as error:
-            self._set_aside(error)
-            return ()
+    def results(self, tree: TreeOid) -> tuple[Measurement, ...]:
+        """The same as `of`, without logs and with the end of the curves only: cheap to ask for of many trees."""
+        self._look()
+        return self._in_folder(tree, self._lean)
 
     def has_finished(self, tree: TreeOid) -> bool:
         """Whether a tree has the evidence that `best` asks for."""
@@ -127,25 +131,46 @@ class Runs:
         return self._damaged
 
     def repeated(self) -> Mapping[TreeOid, tuple[Measurement, ...]]:
-        """The runs of every tree that has more than one: what the run-to-run spread is measured from.
-
-        Without their logs, and with the end of their curves only.
-        """
+        """The `results` of every tree that has more than one run: what the run-to-run spread is measured from."""
+        self._look()
         found: dict[TreeOid, tuple[Measurement, ...]] = {}
         for shelf in _subtrees(self._root()):
             try:
-                with reading(f"{refs.RUNS}:{shelf.name}"):
-                    folders = {tree: self._repo[oid] for tree, oid in self._repeated_on(shelf).items()}
-                found |= {tree: self._lean_runs(tree, folder) for tree, folder in folders.items()}
+                found |= {tree: runs for (tree, _), runs in self._repeated_on(shelf).items() if len(runs) > 1}
             except CorruptRecord as error:
                 self._set_aside(error)
-        return {tree: runs for tree, runs in found.items() if len(runs) > 1}
+        return found
 
-    def _folders_at(self, head: str | None) -> dict[TreeOid, pygit2.Tree | None]:
-        """Where the runs of trees are filed, as far as that was asked: every step asks for all open experiments."""
-        if head != self._head or len(self._folders) > MOST_FOLDERS:
+    def _repeated_on(self, shelf: pygit2.Tree) -> Mapping[_Folder, tuple[Measurement, ...]]:
+        """What one of the 256 shelves holds of trees with several runs; looked at again when the shelf has changed."""
+        name, oid = str(shelf.name), str(shelf.id)
+        before, known = self._repeated.get(name, ("", {}))
+        if before != oid:
+            with reading(f"{refs.RUNS}:{name}"):
+                folders = [(TreeOid(f"{name}{each.name}"), str(each.id)) for each in _subtrees(shelf) if len(each) > 1]
+            known = {folder: known[folder] if folder in known else self._load_lean(*folder) for folder in folders}
+            self._repeated[name] = oid, known
+        return known
+
+    def _look(self) -> None:
+        """Notice what other processes have filed."""
+        head = refs.read(self._repo, refs.RUNS)
+        if head != self._head or len(self._folders) > RESULTS:
             self._head, self._folders = head, {}
-        return self._folders
+
+    def _in_folder(
+        self, tree: TreeOid, load: Callable[[TreeOid, str], tuple[Measurement, ...]]
+    ) -> tuple[Measurement, ...]:
+        root, (shelf, name) = None if tree in self._folders else self._root(), _parts(tree)
+        try:
+            if tree not in self._folders:
+                folder = _child(_child(root, shelf), name)
+                self._folders[tree] = None if folder is None else str(folder.id)
+            oid = self._folders[tree]
+            return () if oid is None else load(tree, oid)
+        except CorruptRecord as error:
+            self._set_aside(error)
+            return ()
 
     def _record(self, measurement: Measurement, head: str | None) -> None:
         root = self._tree_at(head)
@@ -172,7 +197,7 @@ class Runs:
             self._folders.pop(measurement.tree, None)
 
     def _root(self) -> pygit2.Tree | None:
-        return self._tree_at(refs.read(self._repo, refs.RUNS))
+        return self._tree_at(self._head)
 
     def _tree_at(self, head: str | None) -> pygit2.Tree | None:
         if head is None:
@@ -180,32 +205,14 @@ class Runs:
         with reading(refs.RUNS):
             return self._repo[head].peel(pygit2.Tree)
 
-    def _measurements(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
-        """Cached with the folder's own oid: it changes whenever a run is added."""
-        oid = str(folder.id)
-        known = self._read.pop(tree, None)
-        if known is None or known[0] != oid:
-            known = oid, self._load(tree, folder)
-        self._read[tree] = known
-        if len(self._read) > REMEMBERED:
-            del self._read[next(iter(self._read))]
-        return known[1]
-
-    def _lean_runs(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
-        """Cached the same way; small, so that all of them can be kept."""
-        oid = str(folder.id)
-        known = self._lean.get(tree)
-        if known is None or known[0] != oid:
-            runs = self._load(tree, folder)
-            known = oid, tuple(replace(run, log_tail="", curve=run.curve[-1:]) for run in runs)
-            self._lean[tree] = known
-        return known[1]
-
-    def _load(self, tree: TreeOid, folder: pygit2.Object) -> tuple[Measurement, ...]:
+    def _load(self, tree: TreeOid, folder: str) -> tuple[Measurement, ...]:
         with reading(f"{refs.RUNS}:{tree}"):
-            blobs = [entry for entry in folder.peel(pygit2.Tree) if isinstance(entry, pygit2.Blob)]
+            blobs = [entry for entry in self._repo[folder].peel(pygit2.Tree) if isinstance(entry, pygit2.Blob)]
         runs = [run for blob in blobs if (run := self._readable(tree, blob)) is not None]
         return tuple(sorted(runs, key=lambda run: (run.started, run.run)))
+
+    def _load_lean(self, tree: TreeOid, folder: str) -> tuple[Measurement, ...]:
+        return tuple(replace(run, log_tail="", curve=run.curve[-1:]) for run in self._load(tree, folder))
 
     def _readable(self, tree: TreeOid, blob: pygit2.Blob) -> Measurement | None:
         try:
@@ -218,16 +225,6 @@ class Runs:
         if error.where not in self._damaged:
             log.error("run_unreadable", path=error.where, why=error.why, then="it is left there and not counted")
             self._damaged[error.where] = error.why
-
-    def _repeated_on(self, shelf: pygit2.Tree) -> dict[TreeOid, str]:
-        """The folders of one of the 256 shelves that hold several runs; looked at again when the shelf has changed."""
-        name, oid = str(shelf.name), str(shelf.id)
-        known = self._repeats.get(name)
-        if known is None or known[0] != oid:
-            folders = {TreeOid(f"{name}{folder.name}"): folder for folder in _subtrees(shelf)}
-            known = oid, {tree: str(folder.id) for tree, folder in folders.items() if len(folder) > 1}
-            self._repeats[name] = known
-        return known[1]
 
 
 def _parts(tree: TreeOid) -> tuple[str, str]:
@@ -300,8 +297,9 @@ def load(tree: TreeOid, blob: pygit2.Blob) -> Measurement:
         run=filed.run,
         tree=tree,
         seed=filed.seed,
-        environment=Environment(filed.environment),
-        device=filed.device,
+        # A lab has few of these, and their names are long.
+        environment=Environment(sys.intern(filed.environment)),
+        device=sys.intern(filed.device),
         ending=filed.ending,
         metrics=filed.metrics,
         curve=tuple(CurvePoint(step=p.step, seconds=p.seconds, train_loss=p.train_loss) for p in filed.curve),

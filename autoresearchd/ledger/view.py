@@ -14,15 +14,17 @@ from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import Change, CommitOid, Concluded, Edit, Experiment, Measurement, TreeOid
 from autoresearchd.ledger import facts, marks, refs, trees
-from autoresearchd.ledger.history import Entry, History
+from autoresearchd.ledger.history import History
 from autoresearchd.ledger.inbox import Idea, Inbox
+from autoresearchd.ledger.index import Entry
 from autoresearchd.ledger.invariants import findings
 from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.promoted import Promoted
 from autoresearchd.ledger.repository import open_repository, reading
 from autoresearchd.ledger.runs import Runs
 
-DIFFERENCES = 10_000
+DIFFERENCES = 256
+"""More than there are open experiments: every step asks for those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class View:
         self._inbox = Inbox(self._repo, path)
         self._best: Best | None = None
         self._start: tuple[CommitOid, Concluded | None] | None = None
-        # The same trees differ by the same paths for ever, and every step asks for all open experiments.
+        # The same trees differ by the same paths for ever.
         self._changes = functools.lru_cache(DIFFERENCES)(functools.partial(trees.changes, self._repo))
         self.promotion = Promoted(self._repo)
         """The branch `promoted`, and what is known of the kept commits on the rungs above the first."""
@@ -163,6 +165,10 @@ class View:
     def measurements_of(self, trees: Iterable[TreeOid]) -> Mapping[TreeOid, tuple[Measurement, ...]]:
         """The same of several trees, at one instant."""
         return self._runs.of_each(trees)
+
+    def results(self, tree: TreeOid) -> tuple[Measurement, ...]:
+        """The same without logs and with the end of the curves only: cheap to ask for of many trees."""
+        return self._runs.results(tree)
 
     @property
     def damaged(self) -> Mapping[str, str]:

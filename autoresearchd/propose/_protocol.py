@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from autoresearchd.experiment import CommitOid, Concluded, Edit, Experiment, Measurement, Proposal, TreeOid, Wish
+from autoresearchd.experiment import (
+    Change,
+    CommitOid,
+    Concluded,
+    Edit,
+    Experiment,
+    Measurement,
+    Proposal,
+    TreeOid,
+    Wish,
+)
 from autoresearchd.program import Program
 from autoresearchd.standing import Standing
 
@@ -35,6 +45,10 @@ class History(Protocol):
         """Every run of exactly this tree, oldest first."""
         ...
 
+    def results(self, tree: TreeOid) -> Sequence[Measurement]:
+        """The same without logs and with the end of the curves only: cheap to ask for of many trees."""
+        ...
+
     def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
         """Edits that bring `theirs`' change since `base` onto `ours`; None where they conflict."""
         ...
@@ -53,6 +67,8 @@ class Context:
     pending: tuple[Proposal | Experiment, ...]
     """Proposed or open and not yet concluded: propose something else."""
     rng: random.Random
+    refuse: Callable[[Sequence[Change]], str]
+    """Why an experiment with such changes would be rejected before it is trained; empty where it would not."""
     memory_mib: float | None = None
     """Of the smallest device; None where nobody knows."""
 
@@ -116,6 +132,16 @@ class Ahead(Proposer, Closing, Protocol):
 
     async def wait(self) -> None:
         """Until one thought has ended; at once where it thinks of nothing."""
+        ...
+
+
+@runtime_checkable
+class Troubled(Protocol):
+    """What knows of its own failures and rests after them."""
+
+    @property
+    def trouble(self) -> str:
+        """What goes wrong again and again; empty where nothing does. May be read from any thread."""
         ...
 
 

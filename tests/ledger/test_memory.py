@@ -52,7 +52,7 @@ def test_records_that_are_not_held_are_the_same_when_they_are_read_again(big: Pa
 
 def test_curves_and_logs_are_held_of_a_bounded_number_of_trees(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "REMEMBERED", 20)
-    monkeypatch.setattr(runs, "MOST_FOLDERS", 20)
+    monkeypatch.setattr(runs, "RESULTS", 20)
     ledger, trees = Ledger(big), [entry.tree for entry in Ledger(big).entries()]
 
     def read(some: list[TreeOid]) -> int:
@@ -73,6 +73,18 @@ def test_for_the_noise_of_all_repeats_neither_curves_nor_logs_are_held(tmp_path:
     assert held(lambda: found.update(ledger.repeated())) < 5_000 * len(trees)
     assert len(found) == len(trees)
     assert [run.curve for run in ledger.repeated()[trees[0]]][-1] == curve[-1:]
+
+
+def test_what_many_trees_measured_is_told_without_curves_and_logs(tmp_path: Path) -> None:
+    ledger = Ledger(make(tmp_path, 3))
+    tree = ledger.best().tree
+    curve = tuple(CurvePoint(step=step, seconds=3.0 * step, train_loss=4.0) for step in range(500))
+    ledger.record(measurement(tree, 7, curve=curve, log_tail="step\n" * 1_000))
+    whole, lean = ledger.measurements(tree), ledger.results(tree)
+    assert [(run.run, run.seed, run.metrics) for run in lean] == [(run.run, run.seed, run.metrics) for run in whole]
+    assert {(run.log_tail, run.curve) for run in lean} == {("", curve[-1:])} | {("", run.curve[-1:]) for run in whole}
+    ledger.record(measurement(tree, 8))
+    assert len(ledger.results(tree)) == len(whole) + 1
 
 
 def test_to_look_at_the_same_runs_every_second_holds_nothing_more(big: Path) -> None:

@@ -30,6 +30,7 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
+from autoresearchd.judge import improper
 from autoresearchd.program import Program, parse
 from autoresearchd.propose._protocol import Context
 from autoresearchd.standing import Standing
@@ -127,6 +128,9 @@ class FakeHistory:
     def measurements(self, tree: TreeOid) -> Sequence[Measurement]:
         return tuple(self.runs.get(tree, ()))
 
+    def results(self, tree: TreeOid) -> Sequence[Measurement]:
+        return self.measurements(tree)
+
     def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
         old, mine, other = self.trees[base], self.trees[ours], self.trees[theirs]
         edits = []
@@ -178,6 +182,7 @@ class FakeLab:
             files=self.files,
             history=self.history,
             pending=tuple(pending),
+            refuse=lambda changes: improper(changes, self.program),
             rng=random.Random(f"{self.seed if seed is None else seed}/{self.count}/{len(pending)}"),
         )
 
