@@ -22,9 +22,9 @@ from autoresearchd.promotion import Climb, Ladder, Note, Promotion, Runs
 from autoresearchd.standing import Standing
 from autoresearchd.world import Session
 from tests.ledger.lab import FILES, METRIC, NOW, git, kept, measurement, new_ledger, opened, verdict, with_baseline
+from tests.support.night import Night
 from tests.support.projects import PROGRAM
 from tests.support.projects import lab as projects_lab
-from tests.test_loop import Night
 
 D12, ELSEWHERE = Environment("gpu/d12"), Environment("gpu/elsewhere")
 LADDER = parse(

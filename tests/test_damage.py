@@ -12,8 +12,8 @@ from autoresearchd.ledger import Ledger
 from autoresearchd.report.status import text
 from tests.support.damage import forge, harm
 from tests.support.fakes import proposal
+from tests.support.night import Night
 from tests.support.projects import git, lab
-from tests.test_loop import Night
 
 
 @pytest.fixture

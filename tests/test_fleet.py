@@ -13,8 +13,8 @@ from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.ledger import Ledger
 from autoresearchd.report.status import text
 from tests.support.fakes import failed
+from tests.support.night import Night
 from tests.support.projects import lab
-from tests.test_loop import Night
 
 LOST = "RuntimeError: CUDA error: the device is lost"
 BAD = "cpu:1"

@@ -8,8 +8,8 @@ from pathlib import Path
 from autoresearchd.experiment import LLM, CommitOid, Ending, Outcome
 from tests.support.fakes import proposal
 from tests.support.lab_model import PROGRAM, LabModel, tree_of
+from tests.support.night import Night
 from tests.support.projects import git, lab
-from tests.test_loop import Night
 from tests.test_plan import finish_all, measured_lab
 
 

@@ -10,21 +10,16 @@ from dataclasses import dataclass, field, replace
 from autoresearchd.experiment import (
     LLM,
     ON_BEST,
-    Change,
     CommitOid,
     Device,
     Ending,
     Environment,
     Experiment,
-    FileMode,
-    Lines,
     Measurement,
     Outcome,
     Progress,
     Proposal,
-    RefName,
     RunSpec,
-    TreeOid,
     Verdict,
 )
 from autoresearchd.judge import Spread, estimate
@@ -40,7 +35,6 @@ from autoresearchd.world import (
     Drop,
     Finish,
     LedgerMove,
-    Open,
     OpenBaseline,
     OpenExperiment,
     Prune,
@@ -51,6 +45,7 @@ from autoresearchd.world import (
     Stop,
     World,
 )
+from tests.support.git_model import ENVIRONMENT, GitModel, tree_of
 
 PROGRAM = parse("""
 [program]
@@ -65,20 +60,14 @@ evaluate = "true"
 max_repeats = 4
 """)
 AUDITED = PROGRAM.model_copy(update={"metric": PROGRAM.metric.model_copy(update={"audit": "audit"})})
-ENVIRONMENT = Environment("here")
 SLOWER, FASTER = Environment("slower"), Environment("faster")
 ELSEWHERE = {SLOWER: 100.0, FASTER: -100.0}
 """What an environment adds to every number: whoever compares two of them keeps or discards everything."""
-Changes = frozenset[int]
 
 
-def tree_of(changes: Changes) -> TreeOid:
-    return TreeOid("+".join(str(change) for change in sorted(changes)) or "imported")
-
-
-@dataclass
-class LabModel:
-    """What git and the machine hold, as plain values; `crash` forgets what only the daemon knew."""
+@dataclass(kw_only=True)
+class LabModel(GitModel):
+    """What the machine and the daemon hold besides; `crash` forgets what only the daemon knew."""
 
     devices: tuple[Device, ...]
     effects: dict[int, float]
@@ -86,15 +75,6 @@ class LabModel:
     program: Program = PROGRAM
     screens: dict[Environment, tuple[Device, ...]] = field(default_factory=dict)
     """Devices of other environments, where every number is quite another."""
-    now: float = 1000.0
-    line: list[CommitOid] = field(default_factory=lambda: [CommitOid("head")])
-    """Commits that best has held."""
-    holds: dict[CommitOid, Changes] = field(default_factory=lambda: {CommitOid("head"): frozenset()})
-    opened: dict[int, Experiment] = field(default_factory=dict)
-    contents: dict[int, Changes] = field(default_factory=dict)
-    landed: set[int] = field(default_factory=set)
-    concluded: dict[int, tuple[Experiment, Verdict]] = field(default_factory=dict)
-    runs: dict[TreeOid, list[Measurement]] = field(default_factory=dict)
     live: dict[str, RunSpec] = field(default_factory=dict)
     ready: list[Proposal] = field(default_factory=list)
     asked: int = 0
@@ -103,16 +83,10 @@ class LabModel:
     paused: bool = False
     closing: str = ""
     remaining: int | None = None
-    conflicts: set[int] = field(default_factory=set)
-    """Changes that cannot be replayed."""
     finished: bool = False
 
     def world(self) -> World:
         best = self.line[-1]
-        known: dict[TreeOid, int] = {}
-        for number, (experiment, verdict) in sorted(self.concluded.items()):
-            if verdict.outcome not in (Outcome.STALE, Outcome.SKIPPED):
-                known.setdefault(experiment.tree, number)
         baseline = self.opened.get(0) or (self.concluded[0][0] if 0 in self.concluded else None)
         return World(
             now=self.now,
@@ -127,7 +101,7 @@ class LabModel:
             best_tree=tree_of(self.holds[best]),
             baseline_tree=baseline.tree if baseline else None,
             opened=tuple(self._open(self.opened[number]) for number in sorted(self.opened)),
-            known=known,
+            known=self._known(),
             keeps=sum(verdict.outcome is Outcome.KEEP for _, verdict in self.concluded.values()),
             runs={tree: tuple(runs) for tree, runs in self.runs.items()},
             spread=self._spread(ENVIRONMENT),
@@ -146,10 +120,6 @@ class LabModel:
     def _spread(self, environment: Environment) -> Spread:
         pools = ([run for run in runs if run.environment == environment] for runs in self.runs.values())
         return estimate(pools, metric="loss")
-
-    def _kept_gains(self) -> list[float]:
-        kept = [verdict for _, verdict in self.concluded.values() if verdict.outcome is Outcome.KEEP]
-        return [v.baseline - v.metric for v in kept if v.metric is not None and v.baseline is not None]
 
     def step(self) -> None:
         """Plan and act until nothing is left to do, as the loop does."""
@@ -252,38 +222,6 @@ class LabModel:
             parent=self.line[-1], edits=(), title=str(change), rationale="", category="model", proposer=proposer
         )
 
-    def _file(
-        self,
-        number: int,
-        parent: CommitOid,
-        changes: Changes,
-        category: str = "model",
-        proposer: str = "model",
-        attempts: int = 0,
-    ) -> None:
-        self.contents[number] = changes
-        self.opened[number] = Experiment(
-            number=number,
-            slug="x",
-            ref=RefName(f"refs/heads/exp/{number:04d}-x"),
-            commit=CommitOid(f"open-{number}-{attempts}-on-{parent}"),
-            tree=tree_of(changes),
-            parent=parent,
-            parent_tree=tree_of(self.holds[parent]),
-            title=str(number),
-            rationale="",
-            category=category,
-            proposer=proposer,
-            lines=Lines(added=1, removed=1),
-            opened=self.now,
-            fix_attempts=attempts,
-        )
-
-    def _open(self, experiment: Experiment) -> Open:
-        edited = Change(path="train.py", before=FileMode.REGULAR, after=FileMode.REGULAR)
-        changes = () if experiment.tree == experiment.parent_tree else (edited,)
-        return Open(experiment=experiment, changes=changes, landed=experiment.number in self.landed)
-
     def _start(self, start: Start) -> None:
         tree, seed, device = start.tree, start.seed, start.device
         of_best, decides_nothing = tree == tree_of(self.holds[self.line[-1]]), seed >= 2 * BLOCK
@@ -319,23 +257,6 @@ class LabModel:
         )
         self.runs.setdefault(spec.tree, []).append(measurement)
 
-    def _move_best(self, experiment: Experiment) -> None:
-        assert experiment.parent == self.line[-1], "best would not be linear"
-        runs = [run for run in self.runs.get(experiment.tree, []) if run.environment == ENVIRONMENT]
-        finished = [run for run in runs if run.ending is Ending.FINISHED]
-        assert finished, "best moved without a finished run of this very tree where it is led"
-        commit = CommitOid(f"{experiment.commit}-done")
-        self.holds[commit] = self.contents[experiment.number]
-        self.line.append(commit)
-
-    def _replay(self, experiment: Experiment) -> None:
-        assert experiment.parent != self.line[-1], "nothing to replay on"
-        own = self.contents[experiment.number] - self.holds[experiment.parent]
-        if own & self.conflicts:
-            self._conclude(experiment, Verdict(outcome=Outcome.STALE))
-            return
-        self._refile(experiment, self.line[-1], self.holds[self.line[-1]] | own, experiment.fix_attempts)
-
     def _fix(self, experiment: Experiment, correction: Proposal) -> None:
         ended = [run.ending for run in self.runs[experiment.tree]]
         assert {Ending.CRASH, Ending.OUT_OF_MEMORY} & set(ended), "something was mended that never crashed"
@@ -344,13 +265,7 @@ class LabModel:
         changes = self.holds[correction.parent] | {int(correction.title)}
         self._refile(experiment, correction.parent, changes, experiment.fix_attempts + 1)
 
-    def _refile(self, experiment: Experiment, parent: CommitOid, changes: Changes, attempts: int) -> None:
-        del self.opened[experiment.number]
-        self._file(experiment.number, parent, changes, experiment.category, experiment.proposer, attempts)
-        self.opened[experiment.number] = replace(self.opened[experiment.number], alone=experiment.alone)
-
     def _conclude(self, experiment: Experiment, verdict: Verdict) -> None:
-        assert experiment.number in self.opened, "concluded twice"
         if verdict.environment and self.screens:
             assert verdict.outcome not in ON_BEST or verdict.environment == ENVIRONMENT, "kept by who only screens"
             usual = 10.0 + ELSEWHERE.get(verdict.environment, 0.0)
@@ -358,15 +273,4 @@ class LabModel:
             assert all(abs(number - usual) < 50.0 for number in numbers), "compared across environments"
         awaited = experiment.commit in self.fixes_asked and experiment.commit not in self.fixes
         assert not awaited or verdict.outcome is not Outcome.CRASH, "a crash was concluded while it is being mended"
-        del self.opened[experiment.number]
-        self.landed.discard(experiment.number)
-        self.concluded[experiment.number] = (replace(experiment), verdict)
-
-    def _last_failures(self) -> tuple[tuple[Outcome, str], ...]:
-        failures = []
-        for number in sorted(self.concluded, reverse=True):
-            verdict = self.concluded[number][1]
-            if verdict.outcome not in (Outcome.CRASH, Outcome.OUT_OF_MEMORY, Outcome.TIMEOUT, Outcome.UNSTABLE):
-                break
-            failures.append((verdict.outcome, verdict.why))
-        return tuple(failures)
+        super()._conclude(experiment, verdict)
