@@ -1,8 +1,9 @@
 """A month of trouble in an hour: `python -m bench.soak`, with experiments that take no time.
 
-First half: one daemon, while program.toml is saved (well, wrongly, half-way), ideas are pushed and the disk runs full.
-Second half: the same with a SIGKILL or SIGTERM every few experiments. The lab lies on a small disk in memory where one
-may be mounted; elsewhere the full disk is left out, with the reason. At the end everything must be there, and once.
+First one daemon that lives through all of it, while program.toml is saved (well, wrongly, half-way), ideas are pushed
+and the disk runs full. Then half as many experiments again, with a SIGKILL or SIGTERM every few. The lab lies on a
+small disk in memory where one may be mounted; elsewhere the full disk is left out, with the reason. At the end
+everything must be there, and once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PUSHER = ("-c", "user.name=Pusher", "-c", "user.email=pusher@localhost")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("--experiments", type=int, default=1000)
+    parser.add_argument("--experiments", type=int, default=1000, help="of the first daemon")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as name, disk(Path(name, "disk")) as (folder, why_none):
@@ -48,8 +49,8 @@ def main() -> None:
 
 def soak(night: Night, experiments: int) -> list[str]:
     """Everything that can go wrong, and what did."""
-    one_life(night, experiments // 2)
-    many_lives(night, experiments)
+    one_life(night, experiments)
+    many_lives(night, experiments + experiments // 2)
     return night.verdict()
 
 
@@ -71,7 +72,9 @@ class Sample:
     """What the daemon's process takes, after so many experiments of its life."""
 
     experiments: int
-    memory_mib: float
+    rss_mib: float
+    own_mib: float
+    """Of these, what no other process shares and no file holds."""
     files: int
     threads: int
 
@@ -185,9 +188,9 @@ class Night:
     def sample(self, experiments: int) -> None:
         process = Path(f"/proc/{self.daemon.pid}")
         fields = dict(line.split(":\t") for line in (process / "status").read_text().splitlines() if ":\t" in line)
-        memory = int(fields["VmRSS"].split()[0]) / 1024
+        rss, own = (int(fields[key].split()[0]) / 1024 for key in ("VmRSS", "RssAnon"))
         files = len(list((process / "fd").iterdir()))
-        self.samples.append(Sample(experiments, memory, files, int(fields["Threads"])))
+        self.samples.append(Sample(experiments, rss, own, files, int(fields["Threads"])))
 
     def verdict(self) -> list[str]:
         """What is wrong at the end."""
@@ -287,9 +290,9 @@ def report(night: Night, seconds: float, why_no_disk: str) -> None:
     print("verdicts: ", counted(verdicts))
     print("troubles: ", counted(night.done), f"(no full disk: {why_no_disk})" if why_no_disk else "")
     print("log:      ", counted(night.tail.loud))
-    print(f"{'experiments of one life':>24}{'RSS, MiB':>12}{'open files':>12}{'threads':>10}")
-    for sample in night.samples:
-        print(f"{sample.experiments:>24}{sample.memory_mib:>12.1f}{sample.files:>12}{sample.threads:>10}")
+    print(f"{'experiments of one life':>24}{'RSS, MiB':>12}{'its own, MiB':>14}{'open files':>12}{'threads':>10}")
+    for one in night.samples:
+        print(f"{one.experiments:>24}{one.rss_mib:>12.1f}{one.own_mib:>14.1f}{one.files:>12}{one.threads:>10}")
     size = sum(file.stat().st_size for file in night.lab.rglob("*") if file.is_file())
     print(f"experiments.git: {size / 2**20:.1f} MiB")
 
