@@ -65,7 +65,7 @@ def run(
     with live.view(path, settings) as view, schedule.mornings(view, program) as mornings:
         status = service.run(request, mornings)
     print(summary.text(ledger_at(path), status))
-    if said := schedule.at_end(program, status):
+    if said := schedule.at_end(program, status, mornings):
         print(said)
     if status.why.endswith("SIGINT"):
         sys.exit(130)

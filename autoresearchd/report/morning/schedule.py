@@ -8,8 +8,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import IO
@@ -32,6 +33,16 @@ LEFT_SECONDS = 120.0
 SAID_BYTES = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """A report that another process writes."""
+
+    child: subprocess.Popen[bytes]
+    said: IO[bytes]
+    verdicts: Mapping[str, int]
+    """Those that it knows of at least."""
+
+
 class Mornings:
     """Passes everything on to another view, and files a report when its hour has come."""
 
@@ -39,7 +50,8 @@ class Mornings:
         self._inner, self._program = inner, program
         self._hour: time | None = None
         self._looked: float | None = None
-        self._writing: tuple[subprocess.Popen[bytes], IO[bytes]] | None = None
+        self._writing: _Writing | None = None
+        self._filed: tuple[Mapping[str, int], str] | None = None
 
     def update(self, status: Status, recent: Sequence[Concluded]) -> None:
         """Show, and look at the clock now and then."""
@@ -52,13 +64,18 @@ class Mornings:
         with suppress(UserError):  # the daemon says it and keeps the old program in force, and so does this
             self._hour = load(self._program).report.hour
         if since is not None and self._hour is not None and due(since, now, self._hour) and self._writing is None:
-            self._write()
+            self._write(status.verdicts)
+
+    def filed(self, status: Status) -> str:
+        """Where this morning's report is, if nothing was decided since; else empty."""
+        verdicts, place = self._filed or ({}, "")
+        return place if verdicts == status.verdicts else ""
 
     def close(self) -> None:
         """Wait for a report that is being written."""
         self._end_of_writing(wait=True)
 
-    def _write(self) -> None:
+    def _write(self, verdicts: Mapping[str, int]) -> None:
         # -P: no module of the folder that it is started in, which is often the user's project
         command = (sys.executable, "-P", "-m", "autoresearchd", "report", "--file", "--program", str(self._program))
         try:
@@ -69,12 +86,12 @@ class Mornings:
         except OSError as error:
             log.warning("report_failed", program=str(self._program), why=str(error))
         else:
-            self._writing = child, said
+            self._writing = _Writing(child, said, verdicts)
 
     def _end_of_writing(self, *, wait: bool) -> None:
-        if self._writing is None:
+        if (writing := self._writing) is None:
             return
-        child, said = self._writing
+        child = writing.child
         try:
             child.wait(LEFT_SECONDS if wait else 0)
         except subprocess.TimeoutExpired:
@@ -82,25 +99,27 @@ class Mornings:
                 return
             child.kill()
             child.wait()
-        said.seek(0)
-        words = plain(said.read(SAID_BYTES).decode("utf-8", "replace"))
-        said.close()
+        with writing.said as said:
+            said.seek(0)
+            words = plain(said.read(SAID_BYTES).decode("utf-8", "replace"))
         self._writing = None
         if child.returncode == 0:
+            self._filed = writing.verdicts, words
             log.info("report_written", path=words)
         else:
             log.warning("report_failed", code=child.returncode, why=words)
 
 
-def at_end(program: Path, status: Status) -> str:
+def at_end(program: Path, status: Status, morning: Mornings) -> str:
     """File the report of a session that is over, if it is wanted and anything was tried; says where it is.
 
-    A report that cannot be written takes nothing from the session: that is logged.
+    A night that ends at the hour of the report has one already. A report that cannot be written takes nothing from the
+    session: that is logged.
     """
-    if not status.session_opened:
-        return ""
     try:
-        return f"report: {filing.file(program)}" if load(program).report.at_end else ""
+        if not (status.session_opened and load(program).report.at_end):
+            return ""
+        return f"report: {morning.filed(status) or filing.file(program)}"
     except (UserError, CorruptRecord, OSError) as error:
         log.warning("report_failed", why=str(error))
         return ""

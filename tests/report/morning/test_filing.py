@@ -168,11 +168,26 @@ def test_never_means_never(program: Path) -> None:
 
 
 def test_the_end_of_a_session_leaves_a_report_unless_nothing_was_tried_or_it_is_not_wanted(program: Path) -> None:
-    assert schedule.at_end(program, status(session_opened=0)) == ""
-    assert schedule.at_end(program, status(session_opened=1)).startswith("report: ")
-    assert schedule.at_end(configured(program, "at_end = false\n"), status(session_opened=1)) == ""
+    morning = schedule.Mornings(Inner(), program)
+    assert schedule.at_end(program, status(session_opened=0), morning) == ""
+    assert schedule.at_end(program, status(session_opened=1), morning).startswith("report: ")
+    assert schedule.at_end(configured(program, "at_end = false\n"), status(session_opened=1), morning) == ""
 
 
 def test_a_report_that_cannot_be_written_takes_nothing_from_the_session(program: Path) -> None:
     (program.parent / "taken").write_text("a file")
-    assert schedule.at_end(configured(program, 'folder = "taken"\n'), status(session_opened=1)) == ""
+    configured(program, 'folder = "taken"\n')
+    assert schedule.at_end(program, status(session_opened=1), schedule.Mornings(Inner(), program)) == ""
+
+
+@pytest.mark.parametrize(("more", "told"), [(0, 1), (1, 2)])
+def test_a_night_that_ends_at_seven_tells_of_the_same_once(program: Path, more: int, told: int) -> None:
+    hook(program, "open('told', 'a').write('once ')")
+    before = datetime.combine(datetime.now().astimezone().date(), SEVEN).astimezone() - timedelta(minutes=1)
+    with schedule.mornings(Inner(), program) as view:
+        for minutes in (0, 2):
+            night = status(now=(before + timedelta(minutes=minutes)).timestamp(), verdicts={"discard": 3})
+            view.update(night, ())
+    end = status(session_opened=3, verdicts={"discard": 3 + more})
+    assert "experiments.git/autoresearchd/reports/2" in schedule.at_end(program, end, view)
+    assert (program.parent / "told").read_text().split() == ["once"] * told
