@@ -2,59 +2,49 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import posixpath
 import shlex
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from autoresearchd import machine, scripts
 from autoresearchd.errors import UserError
-from autoresearchd.inventory import Finding, ask, company, devices, some
-from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger, project_state
+from autoresearchd.inventory import Finding, company, devices, some
+from autoresearchd.ledger import Ledger, ProjectState, project_state
 from autoresearchd.program import Program, load
 from autoresearchd.propose.llm import find_key
 from autoresearchd.propose.llm.prices import is_known
-from autoresearchd.run.phase import held_out
-from autoresearchd.run.proof import prove
-from autoresearchd.run.sandbox import APPARMOR_REMEDY, choose
+from autoresearchd.run.heldout import held_out
 
-OLDEST_GIT = (2, 22)
-"""The first whose `git log --format` reads single trailers (`%(trailers:key=Metric,valueonly)`)."""
-COMFORTABLE_BYTES = 5 * 2**30
 MARKS = {"ok": "ok", "missing": "MISSING", "note": "note"}
 
 
 def examine(program_path: Path) -> tuple[Finding, ...]:
     """Look at everything that a run needs; what depends on a broken part is left out, the part itself is named."""
-    findings = [_git()]
     folder = program_path.resolve().parent
     try:
         program = load(program_path)
     except UserError as error:
         broken = Finding(name="program", state="missing", what=str(error), mend=f"edit {program_path}")
-        return (*findings, broken, _kernel(), _disk(folder))
-    what = f"{program.program.name}: {program.metric.direction.value} {program.metric.name} is better"
-    findings.append(Finding(name="program", state="ok", what=what))
+        return (machine.git(), broken, machine.kernel(), machine.disk(folder))
     lab = folder / program.program.experiments
-    looks: list[Callable[[], Iterator[Finding]]] = [
-        lambda: _project(program, folder / program.program.project),
-        lambda: _commands(program, folder / program.program.project),
-        lambda: _data(program, folder),
-        lambda: _lab(lab, program_path),
-        lambda: devices(program),
-        lambda: company(program, lab),
-        lambda: _sandbox(program, folder),
-        lambda: _model(program, lab),
-    ]
-    for look in looks:
-        findings.extend(look())
-    return (*findings, _kernel(), _disk(lab if lab.is_dir() else folder))
+    return (
+        machine.git(),
+        _better(program),
+        *_project(program, folder / program.program.project),
+        *_data(program, folder),
+        *_lab(lab, program_path),
+        *devices(program),
+        *company(program, lab),
+        machine.sandbox(program.sandbox.mode, folder),
+        *_trust(program),
+        *_model(program, lab),
+        machine.kernel(),
+        machine.disk(lab if lab.is_dir() else folder),
+    )
 
 
 def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -84,17 +74,9 @@ def _harmless(words: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in words)
 
 
-def _git() -> Finding:
-    said = ask("git", "--version")
-    if said is None:
-        return Finding(name="git", state="missing", what="git is not on PATH", mend="apt-get install git")
-    words = said.split()
-    version = words[2] if len(words) > 2 else "unknown"
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < OLDEST_GIT:
-        wanted = ".".join(map(str, OLDEST_GIT))
-        return Finding(name="git", state="note", what=f"git {version} is old", mend=f"install git {wanted} or newer")
-    return Finding(name="git", state="ok", what=f"git {version}")
+def _better(program: Program) -> Finding:
+    what = f"{program.program.name}: {program.metric.direction.value} {program.metric.name} is better"
+    return Finding(name="program", state="ok", what=what)
 
 
 def _project(program: Program, project: Path) -> Iterator[Finding]:
@@ -103,7 +85,14 @@ def _project(program: Program, project: Path) -> Iterator[Finding]:
     except UserError as error:
         mend = f"git -C {_quoted(project)} init, then add and commit the project's files"
         yield Finding(name="project", state="missing", what=str(error), mend=mend)
+        yield from scripts.commands(program, project, ())
         return
+    yield from _committed(program, state)
+    yield from scripts.luck(project)
+    yield from scripts.commands(program, project, state.tracked)
+
+
+def _committed(program: Program, state: ProjectState) -> Iterator[Finding]:
     editable = [name for name in state.tracked if program.may_edit(name)]
     globs = ", ".join(program.program.editable)
     if not editable:
@@ -122,27 +111,6 @@ def _project(program: Program, project: Path) -> Iterator[Finding]:
         if any(Path(path).is_relative_to(posixpath.normpath(name)) for path in state.tracked):
             what = f"{name} is held out and committed, so that every checkout shows it to the training"
             yield Finding(name="project", state="missing", what=what, mend=f"git rm -r --cached {_quoted(Path(name))}")
-
-
-def _commands(program: Program, project: Path) -> Iterator[Finding]:
-    train, evaluate = program.train, program.metric.evaluate_argv
-    commands = {"train.command": train.argv}
-    if evaluate is not None:
-        commands["metric.evaluate"] = evaluate
-    for key, argv in commands.items():
-        if _is_there(argv[0], project):
-            yield Finding(name="command", state="ok", what=f"{key} runs {argv[0]}")
-        else:
-            what = f"{key} starts {argv[0]!r}, which is not there"
-            yield Finding(name="command", state="missing", what=what, mend=f"install {argv[0]} or change {key}")
-
-
-def _is_there(name: str, project: Path) -> bool:
-    if "/" in name:
-        return (project / name).exists()
-    # As runs start it: this Python's own folder comes first, and `python` is this very interpreter.
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    return name in ("python", "python3") or shutil.which(name, path=path) is not None
 
 
 def _data(program: Program, folder: Path) -> Iterator[Finding]:
@@ -234,56 +202,10 @@ def _last_word(lab: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _sandbox(program: Program, folder: Path) -> Iterator[Finding]:
-    try:
-        mode = choose(program.sandbox.mode)
-    except UserError as error:
-        yield Finding(name="sandbox", state="missing", what=str(error), mend=APPARMOR_REMEDY)
-        return
-    if mode == "none":
-        what = "none, as program.toml says: what experiments run has all your rights"
-        yield Finding(name="sandbox", state="note", what=what, mend='[sandbox] mode = "auto"')
-    else:
-        proof = prove(mode, home=Path.home(), folder=folder)
-        if proof.escaped or proof.why:
-            what = f"{mode} does not hold: {proof.why or ', '.join(proof.escaped)}"
-            yield Finding(name="sandbox", state="missing", what=what, mend=APPARMOR_REMEDY)
-            return
-        what = f"{mode}; from inside, a write, a connection and a read of the home folder were tried and refused"
-        mend = "" if mode == "bubblewrap" else f"bubblewrap is stronger: {APPARMOR_REMEDY}"
-        yield Finding(name="sandbox", state="note" if mend else "ok", what=what, mend=mend)
+def _trust(program: Program) -> Iterator[Finding]:
     if program.metric.evaluate is None:
         what = "`Trust: self-reported`: the training says its own number, so nothing keeps it from making one up"
         yield Finding(name="trust", state="note", what=what, mend="give metric.evaluate and metric.data")
-
-
-def _kernel() -> Finding:
-    lacking: list[str] = []
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError) as error:
-        lacking.append(f"pidfd ({error})")
-    libc = ctypes.CDLL(None, use_errno=True)
-    watch = libc.inotify_init1(0) if hasattr(libc, "inotify_init1") else -1
-    if watch < 0:
-        lacking.append(f"inotify ({os.strerror(ctypes.get_errno())})")
-    else:
-        os.close(watch)
-    if not lacking:
-        return Finding(name="kernel", state="ok", what="pidfd and inotify work")
-    mend = "Linux 5.3 or newer; for inotify: sysctl fs.inotify.max_user_instances=1024"
-    return Finding(name="kernel", state="missing", what=f"not usable here: {', '.join(lacking)}", mend=mend)
-
-
-def _disk(place: Path) -> Finding:
-    free = shutil.disk_usage(place).free
-    what = f"{free / 2**30:.1f} GiB free at {place}"
-    if free < FREE_FLOOR_BYTES:
-        need = f"{what}, {FREE_FLOOR_BYTES / 2**30:.1f} are needed"
-        return Finding(name="disk", state="missing", what=need, mend="free some space")
-    if free < COMFORTABLE_BYTES:
-        return Finding(name="disk", state="note", what=what, mend="checkpoints of the runs may fill it")
-    return Finding(name="disk", state="ok", what=what)
 
 
 def _quoted(path: Path) -> str:

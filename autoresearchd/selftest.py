@@ -11,6 +11,7 @@ from autoresearchd import service
 from autoresearchd.experiment import FALSE_KEEP, NULL, Concluded
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import load
+from autoresearchd.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ def self_test(program: Path, count: int, view: service.View) -> SelfTest:
     with tempfile.TemporaryDirectory(prefix="selftest-") as folder:
         lab = Path(folder, "experiments.git")
         Ledger.init(lab, project_path=project)
-        service.run(service.Request(program=program, experiments=count, lab=lab, only_nulls=True), view)
+        service.run(Request(program=program, experiments=count, lab=lab, only_nulls=True), view)
         return _summed_up(Ledger(lab).concluded())
 
 

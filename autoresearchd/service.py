@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,18 +17,19 @@ import structlog
 
 from autoresearchd import announce, controls, metrics, notify
 from autoresearchd.bulletin import write_live, write_status
-from autoresearchd.equipment import equip
+from autoresearchd.equipment import Equipment, equip
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, TreeOid
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Housekeeping, Ledger
 from autoresearchd.ledger.repository import git
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
-from autoresearchd.program import Ablation, Nulls, Program, load
+from autoresearchd.program import Program, load
 from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
 from autoresearchd.reload import differences, identity, refuse_another_lab, refuse_fixed
+from autoresearchd.request import Request
 from autoresearchd.run import reap_leftovers
 from autoresearchd.run.checkpoints import Checkpoints
 from autoresearchd.run.workbench import LocalWorkbench
@@ -38,8 +39,6 @@ from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
 from autoresearchd.world import Finish, Session
 
 log = structlog.get_logger()
-RIVALS = ("space", "patterns", "refine", "retest", "combine", "llm", "command")
-"""The proposers that can be switched off."""
 TICK_SECONDS = 1.0
 """Longest sleep of the loop: deadlines, curves and the views are this fresh."""
 
@@ -50,77 +49,46 @@ class View(Protocol):
     def update(self, status: Status, recent: Sequence[Concluded]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a person asked of this start; None leaves it to program.toml."""
-
-    program: Path
-    experiments: int | None = None
-    hours: float | None = None
-    target: float | None = None
-    """In place of `metric.target`."""
-    lab: Path | None = None
-    """In place of `program.experiments`."""
-    metrics_port: int | None = None
-    """In place of `service.metrics_port`."""
-    only_nulls: bool = False
-    """Propose nothing but changes of nothing that runs: a test of the judge."""
-    only_ablations: bool = False
-    """Propose nothing but best without one of its steps, until each has been taken out; no budget but its own."""
-    parts: bool = False
-    """The parts of the steps as well."""
-
-
 def run(request: Request, view: View) -> Status:
     """Run the lab until its work is done or a signal comes; returns the last status.
 
     Raises: UserError for what a person has to mend first, AlreadyRunning when another daemon holds the lab.
     """
     manager, saved = notify.take(os.environ), SavedFile(request.program)
-    program = _requested(load(request.program), request)
+    program = request.over(load(request.program))
     with ExitStack() as stack:
         ledger = Ledger(request.program.resolve().parent / program.program.experiments)
         stack.enter_context(ledger.hold())
         _refuse_another_lab(ledger, program)
         wake = stack.enter_context(Wake())
-        loop, llm, checkpoints = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
-        housekeeping = Housekeeping(ledger.path)
-        stack.callback(housekeeping.close)
-        daemon = _Daemon(
-            loop=loop,
-            request=request,
-            view=view,
-            manager=manager,
-            llm=llm,
-            housekeeping=housekeeping,
-            checkpoints=checkpoints,
-            wake=wake,
-            saved=saved,
-        )
-        if program.service.metrics_port is not None:
-            stack.enter_context(metrics.served(program.service.metrics_port, lambda: daemon.status))
-        stack.enter_context(ending(daemon.end))
-        if manager.listens:
-            stack.enter_context(hangup(daemon.look_at_program))
-        switches, ideas = (ledger.pause_switch, controls.stop_switch(ledger.path)), ledger.path / "refs/heads/idea"
-        stack.enter_context(watching(request.program, switches, ideas, wake))
+        parts = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
+        daemon = _Daemon(parts=parts, request=request, view=view, manager=manager, wake=wake, saved=saved)
+        for listening in daemon.listening(program):
+            stack.enter_context(listening)
+        loop = parts.loop
         announce.daemon_started(loop.environment, loop.devices, loop.screens)
         return daemon.drive()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What one daemon is put together from."""
+
+    loop: Loop
+    llm: Llm
+    housekeeping: Housekeeping
+    checkpoints: Checkpoints
 
 
 @contextmanager
 def _assembled(
     request: Request, program: Program, ledger: Ledger, wake: Wake, waits: Callable[[], None]
-) -> Iterator[tuple[Loop, Llm, Checkpoints]]:
-    """The loop with its executor and proposers, among these the language model, and what trainings left."""
-    folder = request.program.resolve().parent
-    reap_leftovers(ledger.path / "autoresearchd" / "runs")
+) -> Iterator[_Parts]:
+    """The loop with its executor and proposers, and what goes on beside it; all closed at the end, the last first."""
+    folder, place = request.program.resolve().parent, ledger.path / "autoresearchd"
+    reap_leftovers(place / "runs")
     with ExitStack() as stack:
-        checkpoints = Checkpoints(
-            ledger.path / "autoresearchd" / "checkpoints",
-            most_bytes=program.service.checkpoints_mib * 2**20,
-            reserve_bytes=2 * FREE_FLOOR_BYTES,
-        )
+        checkpoints = _checkpoints(program, place)
         stack.callback(checkpoints.close)
         ours = equip(program, folder, ledger, waits, keep=checkpoints.take)
         stack.callback(ours.executor.close)
@@ -128,20 +96,30 @@ def _assembled(
         memory = min((device.memory_mib for device in ours.fleet.devices if device.memory_mib), default=None)
         pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake, memory_mib=memory)
         stack.callback(pipeline.close)
-        session = _session(program, request)
-        session.sandbox = ours.sandbox
-        loop = Loop(
-            ledger=ledger,
-            executor=ours.executor,
-            pipeline=pipeline,
-            program=program,
-            devices=ours.fleet.devices,
-            environment=ours.fleet.environment,
-            screens=ours.fleet.screens,
-            scales=ours.fleet.scales,
-            session=session,
-        )
-        yield loop, llm, checkpoints
+        loop = _loop(program, ledger, ours, pipeline, request.session(program, time.time()))
+        housekeeping = Housekeeping(ledger.path)
+        stack.callback(housekeeping.close)
+        yield _Parts(loop=loop, llm=llm, housekeeping=housekeeping, checkpoints=checkpoints)
+
+
+def _loop(program: Program, ledger: Ledger, ours: Equipment, pipeline: Pipeline, session: Session) -> Loop:
+    session.sandbox = ours.sandbox
+    return Loop(
+        ledger=ledger,
+        executor=ours.executor,
+        pipeline=pipeline,
+        program=program,
+        devices=ours.fleet.devices,
+        environment=ours.fleet.environment,
+        screens=ours.fleet.screens,
+        scales=ours.fleet.scales,
+        session=session,
+    )
+
+
+def _checkpoints(program: Program, place: Path) -> Checkpoints:
+    most = program.service.checkpoints_mib * 2**20
+    return Checkpoints(place / "checkpoints", most_bytes=most, reserve_bytes=2 * FREE_FLOOR_BYTES)
 
 
 def _refuse_another_lab(ledger: Ledger, program: Program) -> None:
@@ -183,18 +161,30 @@ def thinkers(program: Program, folder: Path, ledger: Ledger, key: Key) -> tuple[
 class _Daemon:
     """The loop, and everybody who wants to know how it goes."""
 
-    loop: Loop
+    parts: _Parts
     request: Request
     view: View
     manager: notify.Notifier
-    llm: Llm
-    housekeeping: Housekeeping
-    checkpoints: Checkpoints
     wake: Wake
     saved: SavedFile
     refused: str = ""
     """Why the newest program.toml is not in force."""
     written: float = 0.0
+
+    @property
+    def loop(self) -> Loop:
+        return self.parts.loop
+
+    def listening(self, program: Program) -> Iterator[AbstractContextManager[object]]:
+        """What may wake, ask or end it, each for as long as it is entered."""
+        ledger = self.loop.ledger
+        if program.service.metrics_port is not None:
+            yield metrics.served(program.service.metrics_port, lambda: self.status)
+        yield ending(self.end)
+        if self.manager.listens:
+            yield hangup(self.look_at_program)
+        switches = (ledger.pause_switch, controls.stop_switch(ledger.path))
+        yield watching(self.request.program, switches, ledger.path / "refs/heads/idea", self.wake)
 
     def drive(self) -> Status:
         """Step the loop until it is done or somebody ends it; returns the last status."""
@@ -225,14 +215,15 @@ class _Daemon:
             self.written = now
         self.view.update(status, news)
         self.manager.alive(status, time.monotonic())
-        self.housekeeping.step(len(news))
+        self.parts.housekeeping.step(len(news))
         ledger = self.loop.ledger
-        self.checkpoints.tidy(ledger.best().tree, [experiment.tree for experiment in ledger.opened()])
+        self.parts.checkpoints.tidy(ledger.best().tree, [experiment.tree for experiment in ledger.opened()])
 
     @property
     def status(self) -> Status:
         """What everybody is told; also asked by other threads."""
-        model = self.llm.status if is_enabled(self.loop.program, self.llm) else None
+        llm = self.parts.llm
+        model = llm.status if is_enabled(self.loop.program, llm) else None
         why = wishes_wait(model) if self.loop.status.wishes else ""
         return replace(self.loop.status, llm=model, wishes_why=why, program_refused=self.refused)
 
@@ -259,7 +250,7 @@ class _Daemon:
         """Put a saved program.toml in force; one that is wrong, or changes what cannot change, leaves the old one."""
         self.manager.reloading()
         try:
-            fresh = _requested(load(self.request.program), self.request)
+            fresh = self.request.over(load(self.request.program))
             changed = differences(self.loop.program, fresh)
             refuse_fixed(changed)
         except UserError as error:
@@ -273,47 +264,10 @@ class _Daemon:
                 log.info("program_reloaded", changed=[change.key for change in changed])
             self.loop.program, self.refused = fresh, ""
             session = self.loop.session
-            session.deadline = _deadline(fresh, self.request, session.started)
+            session.deadline = self.request.deadline(fresh, session.started)
         self.written = 0.0  # who waits for it is told now
         self.manager.ready()
 
 
 def _shown(setting: object) -> object:
     return "not set" if setting is None else setting
-
-
-def _requested(program: Program, request: Request) -> Program:
-    if request.target is not None:
-        program = _updated(program, "metric", target=request.target)
-    if request.lab is not None:
-        program = _updated(program, "program", experiments=str(request.lab.resolve()))
-    if request.metrics_port is not None:
-        program = _updated(program, "service", metrics_port=request.metrics_port)
-    if request.only_nulls:
-        program = _updated(program, "propose", null=Nulls(every=1))
-    if request.only_ablations:
-        off = {name: getattr(program.propose, name).model_copy(update={"enabled": False}) for name in RIVALS}
-        program = _updated(
-            program, "propose", **off, null=Nulls(every=0), ablate=Ablation(every=1, parts=request.parts)
-        )
-        program = _updated(program, "budget", experiments=None)
-    return program
-
-
-def _updated(program: Program, section: str, **values: object) -> Program:
-    return program.model_copy(update={section: getattr(program, section).model_copy(update=values)})
-
-
-def _session(program: Program, request: Request) -> Session:
-    now = time.time()
-    return Session(
-        started=now,
-        experiments=request.experiments,
-        deadline=_deadline(program, request, now),
-        until_exhausted="each kept change was taken out once" if request.only_ablations else "",
-    )
-
-
-def _deadline(program: Program, request: Request, started: float) -> float | None:
-    hours = request.hours if request.hours is not None else program.budget.hours
-    return None if hours is None else started + hours * 3600

@@ -184,6 +184,7 @@ def run_daemon(options: argparse.Namespace) -> int:
     """The real daemon on the program in this folder; after the window it is paused, and ends with its last run."""
     from autoresearchd import loop, service
     from autoresearchd.report.lines import default_logging
+    from autoresearchd.request import Request
     from autoresearchd.world import Action, Ask, World
 
     default_logging()
@@ -196,7 +197,7 @@ def run_daemon(options: argparse.Namespace) -> int:
     if options.idle_only:
         loop.plan = asking_when_idle  # type: ignore[attr-defined]
     service.build = lambda *wanted: Slow(build(*wanted), options.thinking)  # type: ignore[attr-defined]
-    service.run(service.Request(program=Path("program.toml")), Window(60 * options.minutes))
+    service.run(Request(program=Path("program.toml")), Window(60 * options.minutes))
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearchd import doctor
+from autoresearchd import doctor, machine
 from autoresearchd.doctor import Finding, examine, is_ready, text
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
@@ -231,6 +231,41 @@ def test_a_script_of_the_project_is_found_there(ready: Path) -> None:
     assert finding.state == "ok"
 
 
+def test_a_script_that_is_not_committed_is_named_before_a_run_misses_it(ready: Path) -> None:
+    (finding,) = _found(_write(ready.parent, command="python tain.py"), "command")
+    assert finding.state == "missing"
+    assert "tain.py, which is not committed" in finding.what
+
+
+def test_what_a_script_imports_and_this_python_does_not_have_is_named(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    (folder / "train.py").write_text("import json, helpers\nimport nobodys_package.layers\nfrom . import beside\n")
+    (folder / "helpers.py").touch()
+    git(folder, "add", "helpers.py")
+    git(folder, "commit", "-q", "-a", "-m", "Import")
+    (finding,) = _found(_write(tmp_path, command="python train.py"), "command")
+    assert finding.state == "missing"
+    assert finding.what == f"train.py imports nobodys_package, which {sys.executable} does not have"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("torch.manual_seed(42)\n", True),
+        ("import random; random.seed(1)\n", True),
+        ('torch.manual_seed(int(os.environ["AUTORESEARCH_SEED"]))\n', False),
+        ("RATE = 0.1\n", False),
+    ],
+)
+def test_a_script_whose_repeats_all_have_the_same_luck_is_named(tmp_path: Path, line: str, *, said: bool) -> None:
+    folder = project(tmp_path / "project")
+    (folder / "train.py").write_text(line)
+    git(folder, "commit", "-q", "-a", "--allow-empty", "-m", "Seed")
+    found = _found(_write(tmp_path), "seed")
+    assert [finding.what.partition(" has ")[0] for finding in found] == ["train.py"] * said
+    assert is_ready(found)
+
+
 def test_no_gpu_is_a_note(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _machine(tmp_path, monkeypatch)
     (finding,) = _found(_write(ready.parent, use='"auto"'), "devices")
@@ -278,7 +313,7 @@ def test_what_a_dead_daemon_left_is_said(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_missing_space(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "FREE_FLOOR_BYTES", 2**62)
+    monkeypatch.setattr(machine, "FREE_FLOOR_BYTES", 2**62)
     (finding,) = _found(ready, "disk")
     assert finding.state == "missing"
 

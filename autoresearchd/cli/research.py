@@ -53,9 +53,10 @@ def run(
     from autoresearchd import service
     from autoresearchd.report import live, summary
     from autoresearchd.report.morning import schedule
+    from autoresearchd.request import Request
 
     settings, path = load(program)
-    request = service.Request(
+    request = Request(
         program=program,
         experiments=experiments,
         hours=hours,
@@ -143,9 +144,10 @@ def stop(
 @commands.command()
 def skip(number: int, program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """End an open experiment: its training is stopped, its verdict is `skipped`."""
-    path = place_of(program)
-    ledger_at(path).skip(number)
-    print(f"{number:04d} is skipped as soon as the daemon looks")
+    from autoresearchd.report.words import skip_asked
+
+    ledger_at(place_of(program)).skip(number)
+    print(skip_asked(number))
 
 
 def _target(until: str, program: Program) -> float:

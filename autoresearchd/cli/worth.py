@@ -49,10 +49,11 @@ def _session(program: Path, experiments: int | None, hours: float | None, *, par
     """Why it ended."""
     from autoresearchd import service
     from autoresearchd.report import live
+    from autoresearchd.request import Request
 
     settings, path = load(program)
     if not any(entry.outcome == "keep" for entry in ledger_at(path).entries()):
         raise UserError("nothing was kept yet, so there is nothing to take out; `autoresearchd run` researches on")
-    request = service.Request(program=program, experiments=experiments, hours=hours, only_ablations=True, parts=parts)
+    request = Request(program=program, experiments=experiments, hours=hours, only_ablations=True, parts=parts)
     with live.view(path, settings) as view:
         return service.run(request, view).why
