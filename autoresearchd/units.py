@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,16 @@ class Place:
 
     @property
     def unit(self) -> str:
-        return _asked("systemd-escape", f"--template={TEMPLATE}", "--path", str(self.folder))
+        return f"autoresearchd@{self._instance}.service"
+
+    @property
+    def timers(self) -> tuple[str, str]:
+        """What starts the lab in the evening and stops it in the morning."""
+        return f"autoresearchd-evening@{self._instance}.timer", f"autoresearchd-morning@{self._instance}.timer"
+
+    @property
+    def _instance(self) -> str:
+        return _asked("systemd-escape", "--path", str(self.folder))
 
     @property
     def drop_in(self) -> Path:
@@ -65,9 +75,8 @@ def place(program: Path, *, user: bool) -> Place:
     if program.name != "program.toml":
         raise UserError(f"a service runs the program.toml of a folder; {program.name} needs a folder of its own")
     config = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
-    return Place(
-        folder=program.resolve().parent, units=config / "systemd" / "user" if user else SYSTEM_FOLDER, user=user
-    )
+    units = config / "systemd" / "user" if user else SYSTEM_FOLDER
+    return Place(folder=program.resolve().parent, units=units, user=user)
 
 
 def written_elsewhere(program: Program, folder: Path) -> tuple[Path, ...]:
@@ -96,11 +105,10 @@ def install(where: Place, say: Say, *, writable: Sequence[Path] = ()) -> None:
         _write(where.units / name, _shipped(name), say)
     _write(where.drop_in, own, say)
     _run(where.systemctl("daemon-reload"), say)
-    say(f"now, and at every start of the machine:  {' '.join(where.systemctl('enable', '--now', where.unit))}")
-    night = where.unit.removeprefix("autoresearchd@").removesuffix(".service")
-    timers = (f"autoresearchd-{time}@{night}.timer" for time in ("evening", "morning"))
-    say(f"or at night only, 22:00 to 07:00:        {' '.join(where.systemctl('enable', '--now', *timers))}")
-    say(f"how it goes:                             {' '.join(where.systemctl('status', where.unit))}")
+    # Quoted for a shell: a dash in a folder's name is `\x2d` in that of its unit.
+    say(f"now, and at every start of the machine:  {shlex.join(where.systemctl('enable', '--now', where.unit))}")
+    say(f"or at night only, 22:00 to 07:00:        {shlex.join(where.systemctl('enable', '--now', *where.timers))}")
+    say(f"how it goes:                             {shlex.join(where.systemctl('status', where.unit))}")
     if where.user:
         say("so that it outlives your login:          loginctl enable-linger")
 
@@ -112,9 +120,7 @@ def uninstall(where: Place, say: Say) -> None:
     """
     if not where.drop_in.is_file():
         raise UserError(f"no service is installed for {where.folder} in {where.units}")
-    night = where.unit.removeprefix("autoresearchd@").removesuffix(".service")
-    timers = (f"autoresearchd-{time}@{night}.timer" for time in ("evening", "morning"))
-    _run(where.systemctl("disable", "--now", where.unit, *timers), say)
+    _run(where.systemctl("disable", "--now", where.unit, *where.timers), say)
     _remove(where.drop_in, say)
     where.drop_in.parent.rmdir()
     if not any(where.units.glob(f"autoresearchd@*.service.d/{DROP_IN}")):
@@ -175,7 +181,7 @@ def _remove(path: Path, say: Say) -> None:
 
 
 def _run(words: tuple[str, ...], say: Say) -> None:
-    say(f"runs {' '.join(words)}")
+    say(f"runs {shlex.join(words)}")
     _asked(*words)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,7 +40,8 @@ def test_both_shipped_units_are_the_same_but_for_the_folder() -> None:
     template = settings((SHIPPED / TEMPLATE).read_text())
     single = settings((SHIPPED / "autoresearchd.service").read_text().replace("%S/autoresearchd", "%f"))
     assert set(template) - set(single) == {"ReadWritePaths=%f"}
-    assert set(single) - set(template) == {"StateDirectory=autoresearchd", "StateDirectoryMode=0750"}
+    own = {"StateDirectory=autoresearchd", "StateDirectoryMode=0750", "RemoveIPC=yes"}  # its user owns nothing else
+    assert set(single) - set(template) == own
 
 
 @pytest.mark.parametrize("user", [False, True])
@@ -50,7 +52,7 @@ def test_systemd_understands_every_line(tmp_path: Path, *, user: bool) -> None:
         shutil.copy(SHIPPED / name, tmp_path)
     (tmp_path / TEMPLATE).write_text(rendered((SHIPPED / TEMPLATE).read_text(), user=user))
     names = [tmp_path / name.replace("@", "@srv-lab") for name in (TEMPLATE, *NIGHTS)]
-    done = subprocess.run(["systemd-analyze", "verify", *names], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["systemd-analyze", "verify", *names], capture_output=True, text=True, timeout=600)
     ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or line.startswith("autoresearchd")]
     newer = ("RestartSteps", "RestartMaxDelaySec")  # of systemd 254, and ignored before
     assert [line for line in ours if not any(key in line for key in newer)] == []
@@ -67,7 +69,7 @@ def test_the_recorded_exposure_is_what_systemd_finds(tmp_path: Path) -> None:
     unit = tmp_path / TEMPLATE.replace("@", "@srv-lab")
     unit.write_text((SHIPPED / TEMPLATE).read_text())
     words = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run(words, capture_output=True, text=True, timeout=600).stdout
     (level,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
     for name in (TEMPLATE, "autoresearchd.service"):
         assert f"`systemd-analyze security` (252) says {level} of 10" in (SHIPPED / name).read_text()
@@ -128,6 +130,17 @@ def test_what_is_installed_is_removed_again_and_each_thing_is_said(stand_in: Pat
     assert (stand_in / "asked").read_text().splitlines()[0] == "--user daemon-reload"
     with pytest.raises(UserError, match="no service is installed"):
         uninstall(where, said.append)
+
+
+def test_the_commands_that_are_shown_can_be_pasted_into_a_shell(stand_in: Path) -> None:
+    folder = stand_in / "my-model"
+    folder.mkdir()
+    said: list[str] = []
+    where = Place(folder=folder, units=stand_in / "units", user=True)
+    install(where, said.append)
+    (start,) = [line.partition(": ")[2] for line in said if line.startswith("now,")]
+    assert shlex.split(start) == ["systemctl", "--user", "enable", "--now", where.unit]
+    assert where.unit.endswith(r"my\x2dmodel.service")
 
 
 def test_what_the_daemon_writes_outside_of_the_lab_is_let_through_the_walls(stand_in: Path) -> None:
