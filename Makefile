@@ -44,6 +44,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.care
 	$(BIN)/python -m bench.loop
 	$(BIN)/python -m bench.soak
+	$(BIN)/python -m bench.memory --folder /dev/shm --experiments 2500
 	$(BIN)/python -m bench.fleet
 	$(BIN)/python -m bench.rivals
 	$(BIN)/python -m bench.thousand
@@ -56,11 +57,16 @@ bench: $(READY)
 	$(BIN)/python -m bench.report
 	$(BIN)/python -m bench.page
 
+# Both are made from the code; a test compares.
 man: $(READY)
 	$(BIN)/python -m autoresearchd.cli.manual > docs/autoresearchd.1
+	$(BIN)/python -m autoresearchd.cli.keys > docs/program.md
 
 bench-judge: $(READY)
 	$(BIN)/python -m bench.judge
+	$(BIN)/python -m bench.bisect
+	$(BIN)/python -m bench.prune
+	$(BIN)/python -m bench.ladder
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -40,6 +40,7 @@ class Subject(_Section):
 
     name: Annotated[str, Field(min_length=1)]
     goal: str = ""
+    """What the language model is told."""
     project: str = "."
     """The git repository of the project, relative to program.toml."""
     experiments: str = "experiments.git"
@@ -59,6 +60,7 @@ class Train(_Section):
     """[train]: one training run."""
 
     command: Annotated[str, Field(min_length=1)]
+    """Run without a shell; `python` is the Python that the daemon runs in."""
     check: str | None = None
     """A cheap command that fails on code that cannot train, run before a device is spent on it."""
     seconds: Seconds = 300.0
@@ -91,8 +93,11 @@ class Budget(_Section):
     """[budget]: when the daemon has done enough; None is no limit."""
 
     experiments: Annotated[int, Field(ge=0)] | None = None
+    """Of the whole lab."""
     hours: Annotated[float, Field(gt=0)] | None = None
+    """Of one session, after which nothing new begins."""
     usd: Annotated[float, Field(ge=0)] | None = None
+    """Of the whole lab, spent on models."""
 
 
 class Export(_Section):
@@ -151,6 +156,7 @@ class Patterns(_Section):
 
     enabled: bool = True
     skip: tuple[str, ...] = ()
+    """Names of transforms that are never tried."""
     custom: tuple[CustomPattern, ...] = ()
 
     @field_validator("skip", "custom", mode="before")

@@ -28,6 +28,7 @@ class Rung(_Section):
     evaluate_args: str = ""
     """Appended to `metric.evaluate`."""
     seconds: Seconds | None = None
+    """The budget there."""
     cpu_steps: Annotated[int, Field(gt=0)] | None = None
     deadline_seconds: Seconds | None = None
     """Wall time after which a run is killed; default: the rung's budget plus ten minutes."""

@@ -16,10 +16,12 @@ class Devices(BaseModel):
     executor: Literal["local", "slurm", "ray"] = "local"
     """Where runs train: on this machine, or on those of a cluster."""
     use: Literal["auto", "cpu"] | tuple[str, ...] = "auto"
+    """Or a list: `["cuda:0", "cuda:1"]`, `["cpu:0"]`."""
     lead: str = ""
     """Which environment leads best, by the name or the model of a device in it (`cuda:1`, `*H200*`); default: the first
     device's. Devices of other environments screen: they discard what is worse there, and decide no keep."""
     cpu_slots: Annotated[int, Field(ge=1, le=256)] = 1
+    """Runs at a time, where they train on the CPU."""
     cpu_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of one CPU slot; default: the machine's cores shared evenly between the slots."""
     cpu_pin: bool = False
