@@ -14,7 +14,7 @@ from autoresearchd.experiment import Concluded, Outcome
 from autoresearchd.ledger import Ledger
 from tests.acceptance.daemon import command
 from tests.nanogpt.fixtures import make_data
-from tests.support.projects import git, project
+from tests.support.projects import git, write
 
 PROGRAM = """
 [program]
@@ -48,7 +48,9 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     optim = folder / "nanogpt" / "optim.py"
     right = optim.read_text()
     optim.write_text(_timid(right))
-    project(folder, {"README.md": "A small model.\n"}, program=PROGRAM)
+    git(folder, "init", "-q")
+    write(folder, {"README.md": "A small model.\n"}, "Import")
+    (folder / "program.toml").write_text(PROGRAM)
     command(folder, "init")
     optim.write_text(right)
     patch = git(folder, "diff")

@@ -40,7 +40,7 @@ def project(folder: Path) -> Path:
 
 def new_ledger(folder: Path) -> Ledger:
     """A lab of a new project, nothing in it."""
-    return Ledger.init(folder / "experiments.git", project_path=project(folder / "project"))
+    return projects.lab(folder / "project", FILES, program="", path=folder / "experiments.git")
 
 
 def with_baseline(ledger: Ledger) -> Concluded:

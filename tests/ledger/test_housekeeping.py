@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +15,9 @@ from structlog.testing import capture_logs
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Housekeeping, Ledger, housekeeping
 from tests.ledger.lab import discarded, opened
+from tests.support.night import Night
+from tests.support.patience import until
 from tests.support.projects import fsck, git, lab
-from tests.test_loop import Night
 
 GIT = shutil.which("git") or "git"
 
@@ -26,13 +25,6 @@ GIT = shutil.which("git") or "git"
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(housekeeping, "PACK_EVERY", 2)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120.0
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in two minutes"
-        time.sleep(0.01)
 
 
 def done(keeper: Housekeeping) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,49 +10,33 @@ import pytest
 
 from autoresearchd.experiment import Concluded, Outcome, Verdict
 from autoresearchd.ledger import Course, Fate, Ledger, fetch_commit
+from tests.ledger.cut import Instant, cut_off
 from tests.ledger.lab import FILES, METRIC, NOW, discarded, fsck, git, kept, measurement, new_ledger, opened, verdict
 from tests.ledger.lab import with_baseline as baselined
 
-ROOT = Path(__file__).parents[2]
 TEXT = FILES["train.py"]
-# Stops itself at the chosen write of a ref, as a power cut would: nothing after it is done, nothing is cleaned up.
-CUT = """
-import os, signal, sys
-from pathlib import Path
-import autoresearchd.ledger.refs as refs
-from autoresearchd.ledger import Ledger
-from tests.ledger.test_rebase import rebased
-path, last, is_written = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "after"
-count = 0
-def counted(write):
-    def inner(*arguments, **named):
-        global count
-        count += 1
-        if count == last and not is_written:
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(*arguments, **named)
-        if count == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return inner
-refs.create, refs.move = counted(refs.create), counted(refs.move)
-ledger = Ledger(path)
-with ledger.hold():
-    rebased(ledger)
-"""
 WRITES = 8
 """Of refs in `rebased`: the branch, the newest number, a run, the line before, best, two ideas, the branch again."""
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Ledger:
-    """Two kept changes and a discarded one; the project has gone on and took neither."""
-    ledger = new_ledger(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab with two kept changes and a discarded one; the project has gone on and took neither."""
+    folder = tmp_path_factory.mktemp("made")
+    ledger = new_ledger(folder)
     baselined(ledger)
     kept(ledger, TEXT.replace("RATE = 0.1", "RATE = 0.2"), title="Raise the rate")
     discarded(ledger, TEXT.replace("RATE = 0.1", "RATE = 0.3"), title="Raise it more")
     kept(ledger, TEXT.replace("RATE = 0.1", "RATE = 0.2").replace("WIDTH = 8", "WIDTH = 9"), title="Widen it")
     upstream(ledger, "data.py", "DATA = 2\n")
-    return ledger
+    return folder
+
+
+@pytest.fixture
+def lab(made: Path, tmp_path: Path) -> Ledger:
+    """A copy of it."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return Ledger(tmp_path / "experiments.git")
 
 
 def upstream(ledger: Ledger, path: str, text: str) -> str:
@@ -89,12 +71,12 @@ def recover(ledger: Ledger) -> None:
             ledger.conclude(experiment, cut_off, metric=METRIC, now=NOW)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.usefixtures("_restarts_at_once")
+@pytest.mark.parametrize("instant", Instant)
 @pytest.mark.parametrize("write", range(1, WRITES + 1))
-def test_killed_at_any_write_it_is_the_old_lab_or_the_new_line(lab: Ledger, write: int, when: str) -> None:
+def test_killed_at_any_write_it_is_the_old_lab_or_the_new_line(lab: Ledger, write: int, instant: Instant) -> None:
     old, imported = lab.best().commit, git(lab.path, "rev-list", "--max-parents=0", "best").strip()
-    done = subprocess.run([sys.executable, "-c", CUT, str(lab.path), str(write), when], cwd=ROOT, timeout=300)
-    assert done.returncode == -signal.SIGKILL
+    assert cut_off(lab.path, rebased, write, instant)
     ledger = Ledger(lab.path)
     with ledger.hold():
         recover(ledger)
@@ -111,8 +93,7 @@ def test_killed_at_any_write_it_is_the_old_lab_or_the_new_line(lab: Ledger, writ
 
 
 def test_there_is_no_later_write_that_was_not_tried(lab: Ledger) -> None:
-    done = subprocess.run([sys.executable, "-c", CUT, str(lab.path), str(WRITES + 1), "after"], cwd=ROOT, timeout=300)
-    assert done.returncode == 0
+    assert not cut_off(lab.path, rebased, WRITES + 1, Instant.INSIDE)
 
 
 def test_what_may_not_be_there_is_left_out_and_the_rest_replayed(lab: Ledger) -> None:

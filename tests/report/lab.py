@@ -21,15 +21,15 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
-from autoresearchd.ledger import Ledger
 from tests.support import projects
 
 NOW = 1_700_000_000.0
+FILES = {"train.py": "RATE = 0.1\n"}
 
 
 def project(folder: Path) -> Path:
     """A project in git with one file that trains, and no program."""
-    return projects.project(folder, {"train.py": "RATE = 0.1\n"}, program="")
+    return projects.project(folder, FILES, program="")
 
 
 class Lab:
@@ -37,8 +37,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "experiments.git"
-        Ledger.init(self.path, project_path=project(folder / "project"))
-        self.ledger = Ledger(self.path)
+        self.ledger = projects.lab(folder / "project", FILES, program="", path=self.path)
 
     def baseline(self, metric: float) -> Concluded:
         """Experiment 0000, measured."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 
 from autoresearchd.ledger import Ledger
 
@@ -19,6 +22,14 @@ command = "python train.py"
 name = "loss"
 pattern = '^loss=(\\S+)$'
 """
+
+
+def without(*proposers: str) -> str:
+    """The lines of program.toml by which these say nothing."""
+    return "".join(f"[propose.{name}]\nenabled = false\n" for name in proposers)
+
+
+WITHOUT_IDEAS = without("space", "patterns", "refine", "retest", "combine")
 
 
 def git(folder: Path, *arguments: str, check: bool = True, given: bytes | str = b"", **environment: str) -> str:
@@ -51,18 +62,43 @@ def write(folder: Path, files: Mapping[str, str], message: str = "Write files") 
 
 def project(folder: Path, files: Mapping[str, str], *, program: str = PROGRAM) -> Path:
     """A project with one commit, and a program.toml beside it that is not committed; none where `program` is empty."""
-    folder.mkdir(parents=True, exist_ok=True)
-    git(folder, "init", "-q")
-    write(folder, files, "Import")
+    shutil.copytree(_project(tuple(files.items())), folder, dirs_exist_ok=True)
     if program:
         (folder / "program.toml").write_text(program)
     return folder
 
 
-def lab(folder: Path, files: dict[str, str] | None = None) -> Ledger:
-    """A project and its fresh experiments.git."""
-    home = project(folder, files or {"train.py": "RATE = 1\nDEPTH = 2\n"})
-    return Ledger.init(folder / "experiments.git", project_path=home)
+def lab(
+    folder: Path, files: Mapping[str, str] | None = None, *, program: str = PROGRAM, path: Path | None = None
+) -> Ledger:
+    """A project and its fresh experiments.git, which is in it unless `path` says where else."""
+    files, path = files or {"train.py": "RATE = 1\nDEPTH = 2\n"}, path or folder / "experiments.git"
+    project(folder, files, program=program)
+    return Ledger(Path(shutil.copytree(_experiments(tuple(files.items())), path)))
+
+
+# Each is made once in a process, by a dozen git commands and more: tests get copies.
+
+
+@cache
+def _shelf() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="autoresearchd-tests-")
+
+
+@cache
+def _project(files: tuple[tuple[str, str], ...]) -> Path:
+    folder = Path(mkdtemp(dir=_shelf().name)) / "project"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    write(folder, dict(files), "Import")
+    return folder
+
+
+@cache
+def _experiments(files: tuple[tuple[str, str], ...]) -> Path:
+    path = Path(mkdtemp(dir=_shelf().name)) / "experiments.git"
+    Ledger.init(path, project_path=_project(files))
+    return path
 
 
 def fsck(path: Path) -> str:
