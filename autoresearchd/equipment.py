@@ -14,11 +14,12 @@ from autoresearchd.experiment import Device, Environment, RunSpec, TreeOid
 from autoresearchd.ledger import Ledger
 from autoresearchd.ledger.packs import pack
 from autoresearchd.program import Program
-from autoresearchd.run import Executor, LocalExecutor, depot, discover
+from autoresearchd.run import Bench, Executor, LocalExecutor, depot, discover
+from autoresearchd.run.clearing import Keep
 from autoresearchd.run.fleet import Fleet
 from autoresearchd.run.fleet import fleet as sorted_by_environment
+from autoresearchd.run.heldout import held_out, real, refuse_seen
 from autoresearchd.run.parcel import Data, Parcel
-from autoresearchd.run.phase import held_out
 from autoresearchd.run.ray import RayExecutor
 from autoresearchd.run.slurm import SlurmExecutor
 
@@ -42,15 +43,17 @@ def equip(
     waits: Callable[[], None] = lambda: None,
     *,
     tree: TreeOid | None = None,
-    keep: Callable[[Path, RunSpec], None] | None = None,
+    keep: Keep | None = None,
 ) -> Equipment:
     """Put together what program.toml asks for; `waits` is called every second that a cluster takes to answer, and while
     data is hashed for it.
 
     What measures is taken from `tree`, by default best's. `keep` is given what a finished run on this machine left.
 
-    Raises: UserError where a device, a sandbox or a cluster that it asks for is not there.
+    Raises: UserError where a device, a sandbox or a cluster that it asks for is not there, or trainings would see what
+    is held out.
     """
+    refuse_seen(program, folder)
     tree = tree or ledger.best().tree
     match program.devices.executor:
         case "local":
@@ -71,11 +74,10 @@ def fleet(program: Program, folder: Path, ledger: Ledger, tree: TreeOid) -> Flee
     return sorted_by_environment(program, devices, folder=folder, protected=protected, editable=editable.values())
 
 
-def _local(
-    program: Program, folder: Path, ledger: Ledger, tree: TreeOid, keep: Callable[[Path, RunSpec], None] | None
-) -> Equipment:
+def _local(program: Program, folder: Path, ledger: Ledger, tree: TreeOid, keep: Keep | None) -> Equipment:
     ours, work = fleet(program, folder, ledger, tree), ledger.path / "autoresearchd" / "runs"
-    executor = LocalExecutor(program, folder=folder, work=work, checkout=ledger.checkout, ahead=ours.ahead, keep=keep)
+    bench = Bench(program=program, folder=folder, work=work, checkout=ledger.checkout, ahead=ours.ahead)
+    executor = LocalExecutor(bench, keep=keep)
     return Equipment(executor=executor, fleet=ours, sandbox=executor.sandbox)
 
 
@@ -175,7 +177,7 @@ def _shared(program: Program, folder: Path, ledger: Ledger) -> Path:
 
 
 def _data(folder: Path, name: str, waits: Callable[[], None]) -> Data:
-    place = (folder / name).resolve()
+    place = real(folder, name)
     try:
         found, size = depot.digest(place, waits), depot.size(place)
     except OSError as error:

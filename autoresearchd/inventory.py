@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -103,33 +105,37 @@ def _cluster(program: Program) -> Finding:
 
 
 def _here(program: Program) -> Iterator[Finding]:
-    said = ask("nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits")
-    cards = [line.strip() for line in (said or "").splitlines() if line.count(",") >= 2]
-    present = {f"cuda:{card.split(',')[0].strip()}" for card in cards}
+    try:
+        found = discover(program.devices)
+    except UserError as error:
+        yield Finding(name="devices", state="missing", what=str(error), mend="change devices.use, or mend the driver")
+        return
+    if cards := [device for device in found if device.is_cuda]:
+        shown = some([f"{device.name} {device.model}" for device in cards])
+        yield Finding(name="devices", state="ok", what=f"{len(cards)} CUDA devices: {shown}")
+    else:
+        why = "no CUDA device: " if program.devices.use == "auto" else ""
+        what = f"{why}{len(found)} CPU slots on {os.cpu_count() or 1} cores"
+        yield Finding(name="devices", state="note", what=what)
+    yield from _torch(on_gpu=bool(cards))
+
+
+def _torch(*, on_gpu: bool) -> Iterator[Finding]:
     try:
         torch = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        torch = ""
-    use = program.devices.use
-    absent = (
-        [name for name in use if name.startswith("cuda") and name not in present] if use not in ("auto", "cpu") else []
-    )
-    if absent:
-        what = f"devices.use names {', '.join(absent)}; there are {', '.join(sorted(present)) or 'no CUDA devices'}"
-        yield Finding(name="devices", state="missing", what=what, mend="change devices.use, or mend the driver")
-    elif cards and use != "cpu":
-        shown = some([", ".join(part.strip() for part in card.split(",")[:2]) for card in cards])
-        yield Finding(name="devices", state="ok", what=f"{len(cards)} CUDA devices: {shown}")
-        if torch.endswith("+cpu"):
-            mend = f"{sys.executable} -m pip install --force-reinstall torch=={torch.removesuffix('+cpu')}"
-            yield Finding(name="torch", state="note", what=f"torch {torch} cannot use the GPU", mend=mend)
-            return
-    else:
-        slots, cores = program.devices.cpu_slots, os.cpu_count() or 1
-        why = "" if use == "cpu" else "no CUDA device: "
-        yield Finding(name="devices", state="note", what=f"{why}{slots} CPU slots on {cores} cores")
-    if torch:
-        yield Finding(name="torch", state="ok", what=f"torch {torch}")
+        return
+    if on_gpu and torch.endswith("+cpu"):
+        mend = f"{sys.executable} -m pip install --force-reinstall torch=={torch.removesuffix('+cpu')}"
+        yield Finding(name="torch", state="note", what=f"torch {torch} cannot use the GPU", mend=mend)
+        return
+    yield Finding(name="torch", state="ok", what=f"torch {torch}")
+    if on_gpu and not (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
+        what = "no C compiler: torch.compile builds what launches its kernels with one"
+        yield Finding(name="compiler", state="note", what=what, mend="apt-get install gcc")
+    elif on_gpu and not Path(sysconfig.get_path("include"), "Python.h").is_file():
+        what = "no headers of Python: torch.compile builds what launches its kernels with them"
+        yield Finding(name="compiler", state="note", what=what, mend="apt-get install python3-dev")
 
 
 def ask(*argv: str) -> str | None:

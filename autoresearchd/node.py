@@ -28,11 +28,11 @@ from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.experiment import Environment, Measurement, TreeOid
 from autoresearchd.ledger import packs
 from autoresearchd.program import Program
-from autoresearchd.run import LocalExecutor, discover, environment, modules_ahead, parcel, reap_leftovers
-from autoresearchd.run.depot import bring
+from autoresearchd.run import Bench, LocalExecutor, discover, environment, modules_ahead, parcel, reap_leftovers
+from autoresearchd.run.depot import bring, default_cache, owned
 from autoresearchd.run.folders import remove
+from autoresearchd.run.heldout import held_out, refuse_seen
 from autoresearchd.run.parcel import Live, Parcel, Probed, Refused
-from autoresearchd.run.phase import held_out
 from autoresearchd.slots import Devices
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m autoresearchd.node", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where parcel.json and tree.pack lie")
     parser.add_argument("--probe", action="store_true", help="train nothing: say what this machine is")
-    parser.add_argument("--cache", type=Path, default=_default_cache(), help="for data and kernels (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="for data and kernels (%(default)s)")
     asked = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
@@ -78,7 +78,7 @@ def _answer(folder: Path, cache: Path, wanted: Parcel, *, probe: bool) -> tuple[
     """What to write, under which name, once nothing else is left here. Raises: OSError, CorruptRecord, UserError."""
     # A machine with several slots is asked what it is by all of them at once.
     name = f"{wanted.spec.run}-{secrets.token_hex(6)}" if probe else wanted.spec.run
-    with _own_place(_owned(cache), wanted, name) as place:
+    with _own_place(owned(cache), wanted, name) as place:
         packed = (folder / parcel.PACK_FILE).read_bytes()
         tree = packs.unpack(packed, wanted.spec.tree, place / "tree.git")
         machine = _Machine(wanted, tree, cache, place)
@@ -94,7 +94,8 @@ class _Machine:
         """Brings the data here. Raises: UserError for data, OSError."""
         self._wanted, self._tree, self._place = wanted, tree, place
         places = {data.name: bring(cache / "data", data.digest, Path(data.source)) for data in wanted.data}
-        self._program, self._hidden = _here(wanted, places), frozenset(_held_out_elsewhere(wanted, places))
+        self._program, self._hidden = _here(wanted, places), tuple(dict.fromkeys(_held_out_elsewhere(wanted, places)))
+        refuse_seen(self._program, Path(wanted.folder), self._hidden)
         self._device = discover(self._program.devices)[0]
 
     def probed(self) -> Probed:
@@ -131,16 +132,15 @@ class _Machine:
         _write(folder / parcel.PROGRESS_FILE, parcel.dump(live))
 
     def _executor(self, ahead: tuple[str, ...]) -> LocalExecutor:
-        folder = Path(self._wanted.folder)
-        return LocalExecutor(
-            self._program,
-            folder=folder,
+        bench = Bench(
+            program=self._program,
+            folder=Path(self._wanted.folder),
             work=self._place,
             checkout=self._tree.checkout,
             ahead=ahead,
-            only_one=True,
-            hidden=tuple(self._hidden),
+            hidden=self._hidden,
         )
+        return LocalExecutor(bench, only_one=True)
 
     def _environment(self, rung: str, ahead: tuple[str, ...]) -> Environment:
         program = self._program.on(rung)
@@ -226,18 +226,6 @@ def _locked(lock: Path, *, create: bool = False) -> int | None:
         return descriptor
     os.close(descriptor)
     return _locked(lock, create=create)  # another run has cleared it since we opened it
-
-
-def _owned(cache: Path) -> Path:
-    """The folder, made for us alone. Raises: UserError where it is somebody else's."""
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if cache.is_symlink() or cache.stat().st_uid != os.geteuid():
-        raise UserError(f"{cache} belongs to somebody else; name another folder for what stays on a node")
-    return cache
-
-
-def _default_cache() -> Path:
-    return Path(f"/var/tmp/autoresearchd-{os.getuid()}")  # noqa: S108 - `_owned` looks whose it is
 
 
 def _write(path: Path, data: bytes) -> None:

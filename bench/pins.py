@@ -19,7 +19,7 @@ from pathlib import Path
 from autoresearchd.experiment import Device, Ending, Environment, RunSpec, TreeOid
 from autoresearchd.program import parse
 from autoresearchd.report.lines import default_logging
-from autoresearchd.run import LocalExecutor, modules_ahead
+from autoresearchd.run import Bench, LocalExecutor, modules_ahead
 from bench.warm import PROGRAM, ROOT, checkout
 
 SLOTS = tuple(Device(name=f"cpu:{index}", index=index) for index in range(2))
@@ -54,7 +54,7 @@ def batch(folder: Path, runs: int, steps: int, *, pin: bool) -> float:
     program = parse(PROGRAM.format(steps=steps, warm="true") + TABLE.format(pin=str(pin).lower()))
     ahead = modules_ahead(program, SLOTS[0], [(ROOT / "nanogpt/train.py").read_bytes()])
     work = folder / str(pin) / "runs"
-    executor = LocalExecutor(program, folder=folder, work=work, checkout=checkout, ahead=ahead)
+    executor = LocalExecutor(Bench(program=program, folder=folder, work=work, checkout=checkout, ahead=ahead))
     left, spent, since = {slot.name: runs + 1 for slot in SLOTS}, 0.0, dict.fromkeys((s.name for s in SLOTS), 0.0)
     try:
         for slot in SLOTS:

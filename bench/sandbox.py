@@ -20,7 +20,7 @@ from autoresearchd.experiment import Device, Ending, Environment, RunSpec, TreeO
 from autoresearchd.limits import Mode
 from autoresearchd.program import parse
 from autoresearchd.report.lines import default_logging
-from autoresearchd.run import LocalExecutor, sandbox
+from autoresearchd.run import Bench, LocalExecutor, sandbox
 
 EXPERIMENT_SECONDS = 300.0
 SAY = """import json, os
@@ -93,12 +93,13 @@ def start(mode: Mode) -> float:
 def runs(mode: Mode, count: int) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        executor = LocalExecutor(
-            parse(PROGRAM.format(mode=mode)),
+        bench = Bench(
+            program=parse(PROGRAM.format(mode=mode)),
             folder=folder,
             work=folder / "lab" / "runs",
             checkout=lambda _, place: (place / "train.py").write_text(SAY) and None,
         )
+        executor = LocalExecutor(bench)
         try:
             return [one(executor, number) for number in range(count)]
         finally:

@@ -172,6 +172,10 @@ class Fleet:
     def tail(self, run: str) -> str:
         return f"{run} trains\n"
 
+    def residents(self, device: Device) -> Sequence[str]:
+        del device
+        return ()
+
     def kill(self, run: str) -> None:
         del self._live[run]
 

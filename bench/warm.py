@@ -21,7 +21,7 @@ from pathlib import Path
 from autoresearchd.experiment import Device, Ending, Environment, Measurement, RunSpec, TreeOid
 from autoresearchd.program import parse
 from autoresearchd.report.lines import default_logging
-from autoresearchd.run import LocalExecutor, modules_ahead
+from autoresearchd.run import Bench, LocalExecutor, modules_ahead
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMED = """import sys, time
@@ -83,7 +83,7 @@ def measure(folder: Path, count: int, steps: int, *, warm: bool) -> tuple[list[f
     ahead = modules_ahead(program, device, [(ROOT / "nanogpt/train.py").read_bytes()])
     gaps, rests, ended = [], [], 0.0
     work = folder / str(warm) / "runs"
-    executor = LocalExecutor(program, folder=folder, work=work, checkout=checkout, ahead=ahead)
+    executor = LocalExecutor(Bench(program=program, folder=folder, work=work, checkout=checkout, ahead=ahead))
     try:
         for number in range(count + 1):
             done = run(executor, number, device)

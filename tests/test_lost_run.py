@@ -14,10 +14,11 @@ from autoresearchd.experiment import Concluded, Device, Environment, TreeOid
 from autoresearchd.ledger import Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.program import parse
-from autoresearchd.run import LocalExecutor
+from autoresearchd.run import Bench, LocalExecutor
 from autoresearchd.world import Session
 from tests.run.room import RESULT
 from tests.support.fakes import FakePipeline
+from tests.support.patience import until
 from tests.support.projects import lab
 
 PROGRAM = """
@@ -33,7 +34,6 @@ evaluate = "python evaluate.py"
 [sandbox]
 mode = "none"
 """
-PATIENCE = 300.0
 
 
 class Night:
@@ -43,7 +43,8 @@ class Night:
         self.ledger, self.ahead, self.trained, self.is_full = ledger, 0.0, 0, True
         folder, program = ledger.path.parent, parse(PROGRAM)
         work = ledger.path / "autoresearchd" / "runs"
-        self.executor = LocalExecutor(program, folder=folder, work=work, checkout=self.checkout)
+        bench = Bench(program=program, folder=folder, work=work, checkout=self.checkout)
+        self.executor = LocalExecutor(bench)
         self.loop = Loop(
             ledger=ledger,
             executor=self.executor,
@@ -66,11 +67,11 @@ class Night:
         self.loop.step(time.time() + self.ahead)
 
     def until(self, done: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not done():
-            assert time.monotonic() < end, self.loop.status
+        def is_done() -> bool:
             self.step()
-            time.sleep(0.01)
+            return done()
+
+        until(is_done, said=lambda: self.loop.status)
 
     def until_held(self) -> None:
         self.until(lambda: self.loop.status.state == "held")

@@ -9,6 +9,16 @@ from autoresearchd.run._protocol import Checkout, Executor
 from autoresearchd.run.device import discover, environment
 from autoresearchd.run.leftovers import reap_leftovers
 from autoresearchd.run.local import LocalExecutor
+from autoresearchd.run.site import Bench
 from autoresearchd.run.warm import modules_ahead
 
-__all__ = ["Checkout", "Executor", "LocalExecutor", "discover", "environment", "modules_ahead", "reap_leftovers"]
+__all__ = [
+    "Bench",
+    "Checkout",
+    "Executor",
+    "LocalExecutor",
+    "discover",
+    "environment",
+    "modules_ahead",
+    "reap_leftovers",
+]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from autoresearchd.experiment import Measurement, Progress, RunSpec, TreeOid
+from autoresearchd.experiment import Device, Measurement, Progress, RunSpec, TreeOid
 
 Checkout = Callable[[TreeOid, Path], None]
 """Writes the files of a tree into an empty folder (no .git there)."""
@@ -32,6 +32,10 @@ class Executor(Protocol):
 
     def tail(self, run: str) -> str:
         """The end of what a live run has said so far, fit to be shown; empty for any other run."""
+        ...
+
+    def residents(self, device: Device) -> Sequence[str]:
+        """Who that is none of ours computes on a device, as it was seen last; nobody where that cannot be seen."""
         ...
 
     def kill(self, run: str) -> None:

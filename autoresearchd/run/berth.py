@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autoresearchd.run import parcel
+from autoresearchd.run.depot import default_cache, owned
 from autoresearchd.run.folders import remove
 from autoresearchd.run.spawn import dies_with_us
 
@@ -33,8 +34,11 @@ class Berth:
     """Where the runs of one slot are done. Its methods may be called from several threads, one of each."""
 
     def __init__(self, cache: str | None) -> None:
-        """`cache` is this node's own folder for what stays; None is one in /var/tmp."""
-        kept = Path(cache or f"/var/tmp/autoresearchd-{os.getuid()}")  # noqa: S108 - `_place` looks whose it is
+        """`cache` is this node's own folder for what stays; None is one in /var/tmp.
+
+        Raises: UserError where it is somebody else's.
+        """
+        kept = owned(Path(cache) if cache else default_cache())
         self._cache, self._folder = str(kept), _place(kept, os.getpid())
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
@@ -98,13 +102,7 @@ class Berth:
 
 
 def _place(cache: Path, pid: int) -> Path:
-    """A folder in the cache for this process; those of processes that were killed are cleared away.
-
-    Raises: PermissionError where the cache is somebody else's.
-    """
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if cache.is_symlink() or cache.stat().st_uid != os.geteuid():
-        raise PermissionError(f"{cache} belongs to somebody else")
+    """A folder in the cache for this process; those of processes that were killed are cleared away."""
     places = cache / "berths"
     places.mkdir(mode=0o700, exist_ok=True)
     for left in places.iterdir():

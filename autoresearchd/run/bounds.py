@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd.limits import Sandbox
@@ -15,19 +16,28 @@ MEMORY_SHARE = 0.9
 """Of the machine's memory, where program.toml says nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one command may use up."""
+
+    sandbox: Sandbox
+    cuda: bool
+    """Whether it runs on a GPU: no rlimit can bound the memory of such a process."""
+    cores: tuple[int, ...] = ()
+    """Those that it may use, where it is kept to some."""
+
+
 class Bounds:
-    """By cgroups where this user may make some, else by rlimits; those cannot bound a CUDA process's memory."""
+    """By cgroups where this user may make some, else by rlimits."""
 
-    def __init__(self, limits: Sandbox, *, cuda: bool, cores: tuple[int, ...] = ()) -> None:
-        """`cores` are those that it may use, where it is kept to some.
-
-        Raises: OSError when the kernel refuses a cgroup after having promised it.
-        """
-        self._limits, self._places = limits, places()
-        self._cores = cores or tuple(sorted(os.sched_getaffinity(0)))
-        self._memory = memory_bytes(limits)
-        self._by_rlimit = self._places.memory is None and not cuda
-        self._group = Cgroup(self._places, memory_bytes=self._memory, processes=limits.processes)
+    def __init__(self, limits: Limits) -> None:
+        """Raises: OSError when the kernel refuses a cgroup after having promised it."""
+        self._limits, self._places = limits.sandbox, places()
+        self._cores = limits.cores or tuple(sorted(os.sched_getaffinity(0)))
+        self._memory = memory_bytes(limits.sandbox)
+        self._by_rlimit = self._places.memory is None and not limits.cuda
+        self._group = Cgroup(self._places, memory_bytes=self._memory, processes=limits.sandbox.processes)
+        self._kills_before = proc.oom_kills()
 
     def put_on(self, pid: int, file_bytes: int) -> None:
         """Bound a process that has no children yet."""
@@ -41,6 +51,19 @@ class Bounds:
                 _lower(pid, resource.RLIMIT_NPROC, self._limits.processes + threads_of_user())
             os.sched_setaffinity(pid, self._cores[: self._limits.cpus])
             self._group.adopt(pid)
+
+    def begin(self) -> None:
+        """What waited begins now: what the kernel killed elsewhere before that is no matter of its own."""
+        self._kills_before = proc.oom_kills()
+
+    def ran_out_of_memory(self, *, looks_killed: bool) -> bool:
+        """Whether the kernel killed something of it for memory.
+
+        Only a cgroup knows that. Without one it is taken to be so where the kernel killed somebody meanwhile, and the
+        command's end `looks_killed`.
+        """
+        own = self._group.oom_kills()
+        return own > 0 if own is not None else looks_killed and proc.oom_kills() > self._kills_before
 
     def close(self) -> None:
         """When nothing of it is left."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import structlog
 logger = structlog.get_logger()
 ROOT = Path("/sys/fs/cgroup")
 NAME = "autoresearch-"
+_STUCK: set[Path] = set()
+"""Groups of this process that could not be removed when their command was over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,29 +35,53 @@ class Cgroup:
     """The groups of one command; they have to be `close`d when nothing of it is left."""
 
     def __init__(self, places: Places, *, memory_bytes: int, processes: int) -> None:
-        """Raises: OSError when the kernel refuses."""
+        """Raises: OSError when the kernel refuses; nothing is left of them then."""
         name = f"{NAME}{os.getpid()}-{secrets.token_hex(6)}"
-        self._folders = tuple({parent / name: None for parent in (places.memory, places.processes) if parent})
-        for folder in self._folders:
-            folder.mkdir()
-        if places.memory is not None:
-            bound = "memory.max" if places.version == 2 else "memory.limit_in_bytes"
-            (places.memory / name / bound).write_text(str(memory_bytes), "ascii")
-        if places.processes is not None:
-            (places.processes / name / "pids.max").write_text(str(processes), "ascii")
+        self._memory = None if places.memory is None else places.memory / name
+        self._version = places.version
+        counting = None if places.processes is None else places.processes / name
+        self._folders = tuple({folder: None for folder in (self._memory, counting) if folder})
+        try:
+            for folder in self._folders:
+                folder.mkdir()
+            if self._memory is not None:
+                bound = "memory.max" if places.version == 2 else "memory.limit_in_bytes"
+                (self._memory / bound).write_text(str(memory_bytes), "ascii")
+            if counting is not None:
+                (counting / "pids.max").write_text(str(processes), "ascii")
+        except OSError:
+            self.close()
+            raise
 
     def adopt(self, pid: int) -> None:
         """Put a process in, before it has children."""
         for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(pid), "ascii")
 
+    def oom_kills(self) -> int | None:
+        """How many processes of the group the kernel has killed for memory; None where nobody counts."""
+        if self._memory is None:
+            return None
+        try:
+            text = (self._memory / ("memory.events" if self._version == 2 else "memory.oom_control")).read_text("ascii")
+        except OSError:
+            return None
+        found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)  # in version 1 since Linux 4.13
+        return None if found is None else int(found[1])
+
     def close(self) -> None:
-        """Remove the groups; with something stuck in it one stays, and the next start removes it."""
-        for folder in self._folders:
+        """Remove the groups; one with something stuck in it stays until the next command is over, or the next start."""
+        for folder in (*self._folders, *_STUCK):
             try:
                 folder.rmdir()
+            except FileNotFoundError:
+                _STUCK.discard(folder)  # or it was never made
             except OSError as error:
-                logger.info("cgroup_stays", folder=str(folder), why=str(error))
+                if folder not in _STUCK:
+                    logger.info("cgroup_stays", folder=str(folder), why=str(error))
+                _STUCK.add(folder)
+            else:
+                _STUCK.discard(folder)
 
 
 @functools.cache

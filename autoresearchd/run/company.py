@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import structlog
 
-from autoresearchd.experiment import Device
+from autoresearchd.experiment import Device, Ending, Measurement, Progress, RunSpec
 from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.run.nvml import Driver, Sight
 
@@ -35,19 +36,18 @@ class Watch:
     def look(self, device: Device) -> Sight | None:
         """A device now, as far as the driver answers within PATIENCE_SECONDS; else as it was seen last."""
         with self._changed:
-            self._sights.setdefault(device, None)
             self._asked += 1
             wanted = self._asked
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._go_on, name="gpus", daemon=True)
-                self._thread.start()
+            self._want(device)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._over or self._answered >= wanted, PATIENCE_SECONDS)
             return self._sights[device]
 
     def last(self, device: Device) -> Sight | None:
-        """A device as it was seen last; never waits."""
-        return self._sights.get(device)
+        """A device as it was seen last; never waits. One that nobody has asked about is looked at from now on."""
+        with self._changed:
+            self._want(device)
+            return self._sights[device]
 
     def close(self) -> None:
         """End; a look that hangs in the driver is left behind."""
@@ -56,6 +56,12 @@ class Watch:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(PATIENCE_SECONDS)
+
+    def _want(self, device: Device) -> None:
+        self._sights.setdefault(device, None)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._go_on, name="gpus", daemon=True)
+            self._thread.start()
 
     def _go_on(self) -> None:
         try:
@@ -154,3 +160,49 @@ class Company:
 
     def _add(self, kind: Disturbance, what: str) -> None:
         self._found.setdefault(Incident(kind=kind, what=what))
+
+
+class Lookout:
+    """Who sees to it that every live run on a GPU has its Company."""
+
+    def __init__(self) -> None:
+        self._watch, self._residents = Watch(), Residents()
+        self._live: dict[str, Company] = {}
+
+    def begin(self, spec: RunSpec) -> None:
+        """A run will begin now."""
+        if spec.device.is_cuda:
+            self._live[spec.run] = Company(self._watch, spec.device, self._residents)
+
+    def note(self) -> None:
+        """Take what was seen since the last call; never waits."""
+        for company in self._live.values():
+            company.note()
+
+    def beside(self, progress: Progress) -> Progress:
+        """A live run with its incidents so far."""
+        company = self._live.get(progress.spec.run)
+        return progress if company is None else replace(progress, incidents=company.incidents)
+
+    def ended(self, measurement: Measurement) -> Measurement:
+        """A run that is over, with its incidents."""
+        company = self._live.get(measurement.run)
+        if company is None:
+            return measurement
+        company.note()
+        if measurement.ending is not Ending.FINISHED:
+            company.failed()
+        return replace(measurement, incidents=company.incidents)
+
+    def forget(self, run: str) -> None:
+        """It is no longer live."""
+        self._live.pop(run, None)
+
+    def residents(self, device: Device) -> tuple[str, ...]:
+        """Who that is none of ours computes on a device, as it was seen last; never waits."""
+        sight = self._watch.last(device) if device.is_cuda else None
+        return () if sight is None else tuple(sight.foreign.values())
+
+    def close(self) -> None:
+        """End; never waits."""
+        self._watch.close()

@@ -18,6 +18,19 @@ from autoresearchd.run.folders import remove
 CHUNK_BYTES = 2**24
 
 
+def default_cache() -> Path:
+    """Of this user on any machine, for what stays there."""
+    return Path(f"/var/tmp/autoresearchd-{os.getuid()}")  # noqa: S108 - `owned` looks whose it is
+
+
+def owned(cache: Path) -> Path:
+    """The folder for what stays here, made for us alone. Raises: UserError where it is somebody else's."""
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if cache.is_symlink() or cache.stat().st_uid != os.geteuid():
+        raise UserError(f"{cache} belongs to somebody else; name another folder for what stays on a node")
+    return cache
+
+
 def digest(path: Path, waits: Callable[[], None] = lambda: None) -> str:
     """The hash of a file or folder: of every name in it, every link's target and every byte.
 

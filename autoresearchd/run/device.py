@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,14 +19,26 @@ import structlog
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device, Environment
 from autoresearchd.program import Program
+from autoresearchd.run import nodes
+from autoresearchd.run.log import one_line
 from autoresearchd.run.pins import pinned
 from autoresearchd.run.target import visible_gpus
 from autoresearchd.slots import Devices
 
 logger = structlog.get_logger()
+Row = tuple[str, str, str, str]
+"""Index, uuid, memory and name of a GPU."""
 QUERY = ("nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits")
 QUERY_SECONDS = 20.0
 """A GPU that wakes up takes its time."""
+PCI, NVIDIA, GRAPHICS = Path("/sys/bus/pci/devices"), "0x10de", "0x03"
+"""Where the kernel lists what is plugged in; a maker, and the class of all graphics cards."""
+TELL = """
+import json, torch
+found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+print(json.dumps([[gpu.name, gpu.total_memory] for gpu in found]))
+"""
+TELL_SECONDS = 120.0
 MOST_FILES = 10_000
 """Of a data folder without meta.json, the names and sizes of so many files identify it."""
 
@@ -33,7 +46,7 @@ MOST_FILES = 10_000
 def discover(devices: Devices) -> tuple[Device, ...]:
     """The slots to train on, as program.toml asks for them.
 
-    Raises: UserError naming a device that is not there.
+    Raises: UserError naming a device that is not there, or why GPUs that are there cannot be used.
     """
     if devices.use == "cpu":
         return _cpus(range(devices.cpu_slots))
@@ -153,8 +166,14 @@ def _gpus() -> tuple[Device, ...]:
     if shown == ():
         return ()
     listed = _ask_driver()
-    if listed is None or any(word.startswith("MIG-") for word in shown or ()):
-        return _ask_torch()
+    is_told = listed is not None and not any(word.startswith("MIG-") for word in shown or ())
+    found = _in_sight(shown, listed) if listed is not None and is_told else _ask_torch()
+    if found:
+        nodes.wake()
+    return found
+
+
+def _in_sight(shown: Sequence[str] | None, listed: Sequence[Row]) -> tuple[Device, ...]:
     order = range(len(listed)) if shown is None else [_position(word, listed) for word in shown]
     found = []
     for number, position in enumerate(order):
@@ -166,7 +185,7 @@ def _gpus() -> tuple[Device, ...]:
     return tuple(found)
 
 
-def _position(word: str, listed: Sequence[tuple[str, str, str, str]]) -> int | None:
+def _position(word: str, listed: Sequence[Row]) -> int | None:
     rows = enumerate(listed)
     return next(
         (at for at, (index, uuid, _, _) in rows if word == index or (not word.isdigit() and uuid.startswith(word))),
@@ -174,31 +193,57 @@ def _position(word: str, listed: Sequence[tuple[str, str, str, str]]) -> int | N
     )
 
 
-def _ask_driver() -> list[tuple[str, str, str, str]] | None:
-    """Index, uuid, memory and name of each GPU; None when nvidia-smi is not there or fails."""
+def _ask_driver() -> list[Row] | None:
+    """What nvidia-smi says of each GPU; None when it is not there, or fails where there is none.
+
+    Raises: UserError when it fails beside a GPU: a night on the CPU instead would be of no use to anybody.
+    """
     try:
-        done = subprocess.run(QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=True)
+        done = subprocess.run(QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=False)
+        said, why = done.stdout, done.returncode and (done.stdout + done.stderr).strip()
     except FileNotFoundError:
         return None
     except (OSError, subprocess.SubprocessError) as error:
-        logger.warning("nvidia_smi_failed", why=str(error))
-        return None
-    rows = []
-    for line in done.stdout.splitlines():
-        parts = [part.strip() for part in line.split(",", 3)]
-        if len(parts) == 4:
-            rows.append((parts[0], parts[1], parts[2], parts[3]))
-    return rows
+        said, why = "", str(error)
+    parts = ([part.strip() for part in line.split(",", 3)] for line in said.splitlines())
+    rows = [(row[0], row[1], row[2], row[3]) for row in parts if len(row) == 4 and row[0].isdigit()]
+    if not why:
+        return rows
+    logger.warning("nvidia_smi_failed", why=why)
+    if not rows and _is_plugged_in():
+        raise UserError(f"there is an NVIDIA GPU, and nvidia-smi fails ({one_line(str(why))}): mend the driver, "
+                        'or say [devices] use = "cpu"')  # fmt: skip
+    return rows or None
+
+
+def _is_plugged_in() -> bool:
+    """Whether there is a card that a driver should know, working or not."""
+    for device in PCI.iterdir() if PCI.is_dir() else ():
+        maker, kind = (_word(device / name) for name in ("vendor", "class"))
+        if maker == NVIDIA and kind.startswith(GRAPHICS):
+            return True
+    return False
+
+
+def _word(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except OSError:
+        return ""  # unplugged meanwhile
 
 
 def _ask_torch() -> tuple[Device, ...]:
+    """By a process of its own: whoever has once begun with CUDA holds memory of the GPU for as long as it lives."""
     if not Path("/dev/nvidiactl").exists() or importlib.util.find_spec("torch") is None:
         return ()  # without the driver there is no use in the seconds that importing torch takes
-    import torch
-
-    found = []
-    for number in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(number)
-        size = properties.total_memory / 2**20
-        found.append(Device(name=f"cuda:{number}", model=properties.name, memory_mib=size, index=number))
-    return tuple(found)
+    words, environment = (sys.executable, "-P", "-c", TELL), {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    try:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=TELL_SECONDS, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        logger.warning("torch_failed", why=str(error))
+        return ()
+    return tuple(
+        Device(name=f"cuda:{number}", model=model, memory_mib=size / 2**20, index=number)
+        for number, (model, size) in enumerate(found)
+    )

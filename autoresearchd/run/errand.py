@@ -20,12 +20,10 @@ from typing import Any
 
 from autoresearchd.experiment import Device, Direction, Ending, Environment, Measurement, RunSpec, TreeOid
 from autoresearchd.program import Program, Train
-from autoresearchd.run import proc
 from autoresearchd.run.folders import open_untrusted, remove
-from autoresearchd.run.process import Ward
-from autoresearchd.run.sandbox import choose
 from autoresearchd.run.site import Bench, Site
 from autoresearchd.run.trial import Trial
+from autoresearchd.run.ward import ward
 
 DONE = "autoresearch-errand"
 """The line that tells a command which ended well: `autoresearch-errand: 1`."""
@@ -60,6 +58,8 @@ class Order:
 def main() -> int:
     """Read an order, run it, write the answer."""
     found = json.loads(sys.stdin.buffer.read())
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what is logged is no answer
     order = Order(
         program=Program.model_validate_json(found["program"]),
         folder=Path(found["folder"]),
@@ -70,29 +70,27 @@ def main() -> int:
         edits=found["edits"],
         network=found["network"],
     )
-    sys.stdout.write(json.dumps(run(order)))
+    with answer:
+        answer.write(json.dumps(run(order)))
     return 0
 
 
 def run(order: Order) -> dict[str, Any]:
     """`why` it ended badly (empty where it did not), and the changed `files` in base64; None for one that is gone."""
-    proc.adopt_orphans()
-    program, epoll = _program(order), select.epoll()
-    file_bytes = proc.file_bound(program.sandbox.output_mib * 2**20)
+    program = _program(order)
     bench = Bench(
         program=program,
         folder=order.folder,
         work=order.work,
-        cache=order.work / "cache",
         checkout=lambda _, folder: _copy(order.tree, folder),
-        ward=Ward(epoll=epoll, file_bytes=file_bytes),
-        sandbox=choose(program.sandbox.mode),
+        ahead=None,
         network=order.network,
     )
+    ours = ward(program)
     spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="errand"), environment=Environment(""))
-    site = Site(bench, spec)
+    site = Site(bench, ours, spec)
     try:
-        measurement = _ended(Trial(spec, site), epoll)
+        measurement = _ended(Trial(spec, site), ours.epoll)
         if measurement.ending is not Ending.FINISHED:
             return {"why": f"{measurement.why}\n{measurement.log_tail[-4000:]}", "files": {}}
         out = order.work / spec.run / "train" / "out" / "work"

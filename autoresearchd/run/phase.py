@@ -38,11 +38,6 @@ class Order:
     """Folder that it may read, relative to program.toml."""
 
 
-def held_out(program: Program) -> tuple[str, ...]:
-    """The folders that no training sees, relative to program.toml."""
-    return tuple(folder for folder in (program.metric.data, program.metric.audit) if folder is not None)
-
-
 def order(program: Program, phase: Phase) -> Order:
     """What the program says about a phase; only of phases that it has."""
     train, metric = program.train, program.metric

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import resource
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -103,11 +104,14 @@ def name(pid: int) -> str:
 
 
 def adopt_orphans() -> None:
-    """Make processes whose parents end children of ours, so that none escapes by a double fork.
+    """Make processes whose parents end children of ours, so that none escapes by a double fork; and hear how they end.
 
     Raises: OSError where the kernel refuses.
     """
     import ctypes
+
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # inherited: the kernel would reap them, and tell nobody how
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:

@@ -19,19 +19,18 @@ from typing import Any
 import structlog
 
 from autoresearchd.errors import CorruptRecord, UserError
-from autoresearchd.experiment import Measurement, Progress, RunSpec, TreeOid
+from autoresearchd.experiment import Device, Measurement, Progress, RunSpec, TreeOid
 from autoresearchd.ray_cluster import Ray
 from autoresearchd.run import parcel
 from autoresearchd.run.driver import Driver
+from autoresearchd.run.far import FarRuns
 from autoresearchd.run.folders import remove
 from autoresearchd.run.log import one_line
-from autoresearchd.run.parcel import Live, Parcel, Probed
+from autoresearchd.run.parcel import Parcel, Probed
 
 logger = structlog.get_logger()
 PROBE_SECONDS = 600.0
 """For the first node to say what it is, once its data is there."""
-QUEUED = "queued"
-"""The phase of a run that waits for a node."""
 
 
 class RayExecutor:
@@ -45,9 +44,7 @@ class RayExecutor:
         if importlib.util.find_spec("ray") is None:
             raise UserError('devices.executor = "ray" needs Ray: pip install "autoresearchd[ray]"')
         self._settings, self._template, self._pack, self._folder = settings, template, pack, folder
-        self._live: dict[str, Live] = {}
-        self._lost = ""
-        """Why a run was lost that the owner has not been told of yet."""
+        self._runs = FarRuns()
         self._accepted: Probed | None = None
         self._no_room = ""
         self._useless: dict[str, str] = {}
@@ -81,17 +78,19 @@ class RayExecutor:
         Raises: OSError while the cluster cannot be reached, and once after it has lost a run; CorruptRecord where the
         tree cannot be read.
         """
+        why = self._runs.take_trouble()
         if self._driver.is_gone:
-            self._lost = f"{self._cluster} cannot be reached ({self._driver.last_words()}); it is tried again"
+            why = f"{self._cluster} cannot be reached ({self._driver.last_words()}); it is tried again"
             self._driver = Driver(self._settled(), folder=self._folder, epoll=self._epoll)
-        if self._lost or not self._driver.joined:
-            why, self._lost = self._lost, ""
-            raise OSError(why or f"{self._cluster} has not answered yet")
+        elif not self._driver.joined:
+            why = why or f"{self._cluster} has not answered yet"
+        if why:
+            raise OSError(why)
         assert self._accepted is not None
         place = self._folder / spec.run
         self._put(place, replace(self._template, spec=spec, ahead=self._accepted.ahead))
         self._driver.order(do="start", run=spec.run, slot=spec.device.name, folder=str(place))
-        self._live[spec.run] = Live(progress=Progress(spec=spec, started=time.time(), phase=QUEUED))
+        self._runs.queue(spec)
 
     def poll(self, now: float) -> Sequence[Measurement]:
         """The runs that ended since the last call. One that no node could do, or that was under way when the cluster
@@ -101,16 +100,19 @@ class RayExecutor:
 
     def progress(self) -> Sequence[Progress]:
         """How far each live run is."""
-        return [live.progress for live in self._live.values()]
+        return self._runs.progress()
 
     def tail(self, run: str) -> str:
         """The end of what a live run has said so far; empty for any other run."""
-        live = self._live.get(run)
-        return "" if live is None else live.tail
+        return self._runs.tail(run)
+
+    def residents(self, device: Device) -> Sequence[str]:
+        """Nobody: who else is on its node is seen during a run."""
+        return self._runs.residents(device)
 
     def kill(self, run: str) -> None:
         """End a live run; it yields no Measurement. It ends as soon as its node hears of it."""
-        if self._live.pop(run, None) is not None:
+        if self._runs.end(run) is not None:
             self._driver.order(do="kill", run=run)
             remove(self._folder / run)
 
@@ -120,7 +122,7 @@ class RayExecutor:
 
     def close(self) -> None:
         """Leave the cluster: what is live ends with it. Waits some seconds at the most."""
-        self._live.clear()
+        self._runs.clear()
         self._driver.close()
         self._epoll.close()
 
@@ -159,9 +161,9 @@ class RayExecutor:
         """Take the driver's news."""
         ended = []
         for news in self._driver.news():
-            live = self._live.get(news.get("run", ""))
-            if live is not None:
-                measured = self._heard(news, live.progress.spec)
+            spec = self._runs.spec(news.get("run", ""))
+            if spec is not None:
+                measured = self._heard(news, spec)
                 ended += [measured] if measured is not None else []
             elif news["event"] == "joined":
                 self._joined(news)
@@ -171,8 +173,9 @@ class RayExecutor:
                 logger.warning(
                     "node_lost", device=news["slot"], why=one_line(news["why"]), then="another is looked for"
                 )
-        if self._driver.is_gone and self._live:
-            self._lose_all()
+        if self._driver.is_gone:
+            for spec in self._runs.specs():
+                self._lose(spec, f"{self._cluster} was lost: {self._driver.last_words()}")
         return ended
 
     def _heard(self, news: dict[str, Any], spec: RunSpec) -> Measurement | None:
@@ -180,11 +183,11 @@ class RayExecutor:
         why = one_line(news.get("why", ""))
         try:
             if news["event"] == "live":
-                self._live[spec.run] = parcel.live(news["text"].encode(), spec)
+                self._runs.heard(parcel.live(news["text"].encode(), spec))
                 return None
             if news["event"] == "queued":
                 logger.warning("run_waits", run=spec.run, why=why, then="it is done on another node")
-                self._live[spec.run] = Live(progress=Progress(spec=spec, started=time.time(), phase=QUEUED))
+                self._runs.queue(spec)
                 return None
             measured = parcel.measurement(news["text"].encode(), spec) if news["event"] == "over" else None
         except CorruptRecord as error:
@@ -192,7 +195,9 @@ class RayExecutor:
             self._driver.order(do="kill", run=spec.run)
         if measured is None:
             self._lose(spec, why)
-        self._forget(spec.run)
+        else:
+            self._runs.end(spec.run)
+            remove(self._folder / spec.run)
         return measured
 
     def _joined(self, news: dict[str, Any]) -> None:
@@ -223,18 +228,9 @@ class RayExecutor:
         logger.warning("node_left_out", device=slot, why=one_line(why))
         self._useless[slot] = one_line(why)
 
-    def _lose_all(self) -> None:
-        for live in tuple(self._live.values()):
-            self._lose(live.progress.spec, f"{self._cluster} was lost: {self._driver.last_words()}")
-            self._forget(live.progress.spec.run)
-
     def _lose(self, spec: RunSpec, why: str) -> None:
-        logger.warning("run_lost", run=spec.run, tree=spec.tree, device=spec.device.name, seed=spec.seed, why=why)
-        self._lost = f"a run was lost: {why}"
-
-    def _forget(self, run: str) -> None:
-        self._live.pop(run, None)
-        remove(self._folder / run)
+        self._runs.lose(spec, why)
+        remove(self._folder / spec.run)
 
 
 def _said(news: dict[str, Any]) -> str:

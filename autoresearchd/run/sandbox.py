@@ -74,13 +74,15 @@ class Command:
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
         """The words with numbers in them, and the descriptors to hand on (`pass_fds`)."""
-        descriptors = {word: _in_memory(word, content) for word, content in self.contents.items()}
-        try:
+        with contextlib.ExitStack() as stack:
+            descriptors = {}
+            for word, content in self.contents.items():
+                descriptors[word] = os.memfd_create(word, os.MFD_CLOEXEC)
+                stack.callback(os.close, descriptors[word])
+                os.write(descriptors[word], content)
+                os.lseek(descriptors[word], 0, os.SEEK_SET)
             words = tuple(str(descriptors.get(word, word)) for word in self.words)
             yield words, tuple(descriptors.values())
-        finally:
-            for descriptor in descriptors.values():
-                os.close(descriptor)
 
 
 @functools.cache
@@ -157,11 +159,12 @@ def _bubblewrap(box: Box) -> Iterator[str]:
     for path in box.hidden:
         if any(path.is_relative_to(root) for root in SYSTEM if not Path(root).is_symlink()):
             yield from ("--tmpfs", str(path))
-    wide = tuple(seen for seen in box.readable if _within(seen, box.hidden))
-    yield from _bound("--ro-bind-try", (*_python(), *wide))
+    readable = (*_python(), *box.readable)
+    wide = tuple(seen for seen in readable if _within(seen, box.hidden))
+    yield from _bound("--ro-bind-try", wide)
     for path in (path for seen in wide for path in _within(seen, box.hidden) if path.exists()):
         yield from ("--tmpfs", str(path)) if path.is_dir() else ("--ro-bind", os.devnull, str(path))
-    yield from _bound("--ro-bind-try", tuple(path for path in box.readable if path not in wide))
+    yield from _bound("--ro-bind-try", tuple(path for path in readable if path not in wide))
     yield from _bound("--bind", box.writable)
     for link, target in box.links.items():
         yield from ("--symlink", str(target), str(link))
@@ -172,7 +175,7 @@ def _by_every_name(box: Box) -> Iterator[Path]:
     """What is hidden, and the names that it has below links that may be read."""
     hidden = dict.fromkeys((*box.hidden, *(path.resolve() for path in box.hidden)))
     yield from hidden
-    for seen in box.readable:
+    for seen in (*_python(), *box.readable):
         real = seen.resolve()
         yield from (seen / path.relative_to(real) for path in hidden if real != seen and path.is_relative_to(real))
 
@@ -186,22 +189,23 @@ def _bound(option: str, paths: tuple[Path, ...]) -> Iterator[str]:
 
 
 def _spec(box: Box) -> dict[str, Any]:
-    system = [child for root in map(Path, SYSTEM) for child in without(root, box.hidden)]
+    system = [child for root in SYSTEM for child in without(Path(root).resolve(), box.hidden)]
     hardware = map(Path, CUDA_HARDWARE if box.nodes else HARDWARE)
-    seen = [root.resolve() for root in box.readable]
+    seen = [root.resolve() for root in (*_python(), *box.readable)]
     readable = [child for root in seen for child in without(root, _within(root, box.hidden))]
-    read = (*system, *_etc(box), Path("/etc/passwd"), *hardware, Path("/proc"), *_python(), *readable)
+    read = (*system, *_etc(box), Path("/etc/passwd"), *hardware, Path("/proc"), *readable)
     use = (*(Path("/dev", name) for name in NODES), *box.nodes)
     return {"read": _texts(read), "write": _texts(box.writable), "use": _texts(use), "network": box.network}
 
 
 def without(root: Path, hidden: tuple[Path, ...]) -> Iterator[Path]:
-    """A folder as the largest parts that have nothing hidden in them."""
+    """A folder as the largest parts that have nothing hidden in them; no link is one, it may lead to what is hidden."""
     if not any(path.is_relative_to(root) for path in hidden):
         yield root
     elif root not in hidden and root.is_dir() and not root.is_symlink():
         for child in root.iterdir():
-            yield from without(child, hidden)
+            if not child.is_symlink():
+                yield from without(child, hidden)
 
 
 def _texts(paths: tuple[Path, ...]) -> list[str]:
@@ -244,10 +248,3 @@ def _filter(mode: Mode, *, network: bool) -> bytes | None:
         families = (seccomp.AF_INET, seccomp.AF_INET6, seccomp.AF_NETLINK) if network else ()
         return seccomp.build(families=families, attributes=False)
     return seccomp.build(families=_FAMILIES)
-
-
-def _in_memory(word: str, content: bytes) -> int:
-    descriptor = os.memfd_create(word, os.MFD_CLOEXEC)
-    os.write(descriptor, content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor

@@ -10,22 +10,23 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearchd.experiment import Device, Environment, RunSpec, TreeOid
-from autoresearchd.limits import Mode
 from autoresearchd.program import Program
 from autoresearchd.run import nodes, proc, target, warm
 from autoresearchd.run._protocol import Checkout
-from autoresearchd.run.bounds import Bounds
+from autoresearchd.run.bounds import Limits
 from autoresearchd.run.device import threads
 from autoresearchd.run.folders import fresh, own_cache, remove, warm_cache
+from autoresearchd.run.heldout import held_out, real, refuse_seen
 from autoresearchd.run.log import Log
-from autoresearchd.run.phase import Phase, held_out, order
+from autoresearchd.run.phase import Phase, order
 from autoresearchd.run.pins import left
-from autoresearchd.run.process import Process, Ward
+from autoresearchd.run.process import Job, Process
 from autoresearchd.run.sandbox import Box, wrap
+from autoresearchd.run.ward import Ward
 
 TEMPORARY_PREFIX = "autoresearch-"
 NOBODY_YET = TreeOid("")
@@ -40,19 +41,19 @@ class Bench:
     folder: Path
     """Where program.toml lies."""
     work: Path
-    cache: Path
+    """For checkouts and outputs of live runs; what stays lies beside it."""
     checkout: Checkout
-    ward: Ward
-    sandbox: Mode = "none"
-    """As `sandbox.choose` found it."""
-    network: bool = False
-    """Never for a training."""
-    pins: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """The cores of each slot that has some to itself, as they were shared out at the start."""
-    ahead: tuple[str, ...] | None = None
+    ahead: tuple[str, ...] | None = ()
     """What interpreters import while they wait for their command; None: commands are started plainly."""
     hidden: tuple[Path, ...] = ()
     """What no run sees, beside the project, the lab and held-out data."""
+    network: bool = False
+    """Never for a training."""
+
+    @property
+    def cache(self) -> Path:
+        """Compiled kernels of the baseline."""
+        return self.work.parent / "cache"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,9 @@ class Started:
 class Site:
     """The folders and processes of one run."""
 
-    def __init__(self, bench: Bench, spec: RunSpec) -> None:
+    def __init__(self, bench: Bench, ward: Ward, spec: RunSpec) -> None:
         """Make the run's folder. Raises: OSError."""
-        self.name, self._bench = spec.run, bench
+        self.name, self._bench, self._ward = spec.run, bench, ward
         self.take(spec)
         self.folder = bench.work / spec.run
         self._secret = secrets.token_hex(6)  # in names that the training could not have taken
@@ -80,10 +81,10 @@ class Site:
         self.folder.mkdir(parents=True)
 
     @classmethod
-    def ahead(cls, bench: Bench, device: Device) -> Site:
+    def ahead(cls, bench: Bench, ward: Ward, device: Device) -> Site:
         """A site for the next run of a device, whatever that will be. Raises: OSError."""
         name = f"next-{secrets.token_hex(6)}"
-        return cls(bench, RunSpec(run=name, tree=NOBODY_YET, seed=0, device=device, environment=Environment("")))
+        return cls(bench, ward, RunSpec(run=name, tree=NOBODY_YET, seed=0, device=device, environment=Environment("")))
 
     def take(self, spec: RunSpec) -> None:
         """From now on this is the site of that run."""
@@ -141,7 +142,9 @@ class Site:
     def is_warm(self, phase: Phase) -> bool:
         """Whether the command of a phase can be begun in an interpreter that waits."""
         wanted = order(self.program, phase)
-        return self._bench.ahead is not None and phase is not Phase.CHECK and warm.applies(wanted.words)
+        bench = self._bench
+        may_wait = bench.program.devices.warm and bench.ahead is not None and phase is not Phase.CHECK
+        return may_wait and warm.applies(wanted.words)
 
     def step(self, now: float) -> target.Exit | None:
         """How the command that was begun last has ended; None while it runs. Reaps what died while it waited."""
@@ -204,7 +207,7 @@ class Site:
             out=out,
             temporary=link,
             cache=cache,
-            data=None if data is None else (self._bench.folder / data).resolve(),
+            data=None if data is None else real(self._bench.folder, data),
             model=self.out(Phase.TRAIN) if phase.measures else None,
         )
 
@@ -218,39 +221,42 @@ class Site:
             threads=threads(bench.program.devices, spec.device),
             inherited=os.environ,
         )
-        return environment if bench.sandbox == "none" else nodes.by_name(spec.device, environment)
+        return environment if self._ward.sandbox == "none" else nodes.by_name(spec.device, environment)
 
     def _spawn(self, phase: Phase, words: tuple[str, ...], place: target.Place) -> Started:
-        bench, environment = self._bench, self._variables(place)
-        pattern = bench.program.metric.pattern if phase is Phase.TRAIN else None
-        log = Log(pattern, private=f"{self.folder}{os.sep}")
-        process = Process(
-            bench.ward,
-            self._spec.run,
-            wrap(bench.sandbox, words, self._box(place, environment)),
-            environment,
-            bounds=Bounds(
-                bench.program.sandbox,
-                cuda=self._spec.device.is_cuda,
-                cores=left(bench.pins.get(self._spec.device.name, ()), self._spec.device.name),
-            ),
+        environment = self._variables(place)
+        pattern = self.program.metric.pattern if phase is Phase.TRAIN else None
+        job = Job(
+            run=self._spec.run,
+            command=wrap(self._ward.sandbox, words, self._box(phase, place, environment)),
+            environment=environment,
+            limits=self._limits,
             folder=self.folder,
             cwd=place.code,
-            log=log,
+            log=Log(pattern, private=f"{self.folder}{os.sep}"),
         )
+        process = Process(self._ward, job)
         self._processes.append(process)
         proc.note(process.pid, self.folder)
-        return Started(process=process, log=log, place=place)
+        return Started(process=process, log=job.log, place=place)
 
-    def _box(self, place: target.Place, environment: Mapping[str, str]) -> Box:
+    @property
+    def _limits(self) -> Limits:
+        device = self._spec.device
+        cores = left(self._ward.pins.get(device.name, ()), device.name)
+        return Limits(sandbox=self._bench.program.sandbox, cuda=device.is_cuda, cores=cores)
+
+    def _box(self, phase: Phase, place: target.Place, environment: Mapping[str, str]) -> Box:
         """Code, data and weights to read, the output and the cache to write."""
         bench = self._bench
+        refuse_seen(bench.program, bench.folder, bench.hidden)  # again: where links lead may change in a night
         more = (bench.folder / Path(text).expanduser() for text in bench.program.sandbox.readable)
         there = (place.code, place.data, place.model, *more)
-        held = [(bench.folder / text).resolve() for text in held_out(bench.program)]
-        held = [path for path in held if path != place.data]
-        lab = (bench.folder / bench.program.program.experiments).resolve()
-        project = (bench.folder / bench.program.program.project).resolve()
+        held = [real(bench.folder, name) for name in held_out(bench.program)]
+        if phase.measures:
+            held = [path for path in held if path != place.data]
+        subject = bench.program.program
+        lab, project = real(bench.folder, subject.experiments), real(bench.folder, subject.project)
         return Box(
             cwd=place.code,
             readable=tuple(path for path in there if path is not None),

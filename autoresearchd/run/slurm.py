@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import select
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,11 @@ import structlog
 
 from autoresearchd.cluster import Slurm
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Measurement, Progress, RunSpec, TreeOid
+from autoresearchd.experiment import Device, Measurement, Progress, RunSpec, TreeOid
 from autoresearchd.program import Program
 from autoresearchd.run import parcel
 from autoresearchd.run.dispatch import Dispatcher, Lost, Order
+from autoresearchd.run.far import FarRuns
 from autoresearchd.run.parcel import Data, Live, Parcel, Probed, bringing_seconds
 from autoresearchd.run.phase import Phase, order
 from autoresearchd.run.sbatch import Cluster, python
@@ -28,8 +28,6 @@ from autoresearchd.run.sbatch import Cluster, python
 logger = structlog.get_logger()
 CLOSE_SECONDS = 10.0
 PREPARING_SECONDS = 900.0
-QUEUED = "queued"
-"""The phase of a run whose job waits for a node."""
 
 
 class SlurmExecutor:
@@ -40,8 +38,7 @@ class SlurmExecutor:
         self.sandbox = ""
         """What runs are kept in on the node that was asked."""
         self._settings, self._template, self._pack = settings, template, pack
-        self._live: dict[str, Live] = {}
-        self._trouble = ""
+        self._runs = FarRuns()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         cluster = Cluster(settings, mark=str(folder))
         self._dispatcher = Dispatcher(cluster, folder=folder, poll_seconds=settings.poll_seconds, ring=self._ring)
@@ -70,11 +67,10 @@ class SlurmExecutor:
 
         Raises: OSError, once, after a run that the cluster failed; CorruptRecord where the tree cannot be read.
         """
-        if self._trouble:
-            why, self._trouble = self._trouble, ""
+        if why := self._runs.take_trouble():
             raise OSError(why)
         self._submit(spec)
-        self._live[spec.run] = Live(progress=Progress(spec=spec, started=time.time(), phase=QUEUED))
+        self._runs.queue(spec)
 
     def poll(self, now: float) -> Sequence[Measurement]:
         """The runs that ended since the last call. One that the cluster failed or a person cancelled gives none."""
@@ -83,31 +79,34 @@ class SlurmExecutor:
         for news in self._dispatcher.news():
             if isinstance(news, Probed):
                 continue
-            run = news.progress.spec.run if isinstance(news, Live) else news.run
-            if run not in self._live:
+            spec = self._runs.spec(news.progress.spec.run if isinstance(news, Live) else news.run)
+            if spec is None:
                 continue  # killed meanwhile
-            if isinstance(news, Live):
-                self._live[run] = news
-                continue
-            spec = self._live.pop(run).progress.spec
-            if isinstance(news, Measurement):
-                ended.append(news)
-            else:
-                self._lose(spec, news)
+            match news:
+                case Live():
+                    self._runs.heard(news)
+                case Measurement():
+                    self._runs.end(news.run)
+                    ended.append(news)
+                case Lost():
+                    self._runs.lose(spec, news.why, grave=news.grave)
         return ended
 
     def progress(self) -> Sequence[Progress]:
         """How far each live run is."""
-        return [live.progress for live in self._live.values()]
+        return self._runs.progress()
 
     def tail(self, run: str) -> str:
         """The end of what a live run has said so far; empty for any other run."""
-        live = self._live.get(run)
-        return "" if live is None else live.tail
+        return self._runs.tail(run)
+
+    def residents(self, device: Device) -> Sequence[str]:
+        """Nobody: who else is on its node is seen during a run."""
+        return self._runs.residents(device)
 
     def kill(self, run: str) -> None:
         """End a live run; it yields no Measurement. Its job is cancelled as soon as Slurm answers."""
-        if self._live.pop(run, None) is not None:
+        if self._runs.end(run) is not None:
             self._dispatcher.cancel(run)
 
     def fileno(self) -> int:
@@ -116,7 +115,7 @@ class SlurmExecutor:
 
     def close(self) -> None:
         """Cancel what is live; what Slurm does not hear within CLOSE_SECONDS is cancelled at the next start."""
-        self._live.clear()
+        self._runs.clear()
         if not self._dispatcher.close(CLOSE_SECONDS):
             logger.warning("jobs_may_run_on", then="they are cancelled at the next start")
         else:
@@ -131,11 +130,6 @@ class SlurmExecutor:
         }
         seconds = job_seconds(self._template.program.on(spec.scale), self._template.data)
         self._dispatcher.submit(Order(spec=spec, words=words, files=files, seconds=seconds))
-
-    def _lose(self, spec: RunSpec, lost: Lost) -> None:
-        logger.warning("run_lost", run=spec.run, tree=spec.tree, device=spec.device.name, seed=spec.seed, why=lost.why)
-        if lost.grave:
-            self._trouble = lost.why
 
     def _ring(self) -> None:
         os.eventfd_write(self._bell, 1)

@@ -68,7 +68,7 @@ class Exit:
     flooded: str = ""
     """Which bound on its writing it broke."""
     oom_killed: bool = False
-    """The kernel killed something for memory meanwhile."""
+    """The kernel killed something of it for memory."""
     cpu_seconds: float = 0.0
     """Of processors, by it and all that it started."""
 
@@ -96,6 +96,7 @@ def variables(
         "TORCHINDUCTOR_CACHE_DIR": str(place.cache / "inductor"),
         "TRITON_CACHE_DIR": str(place.cache / "triton"),
         "CUDA_CACHE_PATH": str(place.cache / "cuda"),
+        "TORCH_EXTENSIONS_DIR": str(place.cache / "extensions"),
         "AUTORESEARCH_CACHE": str(place.cache),
         RUN_VARIABLE: spec.run,
         WORK_VARIABLE: str(work),
@@ -215,7 +216,7 @@ def failure(exit: Exit, log: Log) -> tuple[Ending, str] | None:
     why = log.last_error() or _spoken(exit.code)
     if exit.code == EXIT_UNSTABLE:
         return Ending.UNSTABLE, why
-    if out_of_memory(log) or (exit.oom_killed and (exit.code == -9 or "Killed" in why)):
+    if exit.oom_killed or out_of_memory(log):
         return Ending.OUT_OF_MEMORY, why
     if _LOST_ITS_WAY.search(why):
         return Ending.UNSTABLE, why

@@ -69,10 +69,10 @@ class Trial:
 
     def _step(self, now: float) -> Measurement | None:
         while self._failed is None:
-            if now >= self._deadline:
-                self.site.time_out(now)
             exit = self.site.step(now)
             if exit is None:
+                if now >= self._deadline:  # now: what ended while nobody looked was in time
+                    self.site.time_out(now)
                 return None
             if (done := self._ended(exit)) is not None:
                 return done

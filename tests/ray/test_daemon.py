@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
 from autoresearchd.experiment import Concluded, Outcome
 from autoresearchd.ledger import Ledger
 from tests.acceptance.daemon import command, events, foreign_project, patch_of, start, stop, wait_for
+from tests.ray.labs import PROGRAM, training
+from tests.support.patience import until
 from tests.support.projects import fsck
 from tests.support.raynodes import RayCluster
 
-PATIENCE = 300.0
-TRAIN = """
-import os, random, time
-from pathlib import Path
-
-RATE = 1.0
-GO = Path("@GO")
-while not GO.exists():
-    time.sleep(0.05)
-print("loss:", RATE + random.Random(int(os.environ["AUTORESEARCH_SEED"])).gauss(0, 0.001))
-"""
-PROGRAM = """
-[program]
-name = "far"
-editable = ["train.py"]
-[train]
-command = "python train.py"
-cpu_steps = 5
-[metric]
-name = "loss"
-pattern = '^loss: (\\S+)'
-[devices]
-use = "cpu"
-executor = "ray"
+TABLE = """
 [ray]
 address = "@ADDRESS"
 slots = 1
 cache = "@CACHE"
-[sandbox]
-mode = "none"
 """
 
 
@@ -59,23 +35,16 @@ def trainings(cache: Path) -> list[int]:
     return found
 
 
-def until(cache: Path, *, trains: bool) -> None:
-    end = time.monotonic() + PATIENCE
-    while bool(trainings(cache)) is not trains:
-        assert time.monotonic() < end, trainings(cache)
-        time.sleep(0.1)
-
-
 def test_the_daemon_is_killed_and_goes_on_and_keeps_what_is_better(tmp_path: Path, cluster: RayCluster) -> None:
     go, cache = tmp_path / "go", tmp_path / "cache"
-    program = PROGRAM.replace("@ADDRESS", cluster.address).replace("@CACHE", str(cache))
-    folder = foreign_project(tmp_path / "project", train=TRAIN.replace("@GO", str(go)), program=program)
+    program = PROGRAM + TABLE.replace("@ADDRESS", cluster.address).replace("@CACHE", str(cache))
+    folder = foreign_project(tmp_path / "project", train=training(go), program=program)
     command(folder, "init")
     daemon = start(folder)
     wait_for(folder, "run_started")
-    until(cache, trains=True)
+    until(lambda: trainings(cache))
     stop(daemon, signal.SIGKILL)
-    until(cache, trains=False)
+    until(lambda: not trainings(cache))
 
     go.touch()
     command(folder, "propose", "-", "--title", "Lower the rate", given=patch_of(folder, "RATE = 1.0", "RATE = 0.5"))

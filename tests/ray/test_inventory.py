@@ -10,7 +10,7 @@ from autoresearchd import inventory
 from autoresearchd.equipment import far_devices
 from autoresearchd.experiment import Device
 from autoresearchd.program import parse
-from tests.ray.test_executor import PROGRAM
+from tests.ray.labs import PROGRAM
 
 
 def found(address: str) -> inventory.Finding:

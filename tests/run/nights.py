@@ -70,7 +70,7 @@ def night(
         looked: list[object] = []
 
         def seen_often() -> bool:
-            sight = executor._watch.last(spec(room.tree(""), device="cuda:0").device)
+            sight = executor._lookout._watch.last(spec(room.tree(""), device="cuda:0").device)
             if sight is not None and not any(sight is each for each in looked):
                 looked.append(sight)
             return len(looked) > 4

@@ -7,11 +7,12 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from autoresearchd.experiment import Device, Environment, Measurement, RunSpec, TreeOid
 from autoresearchd.program import Program, parse
-from autoresearchd.run import LocalExecutor
+from autoresearchd.run import Bench, Checkout, LocalExecutor
 
 PATIENCE = 240.0
 RESULT = """
@@ -83,18 +84,13 @@ class Room:
     def executor(
         self, wanted: Program, *, grace: float = 0.1, most_bytes: int | None = 2**30, ahead: tuple[str, ...] = ()
     ) -> Iterator[LocalExecutor]:
-        executor = LocalExecutor(
-            wanted,
-            folder=self.folder,
-            work=self.work,
-            checkout=self.checkout,
-            grace=grace,
-            most_bytes=most_bytes,
-            ahead=ahead,
-            keep=self.keep,
-        )
+        bench = replace(self.bench(wanted), ahead=ahead)
+        executor = LocalExecutor(bench, grace=grace, most_bytes=most_bytes, keep=self.keep)
         with contextlib.closing(executor):
             yield executor
+
+    def bench(self, wanted: Program, checkout: Checkout | None = None) -> Bench:
+        return Bench(program=wanted, folder=self.folder, work=self.work, checkout=checkout or self.checkout)
 
     def measure(self, train: str, wanted: Program | None = None, **files: str) -> Measurement:
         """One run of a train.py from start to end."""

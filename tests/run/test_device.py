@@ -11,7 +11,7 @@ import pytest
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device
 from autoresearchd.program import Program
-from autoresearchd.run import discover, environment
+from autoresearchd.run import device, discover, environment
 from autoresearchd.run.device import cores, slug, threads
 from autoresearchd.slots import Devices
 from tests.run.room import program
@@ -63,6 +63,27 @@ def test_auto_without_a_gpu_is_the_cpu_slots(two_gpus: Path, monkeypatch: pytest
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     two_gpus.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed' >&2; exit 9\n")
     assert [device.name for device in discover(Devices())] == ["cpu:0"]
+
+
+def test_a_gpu_whose_driver_fails_is_said_and_no_night_is_spent_on_the_cpu(
+    two_gpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = tmp_path / "pci" / "0000:01:00.0"
+    card.mkdir(parents=True)
+    (card / "vendor").write_text("0x10de\n")
+    monkeypatch.setattr(device, "PCI", card.parent)
+    two_gpus.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed' >&2; exit 9\n")
+    (card / "class").write_text("0x040300\n")  # the sound of a graphics card
+    assert [found.name for found in discover(Devices())] == ["cpu:0"]
+    (card / "class").write_text("0x030200\n")
+    with pytest.raises(UserError, match=r"nvidia-smi fails \(NVIDIA-SMI has failed\): mend the driver, or say .*cpu"):
+        discover(Devices())
+    assert [found.name for found in discover(Devices(use="cpu"))] == ["cpu:0"]
+
+
+def test_one_gpu_that_has_fallen_off_the_bus_takes_no_other_with_it(two_gpus: Path) -> None:
+    two_gpus.write_text(f"{two_gpus.read_text()}echo 'Unable to determine the device handle for GPU2: Lost'\nexit 15\n")
+    assert [found.name for found in discover(Devices())] == ["cuda:0", "cuda:1"]
 
 
 def test_cpu_means_cpu_even_beside_a_gpu(two_gpus: Path) -> None:

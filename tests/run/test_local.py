@@ -12,7 +12,20 @@ from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import Ending, Measurement, TreeOid
 from autoresearchd.run import LocalExecutor, proc, spawn
 from autoresearchd.run._protocol import Executor
-from tests.run.room import ESCAPE, HANG, IGNORE_SIGTERM, Room, alive, finish, out_of, pid_in, program, spec, until
+from tests.run.room import (
+    ESCAPE,
+    HANG,
+    IGNORE_SIGTERM,
+    PATIENCE,
+    Room,
+    alive,
+    finish,
+    out_of,
+    pid_in,
+    program,
+    spec,
+    until,
+)
 
 FLOOD = """
 with open(OUT / "big", "wb") as file:
@@ -39,7 +52,7 @@ def test_its_end_wakes_whoever_waits(room: Room) -> None:
         assert select.select([executor.fileno()], [], [], 0) == ([], [], [])
         executor.start(spec(room.tree("say(loss=1)")))
         while not (ended := executor.poll(time.time())):
-            assert select.select([executor.fileno()], [], [], 30)[0]
+            assert select.select([executor.fileno()], [], [], PATIENCE)[0]
         assert select.select([executor.fileno()], [], [], 0) == ([], [], [])
     assert len(ended) == 1
 
@@ -54,9 +67,9 @@ def test_a_command_that_is_not_there_is_a_crash_that_wakes_the_owner(
     for command in ("no-such-program --fast", "./train.py"):
         with room.executor(program(command=command)) as executor:
             executor.start(spec(room.tree("")))
-            assert select.select([executor.fileno()], [], [], 30)[0]
+            assert select.select([executor.fileno()], [], [], PATIENCE)[0]
             while not (ended := executor.poll(time.time())):
-                assert select.select([executor.fileno()], [], [], 30)[0]
+                assert select.select([executor.fileno()], [], [], PATIENCE)[0]
         assert ended[0].ending is Ending.CRASH
         assert "o such file" in ended[0].why or "ermission denied" in ended[0].why
 
@@ -77,7 +90,7 @@ say(loss=float(os.environ["AUTORESEARCH_SEED"]))
         assert {progress.spec.run for progress in executor.progress()} == {"a", "b"}
         ended: list[Measurement] = []
         while len(ended) < 2:
-            assert select.select([executor.fileno()], [], [], 30)[0]
+            assert select.select([executor.fileno()], [], [], PATIENCE)[0]
             ended += executor.poll(time.time())
     assert {done.run: done.metrics["loss"] for done in ended} == {"a": 1.0, "b": 2.0}
 
@@ -176,7 +189,7 @@ def test_a_killed_run_gives_no_measurement(room: Room) -> None:
 
 
 def test_close_kills_everything(room: Room) -> None:
-    executor = LocalExecutor(program(), folder=room.folder, work=room.work, checkout=room.checkout)
+    executor = LocalExecutor(room.bench(program()))
     tree = room.tree(ESCAPE + IGNORE_SIGTERM)
     for run in ("a", "b"):
         executor.start(spec(tree, run=run))
@@ -199,7 +212,7 @@ def test_a_machine_that_fails_leaves_nothing_behind(room: Room) -> None:
         (folder / "half").write_text("")
         raise OSError(28, "No space left on device")
 
-    executor = LocalExecutor(program(), folder=room.folder, work=room.work, checkout=full)
+    executor = LocalExecutor(room.bench(program(), full))
     with pytest.raises(OSError, match="No space"):
         executor.start(spec(TreeOid("0" * 40)))
     assert executor.progress() == []
@@ -224,7 +237,7 @@ def test_a_machine_that_fails_before_the_evaluation_blames_nobody(room: Room, er
         room.checkout(tree, folder)
 
     wanted = program(metric="evaluate = 'python evaluate.py'")
-    executor = LocalExecutor(wanted, folder=room.folder, work=room.work, checkout=full)
+    executor = LocalExecutor(room.bench(wanted, full))
     executor.start(spec(tree))
     until(executor, lambda: not executor.progress())
     assert not executor.poll(time.time())

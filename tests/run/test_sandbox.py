@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Device, Ending
+from autoresearchd.experiment import Ending
 from autoresearchd.limits import Mode
-from autoresearchd.run import landlock, nodes, sandbox, seccomp
+from autoresearchd.run import landlock, sandbox, seccomp
 from autoresearchd.run.sandbox import Box, wrap
 from tests.run.room import Room, finish, program, spec
 
@@ -98,10 +98,59 @@ def test_what_is_held_out_is_hidden_below_a_link_that_may_be_read(tmp_path: Path
     (disk / "val" / "answer").write_text("held out")
     link.symlink_to(disk)
     box = Box(cwd=link, readable=(link,), hidden=(disk / "val",))
-    command = wrap(mode, ("cat", str(link / "words"), str(link / "val" / "answer")), box)
+    assert read(mode, box, link / "words", link / "val" / "answer") == "may be read"
+
+
+def read(mode: Mode, box: Box, *files: Path) -> str:
+    """What a program in its box can read of these files."""
+    command = wrap(mode, ("cat", *map(str, files)), box)
     with command.opened() as (words, descriptors):
         done = subprocess.run(words, pass_fds=descriptors, input="\n", capture_output=True, text=True, check=False)
-    assert done.stdout == "may be read", done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_no_link_beside_what_is_held_out_leads_to_it(tmp_path: Path, mode: Mode) -> None:
+    skip_without(mode)
+    data = tmp_path / "data"
+    (data / "val").mkdir(parents=True)
+    (data / "words").write_text("may be read")
+    (data / "val" / "answer").write_text("held out")
+    (data / "way").symlink_to("val")
+    (data / "file").symlink_to(data / "val" / "answer")
+    box = Box(cwd=data, readable=(data,), hidden=(data / "val",))
+    found = read(mode, box, data / "words", data / "way" / "answer", data / "file", data / "val" / "answer")
+    assert found == "may be read"
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_what_is_held_out_is_hidden_below_a_folder_that_is_named_by_dots(tmp_path: Path, mode: Mode) -> None:
+    skip_without(mode)
+    (tmp_path / "disk" / "val").mkdir(parents=True)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "disk" / "words").write_text("may be read")
+    (tmp_path / "disk" / "val" / "answer").write_text("held out")
+    seen = tmp_path / "lab" / ".." / "disk"
+    box = Box(cwd=Path("/usr"), readable=(seen,), hidden=(tmp_path / "lab", tmp_path / "disk" / "val"))
+    assert read(mode, box, seen / "words", seen / "val" / "answer") == "may be read"
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_what_is_held_out_is_hidden_in_the_folders_of_libraries_and_the_system_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """As of a lab in /usr/local, or below an /opt that is a link to a disk."""
+    skip_without(mode)
+    for name in ("lib", "disk"):
+        (tmp_path / name / "val").mkdir(parents=True)
+        (tmp_path / name / "val" / "answer").write_text("held out")
+    (tmp_path / "lib" / "words").write_text("may be read")
+    (tmp_path / "opt").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "lib"))
+    monkeypatch.setattr(sandbox, "SYSTEM", (*sandbox.SYSTEM, str(tmp_path / "opt")))
+    box = Box(cwd=Path("/usr"), hidden=(tmp_path / "lib" / "val", tmp_path / "disk" / "val"))
+    names = (tmp_path / "lib" / "words", *(tmp_path / name / "val" / "answer" for name in ("lib", "disk", "opt")))
+    assert read(mode, box, *names) == "may be read"
 
 
 @pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
@@ -200,24 +249,6 @@ def test_a_folder_with_something_hidden_in_it_is_given_without_it(tmp_path: Path
     parts = set(sandbox.without(tmp_path, (tmp_path / "a" / "hide",)))
     assert parts == {tmp_path / "b", tmp_path / "a" / "keep"}
     assert list(sandbox.without(tmp_path / "b", (tmp_path / "a",))) == [tmp_path / "b"]
-
-
-def test_a_gpu_run_gets_its_own_node_and_its_gpu_by_name(tmp_path: Path) -> None:
-    dev, driver = tmp_path / "dev", tmp_path / "gpus"
-    dev.mkdir()
-    for name in ("nvidiactl", "nvidia-uvm", "nvidia0", "nvidia1"):
-        (dev / name).touch()
-    for bus, uuid, minor in (("0000:01:00.0", "GPU-aa", 1), ("0000:02:00.0", "GPU-bb", 0)):
-        (driver / bus).mkdir(parents=True)
-        (driver / bus / "information").write_text(f"Model: X\nGPU UUID: \t {uuid}\nDevice Minor: \t {minor}\n")
-    names = [node.name for node in nodes.nodes("0", dev=dev, driver=driver)]
-    assert names == ["nvidiactl", "nvidia-uvm", "nvidia1"]
-    assert [node.name for node in nodes.nodes("GPU-b", dev=dev, driver=driver)][-1] == "nvidia0"
-    assert len(nodes.nodes("MIG-77", dev=dev, driver=driver)) == 4
-    shown = nodes.by_name(Device(name="cuda:1", index=1), {"CUDA_VISIBLE_DEVICES": "1"}, driver=driver)
-    assert shown == {"CUDA_VISIBLE_DEVICES": "GPU-bb"}
-    cpu = nodes.by_name(Device(name="cpu:0"), {"CUDA_VISIBLE_DEVICES": ""}, driver=driver)
-    assert cpu == {"CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

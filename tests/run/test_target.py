@@ -27,7 +27,8 @@ def test_what_the_kernel_killed_for_memory_is_out_of_memory() -> None:
     assert ending is not None
     assert ending[0] is Ending.OUT_OF_MEMORY
     assert failure(Exit(code=-9), said("")) == (Ending.CRASH, "killed by SIGKILL")
-    assert failure(Exit(code=1, oom_killed=True), said("ValueError: x")) == (Ending.CRASH, "ValueError: x")
+    assert failure(Exit(code=1, oom_killed=True), said("ValueError: x")) == (Ending.OUT_OF_MEMORY, "ValueError: x")
+    assert failure(Exit(code=0, oom_killed=True), said("a worker was started again")) is None
 
 
 def test_a_signal_is_named_beside_the_last_words() -> None:

@@ -171,8 +171,7 @@ def test_a_training_that_takes_away_where_its_evaluation_waits_is_a_crash(room: 
         room.checkout(tree, folder)
 
     wanted = program(metric="evaluate = 'python evaluate.py'")
-    executor = LocalExecutor(wanted, folder=room.folder, work=room.work, checkout=as_git_does, ahead=())
-    with contextlib.closing(executor):
+    with contextlib.closing(LocalExecutor(room.bench(wanted, as_git_does))) as executor:
         executor.start(spec(room.tree(destroy, evaluate="say(loss=1)"), run="first"))
         until(executor, lambda: len(list(room.work.glob("first/pid-*"))) == 2)
         end(room, "first")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from autoresearchd.experiment import (
     CommitOid,
     Concluded,
+    Device,
     Edit,
     Ending,
     Experiment,
@@ -51,6 +52,8 @@ class FakeExecutor:
     def __init__(self, result: Callable[[RunSpec, float], Measurement | None]) -> None:
         self.result = result
         self.live: dict[str, RunSpec] = {}
+        self.company: dict[str, tuple[str, ...]] = {}
+        """Who else is on a device, by its name."""
         self.started: list[RunSpec] = []
         self._pipe = os.pipe()
 
@@ -71,6 +74,9 @@ class FakeExecutor:
 
     def tail(self, run: str) -> str:
         return f"{run} says nothing" if run in self.live else ""
+
+    def residents(self, device: Device) -> Sequence[str]:
+        return self.company.get(device.name, ())
 
     def kill(self, run: str) -> None:
         del self.live[run]
