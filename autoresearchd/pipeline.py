@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import structlog
@@ -43,16 +44,21 @@ WISH_PAUSE_SECONDS = 5.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LabHistory:
-    """The lab's memory as proposers see it (`propose.History`), read through one ledger handle."""
+    """The lab's memory as proposers see it (`propose.History`) for one proposal, read through one ledger handle."""
 
     ledger: Ledger
     program: Program
     scales: dict[Environment, Scale] = field(default_factory=dict)
 
+    @cached_property
+    def _concluded(self) -> tuple[Concluded, ...]:
+        """Read once: proposers go through all of it again and again, and the ledger holds the newest only."""
+        return tuple(self.ledger.concluded())
+
     def concluded(self) -> Sequence[Concluded]:
-        return self.ledger.concluded()
+        return self._concluded
 
     def imported(self) -> Sequence[Concluded]:
         return self.ledger.imported()

@@ -11,8 +11,11 @@ import pytest
 
 from autoresearchd.experiment import CurvePoint, TreeOid
 from autoresearchd.ledger import Ledger, history, runs
+from autoresearchd.pipeline import context_of
+from autoresearchd.program import parse
 from bench.synthetic import make
-from tests.ledger.lab import measurement
+from tests.ledger.lab import kept, measurement, new_ledger, with_baseline
+from tests.support.projects import PROGRAM
 
 EXPERIMENTS = 1_500
 INDEX_BYTES = 1_000
@@ -92,3 +95,14 @@ def test_to_look_at_the_same_runs_every_second_holds_nothing_more(big: Path) -> 
     tree = ledger.best().tree
     ledger.measurements(tree)
     assert held(lambda: [ledger.measurements(tree) for _ in range(500)] and None) < 4_000
+
+
+def test_the_history_that_a_proposer_was_given_does_not_change_while_it_thinks(tmp_path: Path) -> None:
+    ledger = new_ledger(tmp_path)
+    with_baseline(ledger)
+    history = context_of(Ledger(ledger.path), parse(PROGRAM), ()).history
+    before = list(history.concluded())
+    kept(ledger, "RATE = 2\n")
+    assert len(before) == 1
+    assert list(history.concluded()) == before
+    assert len(context_of(Ledger(ledger.path), parse(PROGRAM), ()).history.concluded()) == 2
