@@ -14,7 +14,8 @@ from autoresearchd.ledger import Ledger
 from autoresearchd.pipeline import context_of
 from autoresearchd.program import Program
 from autoresearchd.propose.llm import Key, prompt, take_key
-from autoresearchd.propose.llm.api import Api, CallFailed, Request
+from autoresearchd.propose.llm.api import Api, Request
+from autoresearchd.propose.llm.failures import CallFailed, TooLong
 from autoresearchd.propose.llm.modes import choose
 from autoresearchd.propose.llm.prices import MILLION, estimate_tokens, is_known, rates
 from autoresearchd.thinkers import Llm
@@ -48,7 +49,7 @@ async def _tokens(settings: Llm, request: Request, key: Key) -> tuple[int, str]:
     api = Api(settings, key)
     try:
         return await api.count(settings, request), "counted by the API"
-    except CallFailed as failed:
+    except (CallFailed, TooLong) as failed:
         return estimate_tokens(size), f"estimated from the size: {failed}"
     finally:
         await api.close()

@@ -8,12 +8,16 @@ from __future__ import annotations
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 OUR_KEY = "ANTHROPIC_API_KEY"
+SMALLEST_ANSWER = 512
+"""Tokens; with less left to pay for, an answer is not worth asking for."""
+LEAST_THINKING = 1024
+"""Tokens; the API takes no smaller budget."""
 
 
 class _Section(BaseModel):
@@ -41,9 +45,15 @@ class Llm(_Section):
     model: Annotated[str, Field(min_length=1)] = "claude-sonnet-5-5"
     base_url: str | None = None
     """Any server that speaks the Messages API; default: Anthropic's."""
-    thinking: Literal["model", "off", "adaptive"] | Annotated[int, Field(ge=1024)] = "model"
-    """`model` leaves it to the model's default; a number is a budget in tokens, below `max_tokens`."""
+    thinking: Literal["model", "off", "between_tools", "adaptive"] | Annotated[int, Field(ge=LEAST_THINKING)] = "model"
+    """`model` leaves it to the model's default; a number is a budget in tokens, below `max_tokens`.
+
+    Models refuse what is not theirs: Sonnet 5.5 knows `between_tools` in place of `off`, and no budget.
+    """
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    """How much the model puts into an answer; default: the model's."""
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    """For older models and gateways; the newest ones refuse it."""
     cache_hour: bool = True
     """Keep the prompt's stable part cached for an hour: conversations are minutes apart."""
     prices: Prices = Prices()
@@ -82,6 +92,13 @@ class Llm(_Section):
     @classmethod
     def _splits_like_a_shell(cls, value: str | None) -> str | None:
         return _command(value)
+
+    @model_validator(mode="after")
+    def _thinking_leaves_room_to_answer(self) -> Llm:
+        least = LEAST_THINKING + SMALLEST_ANSWER
+        if isinstance(self.thinking, int) and min(self.max_tokens, self.max_output_tokens) < least:
+            raise ValueError(f"with a budget for `thinking`, `max_tokens` and `max_output_tokens` are {least} or more")
+        return self
 
 
 class Command(_Section):

@@ -51,3 +51,19 @@ def test_an_api_that_does_not_count_leaves_an_estimate(tmp_path: Path, monkeypat
         url = server.url
     text = rehearsal.text(program(f'[propose.llm]\nbase_url = "{url}"\n'), lab(tmp_path))
     assert "tokens (estimated from the size: " in text
+
+
+@pytest.mark.parametrize(
+    ("say", "why"),
+    [
+        (Say(status=400, error=("invalid_request_error", "prompt is too long: 9 > 8")), "prompt is too long: 9 > 8"),
+        (Say(raw=("text/html", "<h1>Sign in</h1>")), "does not answer as the Messages API does"),
+    ],
+)
+def test_whatever_the_api_says_to_it_there_is_an_estimate(
+    say: Say, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    with MessagesServer([], counting=say) as server:
+        text = rehearsal.text(program(f'[propose.llm]\nbase_url = "{server.url}"\n'), lab(tmp_path))
+    assert re.search(rf"tokens \(estimated from the size: .*{re.escape(why)}", text)

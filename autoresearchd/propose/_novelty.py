@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from autoresearchd.experiment import Experiment, Proposal, TreeOid
 from autoresearchd.propose._misses import line_of_best, with_code, with_edits
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose._strangers import changes
 
 MEMORY = 400
 """So many of the newest experiments are remembered; the ledger knows the rest."""
 
 
 class Novelty:
-    """Remembers what files a tree has, by digest."""
+    """Remembers what files the trees have that are looked at, by digest: no more of them however long a lab lives."""
 
     def __init__(self) -> None:
         self._digests: dict[TreeOid, bytes] = {}
@@ -24,9 +25,8 @@ class Novelty:
 
         What was paid for may have been made from an older best: it is replayed on the new one.
         """
-        forbidden = [edit.path for edit in proposal.edits if not context.program.may_edit(edit.path)]
-        if forbidden:
-            return f"{forbidden[0]} may not be edited"
+        if why := context.refuse(changes(context.files, proposal.edits)):
+            return why
         if proposal.parent != context.best:
             return "it was not made from best" if proposal.cost_usd is None else ""
         after = with_edits(context.files, proposal.edits)
@@ -41,12 +41,9 @@ class Novelty:
         lines = context.history.concluded()[-MEMORY:]
         trees = {line.experiment.tree for line in (*lines, *line_of_best(context), *with_code(context))}
         trees |= {each.tree for each in context.pending if isinstance(each, Experiment)}
-        for tree in trees - self._digests.keys():
-            self._digests[tree] = digest(context.history.files(tree))
+        self._digests = {tree: self._digests.get(tree) or digest(context.history.files(tree)) for tree in trees}
         made = [each for each in context.pending if isinstance(each, Proposal) and each.parent == context.best]
-        return {self._digests[tree] for tree in trees} | {
-            digest(with_edits(context.files, each.edits)) for each in made
-        }
+        return {*self._digests.values(), *(digest(with_edits(context.files, each.edits)) for each in made)}
 
 
 def digest(files: Mapping[str, bytes]) -> bytes:

@@ -33,6 +33,10 @@ LARGEST_LOSS = 6.0
 PRUNED_LOSS = 3.0
 VISIBLE = 1.0
 """Gains below so many noises of one run are rarely kept."""
+FEWEST = 10
+"""Measured experiments below which nothing can be said of how well the model foretells them."""
+EXPLAINED = 0.3
+"""Share of their differences that it has to foretell before its word is worth anything: chance gives up to so much."""
 SCALES = (0.3, 1.0, 3.0, 10.0)
 NOISES = (0.1, 0.3, 1.0)
 RELEVANCES = (0.25, 1.0, 2.5)
@@ -70,6 +74,21 @@ class _Prior:
         return np.asarray(-PULL * self.scale * loss, dtype=np.float64)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """How well the model foretells each measured experiment from all the others."""
+
+    measured: int
+    explained: float
+    """Share of how they differ that it foretells; 0 or less where their mean does as well."""
+    error: float
+    """Its errors over what it says that they are; above 1 it is too sure of itself."""
+
+    @property
+    def is_shown(self) -> bool:
+        return self.measured >= FEWEST and self.explained >= EXPLAINED
+
+
 class Surrogate:
     """The model after the runs in a view; what `expect` returns is relative to best."""
 
@@ -89,6 +108,7 @@ class Surrogate:
         self._points, self._best = points, self.points([view.best])
         variances = self._prior.noise**2 / np.maximum(runs, 1)
         self._solve(points, scores, variances)
+        self.skill = self._skill(scores, np.array([o.score is not None for o in seen]))
         if view.pending:
             # What is being measured now is believed to turn out as expected: it takes away the uncertainty only.
             waiting = self.points(list(view.pending))
@@ -135,6 +155,22 @@ class Surrogate:
         below = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in z])
         news = 1.0 - self.noise / np.sqrt(deviation**2 + self.noise**2)
         return np.asarray((deviation * density + mean * below) * news, dtype=np.float64)
+
+    def _skill(self, scores: Array, measured: NDArray[np.bool_]) -> Skill:
+        """Leaves out each measured run in turn (Rasmussen & Williams 2006, eq. 5.12), for their mean as well."""
+        count = int(np.sum(measured))
+        if count < FEWEST:
+            return Skill(measured=count, explained=0.0, error=1.0)
+        half = np.linalg.solve(self._factor, np.eye(len(scores)))
+        precision = np.sum(half**2, axis=0)[measured]
+        wrong = self._weights[measured] / precision
+        apart = (scores - np.mean(scores[measured]))[measured] * count / (count - 1)
+        spread = float(apart @ apart)
+        return Skill(
+            measured=count,
+            explained=1.0 - float(wrong @ wrong) / spread if spread > 0 else 0.0,
+            error=math.sqrt(float(np.mean(wrong**2 * precision))),
+        )
 
     def _solve(self, points: Array, scores: Array, variances: Array) -> None:
         self._points = points

@@ -9,7 +9,7 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,6 +34,7 @@ LONG_AGO = 5
 """Keeps between two tries of one transform, where the first was a near-miss."""
 NO_TRIAL = frozenset({Outcome.DUPLICATE, Outcome.STALE, Outcome.SKIPPED})
 """What says nothing about the idea."""
+Parse = Callable[[bytes], "Module | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +59,13 @@ class Patterns:
     def __init__(self) -> None:
         self._results: dict[tuple[str, str, bytes], bytes | None] = {}
         """By transform, path and the file's content: most of a file's transforms outlive a change of best."""
+        self._parsed: dict[bytes, Module | None] = {}
+        """The syntax trees of best's files; megabytes each."""
 
     async def propose(self, context: Context) -> Proposal | None:
         spent = _spent(context)
         self._forget(context)
-        for idea in _ordered(context, list(_ideas(context))):
+        for idea in _ordered(context, list(_ideas(context, self._parse))):
             if idea.title in spent:
                 continue
             content = self._applied(idea, context.files[idea.path])
@@ -92,6 +95,13 @@ class Patterns:
     def _forget(self, context: Context) -> None:
         """Drop what belongs to files as they no longer are, so that a long night does not pile up."""
         self._results = {key: value for key, value in self._results.items() if context.files.get(key[1]) == key[2]}
+        here = set(context.files.values())
+        self._parsed = {content: module for content, module in self._parsed.items() if content in here}
+
+    def _parse(self, content: bytes) -> Module | None:
+        if content not in self._parsed:
+            self._parsed[content] = _parsed(content)
+        return self._parsed[content]
 
 
 def _checked(path: str, before: bytes, after: bytes | None) -> bytes | None:
@@ -106,7 +116,7 @@ def _checked(path: str, before: bytes, after: bytes | None) -> bytes | None:
     return after
 
 
-def _ideas(context: Context) -> Iterator[_Idea]:
+def _ideas(context: Context, parse: Parse) -> Iterator[_Idea]:
     """The user's own edits for the files they name, then every transform of the catalogue for every Python file."""
     from autoresearchd.propose.catalogue import PATTERNS
 
@@ -125,7 +135,7 @@ def _ideas(context: Context) -> Iterator[_Idea]:
                     rationale=pattern.rationale,
                     category=pattern.category,
                     path=path,
-                    apply=partial(_transformed, pattern),
+                    apply=partial(_transformed, pattern, parse),
                 )
 
 
@@ -144,13 +154,12 @@ def _custom(custom: CustomPattern, path: str, paths: Sequence[str]) -> _Idea:
     )
 
 
-def _transformed(pattern: Pattern, before: bytes) -> bytes | None:
-    module = _parsed(before)
+def _transformed(pattern: Pattern, parse: Parse, before: bytes) -> bytes | None:
+    module = parse(before)
     after = None if module is None else pattern.apply(module)
     return None if after is None else after.bytes
 
 
-@lru_cache(maxsize=16)
 def _parsed(content: bytes) -> Module | None:
     """The syntax tree; None for what Python or libcst does not read, or is nested beyond all use."""
     import libcst

@@ -7,7 +7,8 @@ or is already known.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -16,7 +17,8 @@ from autoresearchd.experiment import ABLATE, NULL, Concluded, Outcome, Proposal,
 from autoresearchd.program import Program
 from autoresearchd.propose._misses import gain
 from autoresearchd.propose._novelty import Novelty
-from autoresearchd.propose._protocol import Ahead, Context, Declined, Fixing, Granting, Proposer, Steering
+from autoresearchd.propose._protocol import Ahead, Context, Declined, Fixing, Granting, Proposer, Steering, Troubled
+from autoresearchd.propose._rest import Rest
 
 log = structlog.get_logger()
 MEMORY = 400
@@ -29,6 +31,8 @@ ATTEMPTS = 3
 """So often one proposer is asked for something that is not known yet."""
 PATIENCE_SECONDS = 30.0
 """So long a question waits for those who think; then everybody is asked again, for more may be known."""
+MOST_WORDS = 300
+"""Of what a proposer fails with; it may be about a whole file."""
 STEERED = "space"
 """The numeric sampler: a model may override its next point."""
 NO_TRIAL = frozenset({Outcome.BASELINE, Outcome.STALE, Outcome.SKIPPED})
@@ -65,6 +69,8 @@ class Portfolio:
         """`first` are asked before all others and have something to say when it is due, `last` when all are silent."""
         self.proposers, self._first, self._last = tuple(proposers), tuple(first), tuple(last)
         self._novelty = Novelty()
+        self._rests: dict[str, Rest] = {}
+        """Of those that failed the last time."""
 
     async def propose(self, context: Context) -> Proposal | None:
         credits = credit(context)
@@ -82,6 +88,13 @@ class Portfolio:
             silent.append(proposer.name)
         await self._patience(context)
         return self._finished(context, credits) or await self._in_quiet_hours(context)
+
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """Those that go on failing and are asked less and less, with why; may be read from any thread."""
+        found = {name: rest.trouble for name, rest in tuple(self._rests.items())}
+        found |= {each.name: each.trouble for each in self.proposers if isinstance(each, Troubled)}
+        return {name: why for name, why in found.items() if why}
 
     async def fix(self, context: Context, crash: Concluded) -> Proposal | None:
         """What the one whose experiment crashed has to say to it."""
@@ -102,7 +115,8 @@ class Portfolio:
         """Stop those who think while the devices train."""
         for each in self.proposers:
             if isinstance(each, Ahead):
-                await each.close()
+                with self._noting(each):
+                    await each.close()
 
     async def _in_quiet_hours(self, context: Context) -> Proposal | None:
         for proposer in self._last:
@@ -121,7 +135,10 @@ class Portfolio:
     def _finished(self, context: Context, credits: Mapping[str, Credit]) -> Proposal | None:
         """What was thought of since the last time: it comes first, as its turn was then."""
         for ahead in self._ahead(context):
-            if (proposal := ahead.finished(context)) is not None:
+            proposal = None
+            with self._noting(ahead):
+                proposal = ahead.finished(context)
+            if proposal is not None:
                 return _reasoned(proposal, credits, ())
         return None
 
@@ -134,13 +151,13 @@ class Portfolio:
     async def _ask(self, proposer: Proposer, context: Context) -> Proposal | None:
         """Its proposal, if it has one that is allowed and new."""
         refused: list[Proposal] = []
+        if (rest := self._rests.get(proposer.name)) is not None and rest.takes_turn():
+            return None
         for _ in range(ATTEMPTS):
-            try:
+            proposal = None
+            with self._noting(proposer):
                 proposal = await proposer.propose(replace(context, pending=(*context.pending, *refused)))
-            except Exception:
-                # Whatever goes wrong in one source of ideas, the devices go on with the others.
-                log.exception("proposer_failed", proposer=proposer.name)
-                return None
+                self._rests.pop(proposer.name, None)
             if proposal is None:
                 return None
             why = self._novelty.objection(context, proposal)
@@ -158,7 +175,17 @@ class Portfolio:
         if steering:
             following = await self._ask(asked, replace(context, pending=(*context.pending, proposal)))
             if following is not None:
-                steering[0].begin(context, following)
+                with self._noting(steering[0]):
+                    steering[0].begin(context, following)
+
+    @contextmanager
+    def _noting(self, proposer: Proposer) -> Iterator[None]:
+        """Whatever goes wrong in one source of ideas, the devices go on with the others."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("proposer_failed", proposer=proposer.name)
+            self._rests.setdefault(proposer.name, Rest()).failed(f"{type(error).__name__}: {error}"[:MOST_WORDS])
 
     def _ahead(self, context: Context) -> list[Ahead]:
         """Who thinks while the devices train."""
@@ -167,6 +194,7 @@ class Portfolio:
 
 def build(program: Program, *more: Proposer) -> Portfolio:
     """The offline proposers and `more` as rivals; who is enabled is asked each time, as program.toml may be saved."""
+    from autoresearchd.propose._observations import Observations
     from autoresearchd.propose.ablate import Ablate
     from autoresearchd.propose.combine import Combine
     from autoresearchd.propose.null import Null
@@ -175,7 +203,8 @@ def build(program: Program, *more: Proposer) -> Portfolio:
     from autoresearchd.propose.retest import Retest
     from autoresearchd.propose.space import Space
 
-    proposers: tuple[Proposer, ...] = (Space(), Refine(), Patterns(), Retest(), Combine(), *more)
+    seen = Observations()
+    proposers: tuple[Proposer, ...] = (Space(seen), Refine(seen), Patterns(), Retest(), Combine(), *more)
     log.info("proposers_built", enabled=[each.name for each in proposers if is_enabled(program, each)])
     return Portfolio(proposers, first=(Null(), Ablate(when_due=True)), last=(Ablate(when_due=False),))
 

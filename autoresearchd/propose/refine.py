@@ -50,8 +50,9 @@ class Refine:
 
     name = "refine"
 
-    def __init__(self) -> None:
-        self._observations = Observations()
+    def __init__(self, observations: Observations | None = None) -> None:
+        """`observations` may be another's as well: they read the same history."""
+        self._observations = observations or Observations()
 
     async def propose(self, context: Context) -> Proposal | None:
         """The next point; None where no change of numbers worked, or every line is exhausted."""

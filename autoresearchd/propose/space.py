@@ -40,8 +40,9 @@ class Space:
 
     name = "space"
 
-    def __init__(self) -> None:
-        self._observations = Observations()
+    def __init__(self, observations: Observations | None = None) -> None:
+        """`observations` may be another's as well: they read the same history."""
+        self._observations = observations or Observations()
 
     async def propose(self, context: Context) -> Proposal | None:
         """The change that promises most; None where there are no constants, or nothing is left to try."""
@@ -84,9 +85,7 @@ class Space:
 
 def explain(context: Context, view: View, surrogate: Surrogate, changes: Values) -> str:
     """What history says about a change, in a few sentences."""
-    mean, deviation = (float(x[0]) for x in surrogate.expect([changes]))
-    metric = context.program.metric.compared
-    lines = [f"The model of gains expects {mean:+.5f} ± {deviation:.5f} in {metric} (positive is better)."]
+    lines = [_forecast(context, surrogate, changes)]
     for key in changes:
         tried = [o for o in view.observations if o.pure and key in o.changed and o.gain is not None]
         name = key.partition(":")[2]
@@ -99,6 +98,21 @@ def explain(context: Context, view: View, surrogate: Surrogate, changes: Values)
             f"went from {best.before[key]} to {best.values[key]} and gained {best.gain:+.5f}."
         )
     return " ".join(lines)
+
+
+def _forecast(context: Context, surrogate: Surrogate, changes: Values) -> str:
+    """What the model expects of a change, once it has shown that it foretells what it was not told."""
+    skill = surrogate.skill
+    if not skill.is_shown:
+        measured = "1 experiment" if skill.measured == 1 else f"{skill.measured} experiments"
+        return f"What it gains is not foretold: {measured} measured so far do not say enough."
+    mean, deviation = (float(x[0]) for x in surrogate.expect([changes]))
+    deviation *= max(1.0, skill.error)
+    return (
+        f"The model of gains expects {mean:+.3g} ± {deviation:.2g} in {context.program.metric.compared} (positive is "
+        f"better); it foretells {skill.explained:.0%} of how the {skill.measured} measured experiments differ, each "
+        "from the others."
+    )
 
 
 def _singles(constants: Sequence[Constant]) -> Iterator[Values]:

@@ -8,7 +8,8 @@ import pytest
 import structlog
 
 from autoresearchd.experiment import Edit, Outcome, Proposal
-from autoresearchd.propose.command import PATIENCE, Command
+from autoresearchd.propose._rest import PATIENCE
+from autoresearchd.propose.command import Command
 from tests.propose.fakes import FakeLab
 from tests.propose.llm.room import FakeWorkbench
 
@@ -67,6 +68,33 @@ def test_one_that_always_fails_is_asked_less_and_less() -> None:
     for _ in range(100):
         assert turn(command, the_lab) is None
     assert PATIENCE < len(bench.digests) < 12
+    assert command.trouble == "exit code 1"
+
+
+def test_one_that_cannot_even_be_started_is_asked_less_and_less_too() -> None:
+    class Broken(FakeWorkbench):
+        async def work(self, *arguments: object, **more: object) -> tuple[tuple[Edit, ...], str]:
+            self.digests.append("asked")
+            raise OSError("no space left on device")
+
+    the_lab, bench = lab(), Broken()
+    command = Command(bench)
+    with structlog.testing.capture_logs():
+        for _ in range(100):
+            assert turn(command, the_lab) is None
+    assert PATIENCE < len(bench.digests) < 12
+    assert command.trouble == "OSError: no space left on device"
+
+
+def test_why_what_it_left_was_not_taken_is_told_to_it_the_next_time() -> None:
+    bench = FakeWorkbench(edits=(Edit(path="train.py", content=b"RATE = 2\r\n"),))
+    the_lab, command = lab(), Command(bench)
+    for _ in range(3):
+        assert turn(command, the_lab) is None
+    assert "not taken" not in bench.digests[0]
+    assert "not taken: 'train.py' would have carriage returns" in bench.digests[1]
+    bench.edits = EDITS
+    assert [turn(command, the_lab), turn(command, the_lab)][-1] is not None
 
 
 def test_without_a_command_it_is_silent() -> None:

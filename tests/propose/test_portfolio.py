@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from types import FunctionType, ModuleType
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from autoresearchd.experiment import Edit, Outcome, Proposal
+from autoresearchd.propose._observations import RECENT
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.portfolio import ATTEMPTS, Portfolio, build, credit
 from tests.propose.fakes import FakeLab, apply
@@ -91,6 +94,55 @@ def test_one_that_fails_makes_way_for_the_next() -> None:
             assert made is not None
             assert made.proposer == "busy"
     assert {(each["event"], each["proposer"]) for each in logs} == {("proposer_failed", "broken")}
+
+
+def test_one_that_only_fails_is_asked_less_and_less_is_named_and_the_others_go_on() -> None:
+    lab, broken, busy = FakeLab(FILES), failing("broken"), fresh("busy")
+    portfolio = Portfolio([broken, busy])
+    assert portfolio.failing == {}
+    with capture_logs():
+        for seed in range(300):
+            made = asyncio.run(portfolio.propose(lab.context(seed=seed)))
+            assert made is not None
+            assert made.proposer == "busy"
+    assert 3 <= broken.asked <= 12
+    assert portfolio.failing == {"broken": "ValueError: broken is broken"}
+
+
+def test_one_that_works_again_is_named_no_more() -> None:
+    def fail_first(context: Context, n: int) -> Proposal:
+        if n <= 4:
+            raise OSError("the disk is full")
+        return proposal(context, "mended", ("a.py", f"A = {n}\n".encode()))
+
+    lab = FakeLab(FILES)
+    portfolio = Portfolio([Scripted("mended", fail_first)])
+    with capture_logs():
+        while asyncio.run(portfolio.propose(lab.context())) is None:
+            assert set(portfolio.failing.values()) <= {"OSError: the disk is full"}
+    assert portfolio.failing == {}
+
+
+def test_one_that_fails_while_it_hands_out_what_it_thought_of_costs_nobody_a_turn() -> None:
+    class Muddled(Scripted):
+        is_thinking = False
+
+        def finished(self, context: Context) -> Proposal | None:
+            raise ValueError("what did I think of?")
+
+        async def wait(self) -> None: ...
+
+        async def close(self) -> None:
+            raise ValueError("never")
+
+    lab, muddled = FakeLab(FILES), Muddled("muddled", lambda context, n: None)
+    portfolio = Portfolio([muddled, fresh("busy")])
+    with capture_logs():
+        for seed in range(3):
+            made = asyncio.run(portfolio.propose(lab.context(seed=seed)))
+            assert made is not None
+        asyncio.run(portfolio.close())
+    assert "what did I think of?" in portfolio.failing["muddled"] or "never" in portfolio.failing["muddled"]
 
 
 def test_nobody_has_anything() -> None:
@@ -252,6 +304,32 @@ def test_any_history_gives_a_proposal(results: list[tuple[str, Outcome, float | 
     assert apply(lab.files, made.edits) != lab.files
     assert made.reason.endswith(".")
     assert all(math.isfinite(each.gained) and each.gained >= 0 for each in credit(lab.context()).values())
+
+
+def test_what_the_house_keeps_does_not_grow_with_a_labs_age() -> None:
+    """A daemon lives for weeks: what is older than it looks at is let go of."""
+    lab = FakeLab({"model.py": MODEL, "train.py": f"LR = 0.1\nDEPTH = 4\n{TRAIN}"})
+    portfolio, sizes = build(lab.program), list[int]()
+    for _ in range(3):
+        for _ in range(RECENT):
+            files = {**lab.files, "train.py": f"LR = 0.{lab.count:05d}1\nDEPTH = 4\n{TRAIN}"}
+            lab.try_files(files, Outcome.DISCARD, 1.5)
+        for each in (portfolio, *portfolio.proposers):
+            asyncio.run(each.propose(lab.context()))
+        gc.collect()
+        sizes.append(reachable(portfolio))
+    assert sizes[2] < 1.05 * sizes[1], sizes
+
+
+def reachable(start: object) -> int:
+    """How many objects it holds, whatever they are held by."""
+    seen, todo = dict[int, object](), [start]
+    while todo:
+        found = todo.pop()
+        if id(found) not in seen and not isinstance(found, type | ModuleType | FunctionType):
+            seen[id(found)] = found
+            todo.extend(gc.get_referents(found))
+    return len(seen)
 
 
 def test_the_five_of_the_house_keep_a_lab_busy() -> None:

@@ -31,6 +31,12 @@ class Say:
     status: int = 200
     error: tuple[str, str] = ("", "")
     """Type and message of an error."""
+    code: str = ""
+    """Its `error_code`, in its details."""
+    refusal: tuple[str, str] = ("", "")
+    """Category and explanation, with `stop` refusal."""
+    raw: tuple[str, str] = ("", "")
+    """Content type and body, in the place of an answer: a server that does not speak this API."""
     headers: tuple[tuple[str, str], ...] = ()
     drop_after: int | None = None
     """Cut the connection after so many events of the stream."""
@@ -77,12 +83,15 @@ def proposal(old: str, new: str, title: str = "Try a thing", path: str = "train.
 
 @dataclass
 class MessagesServer:
-    """Started by `with`; `requests` are the bodies it got, `headers` what came with them."""
+    """Started by `with`; `requests` are the bodies it got, `headers` what came with them, `streamed` events it sent."""
 
     script: Script
+    counting: Say | None = None
+    """What is said to a request to count tokens, in the place of their number."""
     requests: list[Json] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     usages: list[Json] = field(default_factory=list)
+    streamed: int = 0
 
     def __enter__(self) -> MessagesServer:
         self._lock, self._cache, self._stopping = threading.Lock(), set[bytes](), threading.Event()
@@ -173,15 +182,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path.startswith("/v1/messages/count_tokens"):
+            if self.server_of.counting is not None and self._other(self.server_of.counting):
+                return
             total = sum(len(json.dumps(block)) for block in _blocks(body))
             self._json(200, {"input_tokens": total // CHARACTERS_A_TOKEN})
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         say = self.server_of.next(body, headers)
         self.server_of.sleep(say.wait)
-        if say.status != 200:
-            kind, words = say.error
-            self._json(say.status, {"type": "error", "error": {"type": kind, "message": words}}, say.headers)
+        if self._other(say):
             return
         usage = self.server_of.usage(body, say)
         message = _message(body, say, usage)
@@ -190,10 +199,21 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._stream(say, message)
 
+    def _other(self, say: Say) -> bool:
+        """Say what is no answer of the model's, if that is to be said."""
+        if say.status != 200:
+            kind, words = say.error
+            error = {"type": kind, "message": words} | ({"details": {"error_code": say.code}} if say.code else {})
+            self._json(say.status, {"type": "error", "error": error}, say.headers)
+        elif say.raw[0]:
+            self._bytes(200, say.raw[1].encode(), [("content-type", say.raw[0])])
+        return say.status != 200 or bool(say.raw[0])
+
     def _json(self, status: int, body: Json, headers: Sequence[tuple[str, str]] = ()) -> None:
-        content = json.dumps(body).encode()
+        self._bytes(status, json.dumps(body).encode(), [("content-type", "application/json"), *headers])
+
+    def _bytes(self, status: int, content: bytes, headers: Sequence[tuple[str, str]]) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         for name, value in headers:
             self.send_header(name, value)
@@ -216,6 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._event({"type": "error", "error": {"type": kind, "message": words}})
                     break
                 self._event(event)
+                self.server_of.streamed += 1
                 self.server_of.sleep(say.pause)
             self.wfile.write(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):
@@ -241,6 +262,8 @@ def _message(body: Json, say: Say, usage: Json) -> Json:
             {"type": "tool_use", "id": f"toolu_{time.monotonic_ns()}_{number}", "name": name, "input": given}
         )
     stop = say.stop or ("tool_use" if say.tools else "end_turn")
+    category, explanation = say.refusal
+    details = {"type": "refusal", "category": category, "explanation": explanation} if category else None
     return {
         "id": "msg_1",
         "type": "message",
@@ -249,6 +272,7 @@ def _message(body: Json, say: Say, usage: Json) -> Json:
         "content": content,
         "stop_reason": stop,
         "stop_sequence": None,
+        "stop_details": details,
         "usage": usage,
     }
 
@@ -268,6 +292,6 @@ def _events(message: Json, say: Say) -> Iterator[Json]:
             delta = {"type": kind, name: text[at : at + say.piece]}
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
-    delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
+    delta = {name: message[name] for name in ("stop_reason", "stop_sequence", "stop_details")}
     yield {"type": "message_delta", "delta": delta, "usage": {"output_tokens": say.output_tokens}}
     yield {"type": "message_stop"}

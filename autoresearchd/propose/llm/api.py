@@ -12,38 +12,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from autoresearchd.propose.llm.breaker import Failure
+from autoresearchd.propose.llm.failures import CallFailed, pause, translated, whom
 from autoresearchd.propose.llm.fence import line
 from autoresearchd.propose.llm.key import Key
 from autoresearchd.propose.llm.prices import BYTES_A_TOKEN, Usage, read_usage
 from autoresearchd.scrub import scrub
-from autoresearchd.thinkers import Llm
+from autoresearchd.thinkers import SMALLEST_ANSWER, Llm
 
 if TYPE_CHECKING:
     import anthropic
 
-ANTHROPIC_URL = "https://api.anthropic.com"
 NO_KEY_NEEDED = "none"
 """What a gateway of one's own is told where there is no key."""
 CONNECT_SECONDS = 15.0
+LEAST_SILENCE_SECONDS = 60.0
 LONGEST_SLEEP_SECONDS = 30.0
 """That the SDK may sleep before it tries again: it would sleep for hours, and nobody would be told."""
+_THINKING = {"off": "disabled", "between_tools": "between_tools", "adaptive": "adaptive"}
 Block = dict[str, Any]
-
-
-class CallFailed(Exception):
-    """The API did not answer; the breaker is to be told."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.why)
-        self.failure = failure
-
-
-class TooLong(Exception):
-    """This conversation does not fit the model any more; nothing is wrong with the API."""
-
-
-class Malformed(Exception):
-    """What the model gave a tool is not JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +39,8 @@ class Answer:
     blocks: tuple[Block, ...]
     stop: str
     """The API's word: end_turn, tool_use, max_tokens, refusal, …"""
+    why: str = ""
+    """Of a refusal, where the API says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,65 +65,53 @@ class Api:
 
         Raises: CallFailed, TooLong, Malformed.
         """
-        import anthropic
-        import httpx2
-
-        client, seen = (await self._connect()).with_options(max_retries=retries), _Seen()
+        arguments, seen = _arguments(settings, request), _Seen()
         try:
-            async with client.messages.stream(**_arguments(settings, request)) as stream:
+            client = (await self._connect(settings)).with_options(max_retries=retries)
+            async with client.messages.stream(**arguments) as stream:
                 async for event in stream:
                     seen.note(event)
                 message = await stream.get_final_message()
-        except anthropic.APIStatusError as error:
-            raise _status(error, settings, self._key) from None
-        except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
-            why = line(self._key.scrub(str(error)) or type(error).__name__)
-            raise CallFailed(Failure(why=f"{_where(settings)} cannot be reached: {why}")) from None
-        except anthropic.APIError as error:
-            raise CallFailed(Failure(why=f"the API failed: {line(self._key.scrub(str(error)))}")) from None
-        except ValueError as error:  # the SDK's word for tool input that is not JSON
-            raise Malformed from error
+        except Exception as error:
+            raise translated(error, settings, self._key) from error
         finally:
             paid(seen.used)
         if message.stop_reason is None:
-            raise CallFailed(Failure(why=f"{_where(settings)} broke off in the middle of an answer"))
-        return Answer(blocks=tuple(_plain(message.content)), stop=message.stop_reason)
+            raise CallFailed(Failure(why=f"{whom(settings)} broke off in the middle of an answer"))
+        return Answer(blocks=tuple(_plain(message.content)), stop=message.stop_reason, why=_reason(message))
 
     async def count(self, settings: Llm, request: Request) -> int:
-        """Tokens of a request as the API counts them. Raises: CallFailed."""
-        import anthropic
-
-        arguments = _arguments(settings, request)
+        """Tokens of a request as the API counts them. Raises: CallFailed, TooLong."""
+        client, arguments = await self._connect(settings), _arguments(settings, request)
         wanted = {name: arguments[name] for name in ("model", "system", "tools", "messages")}
         try:
-            counted = await (await self._connect()).messages.count_tokens(**wanted)
-        except anthropic.APIStatusError as error:
-            raise _status(error, settings, self._key) from None
-        except anthropic.APIError as error:
-            raise CallFailed(Failure(why=line(self._key.scrub(str(error))))) from None
-        return counted.input_tokens
+            return (await client.messages.count_tokens(**wanted)).input_tokens
+        except Exception as error:
+            raise translated(error, settings, self._key) from error
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
 
-    async def _connect(self) -> anthropic.AsyncAnthropic:
+    async def _connect(self, settings: Llm) -> anthropic.AsyncAnthropic:
+        """The client, as patient as these settings are."""
         # The import takes a second; offline proposers are to go on meanwhile.
         anthropic = await asyncio.to_thread(_sdk)
         if self._client is None:
-            timeout = anthropic.Timeout(self._settings.max_seconds, connect=CONNECT_SECONDS)
             self._client = anthropic.AsyncAnthropic(
                 api_key=self._key.reveal() or NO_KEY_NEEDED,
-                base_url=self._settings.base_url or ANTHROPIC_URL,
-                timeout=timeout,
+                base_url=whom(self._settings),
                 http_client=anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [_no_long_sleep]}),
             )
-        return self._client
+        # Without a word for so long, pings included; twice more is tried in the time that a conversation has.
+        silence = max(LEAST_SILENCE_SECONDS, settings.max_seconds / 3)
+        return self._client.with_options(timeout=anthropic.Timeout(silence, connect=CONNECT_SECONDS))
 
 
 async def _no_long_sleep(response: Any) -> None:
     """Have the SDK give up where the server asks for a long pause; the breaker takes care of it."""
-    if (_seconds(response.headers.get("retry-after", "")) or 0.0) > LONGEST_SLEEP_SECONDS:
+    if (pause(response.headers) or 0.0) > LONGEST_SLEEP_SECONDS:
         response.headers["x-should-retry"] = "false"
 
 
@@ -175,12 +151,12 @@ def _arguments(settings: Llm, request: Request) -> dict[str, Any]:
         "messages": [said if said["role"] == "assistant" else without_keys(said) for said in request.messages],
     }
     if isinstance(settings.thinking, int):
-        budget = min(settings.thinking, request.max_tokens - 1)
+        budget = min(settings.thinking, request.max_tokens - SMALLEST_ANSWER)
         arguments["thinking"] = {"type": "enabled", "budget_tokens": budget}
-    elif settings.thinking == "adaptive":
-        arguments["thinking"] = {"type": "adaptive"}
-    elif settings.thinking == "off":
-        arguments["thinking"] = {"type": "disabled"}
+    elif settings.thinking != "model":
+        arguments["thinking"] = {"type": _THINKING[settings.thinking]}
+    if settings.effort is not None:
+        arguments["output_config"] = {"effort": settings.effort}
     if settings.temperature is not None:
         # The SDK no longer knows it: the newest models refuse it, older ones and gateways do not.
         arguments["extra_body"] = {"temperature": settings.temperature}
@@ -211,36 +187,8 @@ def _plain(content: Iterable[Any]) -> Iterable[Block]:
             yield {"type": block.type, **{name: getattr(block, name) for name in wanted[block.type]}}
 
 
-def _status(error: anthropic.APIStatusError, settings: Llm, key: Key) -> CallFailed | TooLong:
-    """What an error of the API means, in one sentence for a person."""
-    body: Any = error.body
-    inner = body.get("error") if isinstance(body, dict) else None
-    inner = inner if isinstance(inner, dict) else {}
-    said = line(key.scrub(str(inner.get("message") or error.message)), most=200)
-    code, kind = error.status_code, str(inner.get("type", ""))
-    after = _seconds(error.response.headers.get("retry-after", ""))
-    if code in (401, 403) or kind in ("authentication_error", "permission_error"):
-        return CallFailed(Failure(why=f"{_where(settings)} refuses the API key ({said})", fatal=True))
-    if code == 402 or "credit balance" in said:
-        return CallFailed(Failure(why=f"the API's credit is used up ({said})", fatal=True))
-    if code == 404 or kind == "not_found_error":
-        why = f"{_where(settings)} does not know the model {settings.model!r} ({said})"
-        return CallFailed(Failure(why=why, fatal=True))
-    if code == 413 or "prompt is too long" in said:
-        return TooLong(said)
-    if code == 429 or kind == "rate_limit_error":
-        return CallFailed(Failure(why=f"the API limits the rate ({said})", retry_after=after))
-    if code >= 500 or kind in ("overloaded_error", "api_error"):
-        return CallFailed(Failure(why=f"the API is overloaded or out of order ({said})", retry_after=after))
-    return CallFailed(Failure(why=f"the API refuses the request ({said})", fatal=True))
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        return None  # not there, or a date, which this API does not send
-
-
-def _where(settings: Llm) -> str:
-    return settings.base_url or ANTHROPIC_URL
+def _reason(message: Any) -> str:
+    """Why a request was refused: the area of policy, and what the API says of it."""
+    details = getattr(message, "stop_details", None)
+    said = (getattr(details, name, None) for name in ("category", "explanation"))
+    return line(": ".join(str(word) for word in said if word), most=300)

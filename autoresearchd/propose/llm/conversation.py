@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from autoresearchd.experiment import Proposal
-from autoresearchd.propose.llm.api import Answer, Api, Block, Malformed, Request, TooLong
+from autoresearchd.propose.llm.api import Answer, Api, Block, Request
 from autoresearchd.propose.llm.breaker import Breaker, Failure
 from autoresearchd.propose.llm.desk import Desk
+from autoresearchd.propose.llm.failures import Malformed, TooLong
 from autoresearchd.propose.llm.prices import MILLION, Rates, Usage, estimate_tokens
 from autoresearchd.propose.llm.tools import ToolError
-from autoresearchd.thinkers import Llm
+from autoresearchd.thinkers import LEAST_THINKING, SMALLEST_ANSWER, Llm
 
-SMALLEST_ANSWER = 512
-"""Tokens; with less left to pay for an answer is not worth asking for."""
 PATIENCE = 2
 """So often an answer that leads nowhere (cut off, malformed, no tool) may come before the conversation is given up."""
 MOST_CALLS = 16
@@ -74,6 +73,11 @@ class Meter:
     def usd(self) -> float:
         return self.used.usd(self.rates)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the last call ended without a word of the API's."""
+        return self.calls > self.answers and self.last == Usage()
+
     def note(self, usage: Usage) -> None:
         """A call is over, however it went."""
         self.calls += 1
@@ -106,7 +110,8 @@ class Conversation:
                     if self._desk.declined:
                         raise Abandoned(Ending.DECLINED, words=self._desk.declined)
         except TimeoutError as error:
-            raise Abandoned(Ending.TIME) from error
+            why = f"the API was silent until the {self._settings.max_seconds:g} s of a conversation were over"
+            raise Abandoned(Ending.TIME, Failure(why=why) if self._meter.is_unanswered else None) from error
         except TooLong as error:
             # The next conversation begins like this one: where the opening does not fit, that one's will not either.
             failure = None if self._meter.answers else Failure(why=f"the prompt does not fit the model ({error})")
@@ -126,7 +131,7 @@ class Conversation:
             self._meter.afford(0.0)
         self._meter.answers += 1
         if answer.stop == "refusal":
-            raise Abandoned(Ending.REFUSED)
+            raise Abandoned(Ending.REFUSED, words=answer.why)
         if answer.stop in ("max_tokens", "model_context_window_exceeded"):
             words = f"Your last answer was cut off at {request.max_tokens} tokens and dropped. Make it shorter."
             self._stumble(Ending.CUT_OFF, words)
@@ -138,7 +143,7 @@ class Conversation:
         if answer.blocks:
             self._messages.append({"role": "assistant", "content": list(answer.blocks)})
         if not calls:
-            if answer.stop != "pause_turn":
+            if answer.stop != "pause_turn" or not answer.blocks:
                 self._stumble(Ending.SILENT, "Go on with the tools: edit_file, check, then submit.")
             return
         results = []
@@ -169,13 +174,14 @@ class Conversation:
     def _request(self, system: list[Block], tools: list[Block]) -> Request:
         """The next call, as large as the conversation's limits leave it."""
         settings, meter = self._settings, self._meter
+        smallest = SMALLEST_ANSWER + (LEAST_THINKING if isinstance(settings.thinking, int) else 0)
         tokens_left = settings.max_output_tokens - meter.used.output
-        if tokens_left < SMALLEST_ANSWER:
+        if tokens_left < smallest:
             raise Abandoned(Ending.TOKENS)
         size = len(json.dumps([system, tools, self._messages], ensure_ascii=False).encode())
         reading = self._reading(size)
         affordable = (settings.usd_per_experiment - meter.usd - reading) * MILLION / max(meter.rates.output, 1e-9)
-        if affordable < SMALLEST_ANSWER:
+        if affordable < smallest:
             raise Abandoned(Ending.PRICE)
         most = int(min(settings.max_tokens, tokens_left, affordable))
         if not meter.afford(reading + most * meter.rates.output / MILLION):
@@ -193,9 +199,12 @@ class Conversation:
 
 
 def _marked(messages: list[Block]) -> list[Block]:
-    """The messages with the end of the last one marked for the cache; the opening carries marks of its own."""
+    """The messages with the end of the last one marked for the cache; the opening carries marks of its own.
+
+    What the model said is sent back as it is: a mark is refused on some of its blocks.
+    """
     *before, last = messages
-    if not before:
+    if not before or last["role"] == "assistant":
         return messages
     blocks = [*last["content"][:-1], {**last["content"][-1], "cache_control": {"type": "ephemeral"}}]
     return [*before, {**last, "content": blocks}]

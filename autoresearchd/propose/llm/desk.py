@@ -1,27 +1,23 @@
-"""What a conversation works at: a draft in memory, the code and the history to read, the check. Answers the tools.
+"""What a conversation works at: a draft, the history to read, the check. Answers the tools.
 
 Whatever a model says reaches its draft only; the draft leaves here as a proposal that the judge's rules still apply to.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from autoresearchd.experiment import FAILED, LLM, CurvePoint, Edit, Outcome, Proposal
-from autoresearchd.propose._misses import with_edits
+from autoresearchd.experiment import LLM, Edit, Proposal
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._protocol import Context, Workbench
-from autoresearchd.propose.llm import digest
+from autoresearchd.propose.llm import archive
+from autoresearchd.propose.llm.draft import Draft, parses
 from autoresearchd.propose.llm.fence import clean, fence, line, quoted
 from autoresearchd.propose.llm.modes import Task
 from autoresearchd.propose.llm.tools import (
-    MOST_FILE,
+    MOST_ANSWER,
     TOOLS,
     Check,
     Decline,
@@ -34,20 +30,6 @@ from autoresearchd.propose.llm.tools import (
     Submit,
     ToolError,
 )
-
-MOST_ANSWER = 24_000
-"""Characters of one answer; a model that wants more asks again."""
-MOST_LINES, MOST_HITS, SYMBOL_ROWS = 600, 60, 300
-CURVE_POINTS = 8
-
-
-@dataclass(slots=True, kw_only=True)
-class Draft:
-    """The editable files as the model has changed them."""
-
-    files: dict[str, bytes]
-    checked: bool = False
-    """Since the last edit, with success."""
 
 
 class Desk:
@@ -66,7 +48,7 @@ class Desk:
         """`latest` is the context as it is now: others may have proposed the same since the conversation began."""
         self._context, self._task, self._workbench, self._novelty = context, task, workbench, novelty
         self._scrub, self._latest = scrub, latest or (lambda: context)
-        self.draft = Draft(files=_start(context, task))
+        self.draft = Draft(context, task, scrub)
         self.submitted: Proposal | None = None
         self.declined = ""
         """Why a wish cannot be granted, in the model's words."""
@@ -87,22 +69,18 @@ class Desk:
         answer = self._answer(call) if not isinstance(call, Check | Submit) else await self._long(call)
         return clean(self._scrub(answer), most=MOST_ANSWER)
 
-    def diff(self) -> str:
-        """How the draft differs from best."""
-        return digest.diff_of(self._context.files, self.draft.files)
-
     def _answer(self, call: Input) -> str:
         match call:
             case ReadFile():
-                return self._read(call)
+                return self.draft.read(call)
             case SearchCode():
-                return self._search(call)
+                return self.draft.search(call)
             case ListExperiments():
-                return self._list(call)
+                return archive.listed(self._context, call)
             case ShowExperiment():
-                return self._show(call)
+                return archive.shown(self._context, call)
             case EditFile():
-                return self._edit(call)
+                return self.draft.edit(call)
             case Decline():
                 return self._decline(call)
         raise AssertionError(f"{type(call).__name__} has no answer")
@@ -113,101 +91,15 @@ class Desk:
             raise ToolError(why)
         return "the check passes" if isinstance(call, Check) else self._submit(call)
 
-    def _read(self, call: ReadFile) -> str:
-        lines = self._text(call.path).splitlines()
-        first = max(1, call.first_line)
-        last = min(len(lines), call.last_line or len(lines), first + MOST_LINES - 1)
-        body = "\n".join(f"{number:5d}  {lines[number - 1]}" for number in range(first, last + 1))
-        return f"{call.path}, lines {first} to {last} of {len(lines)}\n{body}"
-
-    def _search(self, call: SearchCode) -> str:
-        hits = [
-            f"{path}:{number}: {text[:200]}"
-            for path in sorted(self.draft.files)
-            for number, text in enumerate(self._text(path).splitlines(), start=1)
-            if call.text in text
-        ]
-        more = f"\n({len(hits) - MOST_HITS} more)" if len(hits) > MOST_HITS else ""
-        return "\n".join(hits[:MOST_HITS]) + more if hits else f"{call.text!r} does not occur"
-
-    def _list(self, call: ListExperiments) -> str:
-        history, rows, looked = self._context.history, [], 0
-        for each in itertools.chain(reversed(history.concluded()), reversed(history.imported())):
-            if call.category is not None and call.category.lower() not in each.experiment.category.lower():
-                continue
-            if call.verdict is not None and each.verdict.outcome.value != call.verdict:
-                continue
-            if call.symbol is not None:
-                looked += 1
-                if looked > SYMBOL_ROWS:
-                    rows.append(f"(only the newest {SYMBOL_ROWS} were searched for {call.symbol!r})")
-                    break
-                if call.symbol not in digest.diff(history, each.experiment.parent_tree, each.experiment.tree):
-                    continue
-            rows.append(digest.one_line(self._context, each))
-            if len(rows) == call.limit:
-                break
-        return fence("\n".join(rows), "experiments", most=MOST_ANSWER) if rows else "no such experiment"
-
-    def _show(self, call: ShowExperiment) -> str:
-        history = self._context.history
-        everything = itertools.chain(history.concluded(), history.imported())
-        found = next((each for each in everything if each.experiment.number == call.number), None)
-        if found is None:
-            raise ToolError(f"there is no experiment {call.number} with a verdict")
-        own, verdict = found.experiment, found.verdict
-        parts = [digest.one_line(self._context, found), fence(own.rationale, "hypothesis", most=2000)]
-        if verdict.why:
-            parts.append(fence(verdict.why, "reason", most=400))
-        parts += [f"{name}: {value:.6g}" for name, value in sorted(verdict.metrics.items())[:24]]
-        every = () if own.is_lost else history.measurements(own.tree)
-        runs = [run for run in every if verdict.environment in ("", run.environment)]
-        if runs and runs[-1].curve:
-            parts.append(f"curve (seconds, train_loss): {_curve(runs[-1].curve)}")
-        parts.append(fence(digest.diff(history, own.parent_tree, own.tree), f"diff {own.number:04d}", most=10_000))
-        if verdict.outcome in FAILED or verdict.outcome is Outcome.TAMPERED:
-            why, log = digest.last_run(history, own.tree)
-            parts.append(fence(f"{why}\n{log[-6000:]}", f"log {own.number:04d}", most=6_400))
-        return "\n".join(parts)
-
-    def _edit(self, call: EditFile) -> str:
-        if not self._context.program.may_edit(call.path):
-            raise ToolError(f"{line(call.path)} may not be edited; editable are {', '.join(sorted(self.draft.files))}")
-        if not call.old_text:
-            if call.path in self.draft.files:
-                raise ToolError(f"{call.path} is there already: give the text that is to be replaced")
-            return self._put(call.path, call.new_text)
-        text = self._text(call.path)
-        count = text.count(call.old_text)
-        if count == 0:
-            raise ToolError(
-                f"old_text does not occur in {call.path}; nothing was changed. {_nearest(text, call.old_text)}"
-            )
-        if count > 1:
-            raise ToolError(
-                f"old_text occurs {count} times in {call.path}; nothing was changed: give more of its lines"
-            )
-        return self._put(call.path, text.replace(call.old_text, call.new_text))
-
-    def _put(self, path: str, text: str) -> str:
-        try:
-            content = self._scrub(text).encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise ToolError(f"new_text is no text that a file can hold: {error.reason}") from error
-        if len(content) > MOST_FILE:
-            raise ToolError(f"{path} would be larger than {MOST_FILE} bytes")
-        self.draft.files[path], self.draft.checked = content, False
-        return f"{path} is edited"
-
     async def _check(self) -> str:
         """What is wrong with the draft; empty if nothing is."""
-        edits = self._edits()
+        edits = self.draft.edits()
         if not edits:
             return "your draft does not differ from best: edit a file first"
         if self.draft.checked:
             return ""
         for edit in edits:
-            if why := _parses(edit):
+            if why := parses(edit):
                 return why
         if why := await self._tried(edits):
             return "the check fails:\n" + fence(why, "check", most=4_000)
@@ -233,7 +125,7 @@ class Desk:
         wish = self._task.wish
         proposal = Proposal(
             parent=self._context.best,
-            edits=self._edits(),
+            edits=self.draft.edits(),
             title=self._scrub(line(call.title, most=100)),
             rationale=self._scrub(self._rationale(call)),
             category=self._scrub(line(call.category, most=40)),
@@ -258,62 +150,3 @@ class Desk:
     def _reason(self) -> str:
         wish = self._task.wish
         return f"queued as {wish.name}" if wish is not None else f"Asked for: {self._task.mode.value}."
-
-    def _edits(self) -> tuple[Edit, ...]:
-        before, after = self._context.files, self.draft.files
-        return tuple(
-            Edit(path=path, content=after.get(path))
-            for path in sorted(before.keys() | after.keys())
-            if before.get(path) != after.get(path)
-        )
-
-    def _text(self, path: str) -> str:
-        content = self.draft.files.get(path)
-        if content is None:
-            raise ToolError(f"there is no editable file {line(path)}; there are {', '.join(sorted(self.draft.files))}")
-        return content.decode("utf-8", "surrogateescape")
-
-
-def _start(context: Context, task: Task) -> dict[str, bytes]:
-    """Best, or best with what is to be mended or overridden."""
-    if task.suggestion is not None:
-        return with_edits(context.files, task.suggestion.edits)
-    if task.crash is not None:
-        own = task.crash.experiment
-        edits = context.history.merge(own.parent_tree, context.best_tree, own.tree)
-        return with_edits(context.files, edits or ())
-    return dict(context.files)
-
-
-def _parses(edit: Edit) -> str:
-    if not edit.path.endswith(".py") or edit.content is None:
-        return ""
-    try:
-        ast.parse(edit.content, filename=edit.path)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return f"{edit.path} does not parse: {line(str(error), most=300)}"
-    return ""
-
-
-def _nearest(text: str, wanted: str) -> str:
-    """The passage of as many lines that looks most like what was wanted."""
-    lines, size = text.splitlines(), max(1, len(wanted.splitlines()))
-    wanted_lines = wanted.splitlines() or [""]
-    close = difflib.get_close_matches(wanted_lines[0], lines, n=3, cutoff=0.4)
-    starts = [index for index, each in enumerate(lines) if each in close] or list(range(0, len(lines), max(1, size)))
-    best, place = 0.0, 0
-    for index in starts[:400]:
-        passage = "\n".join(lines[index : index + size])
-        ratio = difflib.SequenceMatcher(None, passage[:2000], wanted[:2000], autojunk=False).quick_ratio()
-        if ratio > best:
-            best, place = ratio, index
-    if best < 0.4:
-        return "Nothing in it is alike; read the file again."
-    passage = "\n".join(lines[place : place + size])
-    return f"The nearest text, from line {place + 1}:\n{clean(passage, most=2000)}"
-
-
-def _curve(curve: tuple[CurvePoint, ...]) -> str:
-    step = max(1, len(curve) // CURVE_POINTS)
-    points = [*curve[::step][:CURVE_POINTS], curve[-1]]
-    return ", ".join(f"({point.seconds:.4g}, {point.train_loss:.5g})" for point in dict.fromkeys(points))

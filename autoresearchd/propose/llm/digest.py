@@ -6,12 +6,11 @@ Pure: the same history gives the same words. Full diffs of the newest failures s
 from __future__ import annotations
 
 import difflib
-import math
-import statistics
 from collections.abc import Iterator, Mapping
 
 from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Experiment, Outcome, Proposal, TreeOid
-from autoresearchd.propose._misses import fallen, gain, leading, line_of_best, near_misses
+from autoresearchd.propose._measured import noise
+from autoresearchd.propose._misses import fallen, gain, line_of_best, near_misses
 from autoresearchd.propose._protocol import Context, History
 from autoresearchd.propose.llm.fence import fence, line
 
@@ -20,7 +19,6 @@ KEPT_ELSEWHERE, LOST_ELSEWHERE = 30, 50
 DIFF_CHARACTERS, LOG_CHARACTERS = 3_000, 2_000
 MOST_CHARACTERS = 60_000
 """What all the bounds above come to, at the most."""
-NOISE_TREES = 24
 UNINTERESTING = frozenset({Outcome.BASELINE, Outcome.KEEP, Outcome.DUPLICATE, Outcome.STALE, Outcome.SKIPPED})
 
 
@@ -64,19 +62,6 @@ def diff_of(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str:
         sides = [_text(each.get(path)).splitlines(keepends=True) for each in (old, new)]
         lines.extend(difflib.unified_diff(sides[0], sides[1], f"a/{path}", f"b/{path}", n=2))
     return "".join(each if each.endswith("\n") else each + "\n" for each in lines)
-
-
-def noise(context: Context) -> tuple[float, int] | None:
-    """Standard deviation of one run where best is led, and its degrees of freedom; None without repeats."""
-    name, environment, squares, degrees = context.program.metric.compared, leading(context), 0.0, 0
-    for step in line_of_best(context)[:NOISE_TREES]:
-        runs = context.history.measurements(step.experiment.tree)
-        here = [run.metrics[name] for run in runs if run.environment == environment and name in run.metrics]
-        values = [value for value in here if math.isfinite(value)]
-        if len(values) > 1:
-            squares += statistics.variance(values) * (len(values) - 1)
-            degrees += len(values) - 1
-    return (math.sqrt(squares / degrees), degrees) if degrees else None
 
 
 def last_run(history: History, tree: TreeOid) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from autoresearchd.experiment import Concluded, Outcome, Proposal, Wish
 from autoresearchd.propose._misses import near_misses
+from autoresearchd.propose._observations import View
 from autoresearchd.propose._protocol import Context
 from autoresearchd.thinkers import Llm
 
@@ -36,6 +37,8 @@ class Task:
     """What is to be mended, as it would be concluded; it is open still."""
     suggestion: Proposal | None = None
     """The numeric sampler's next point."""
+    view: View | None = None
+    """What the sampler knows, with a suggestion."""
     wish: Wish | None = None
     plateau: int = 0
     """Experiments since the last keep, where these are many."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from autoresearchd.experiment import FAILED
-from autoresearchd.propose._observations import Observations
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.llm import digest
 from autoresearchd.propose.llm.fence import clean, fence, line
@@ -78,7 +77,7 @@ def assignment(context: Context, task: Task) -> str:
     if task.crash is not None:
         parts.extend(_crash(context, task))
     if task.suggestion is not None:
-        parts.extend(_suggestion(context, task))
+        parts.extend(_suggestion(task))
     if task.wish is not None:
         parts.append(fence(task.wish.words, "wish", most=LONGEST_RATIONALE))
     return "\n\n".join(parts)
@@ -142,12 +141,12 @@ def _crash(context: Context, task: Task) -> list[str]:
     ]
 
 
-def _suggestion(context: Context, task: Task) -> list[str]:
+def _suggestion(task: Task) -> list[str]:
     assert task.suggestion is not None
-    view = Observations().read(context)
+    assert task.view is not None
     rows = []
-    for constant in view.constants[:60]:
-        tried = [o for o in view.observations if constant.key in o.changed and o.gain is not None]
+    for constant in task.view.constants[:60]:
+        tried = [o for o in task.view.observations if constant.key in o.changed and o.gain is not None]
         best = max(tried, key=lambda o: o.gain or 0.0, default=None)
         seen = "not moved yet"
         if best is not None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,16 +19,19 @@ from autoresearchd.program import Program
 from autoresearchd.propose._background import Background
 from autoresearchd.propose._misses import line_of_best
 from autoresearchd.propose._novelty import Novelty
+from autoresearchd.propose._observations import Observations
 from autoresearchd.propose._protocol import Context, Declined, Workbench
 from autoresearchd.propose.llm import prompt
-from autoresearchd.propose.llm.api import Api, CallFailed
-from autoresearchd.propose.llm.breaker import Breaker, Failure
+from autoresearchd.propose.llm.books import Books
+from autoresearchd.propose.llm.breaker import Failure
+from autoresearchd.propose.llm.connection import Connection
 from autoresearchd.propose.llm.conversation import Abandoned, Conversation, Ending, Meter
 from autoresearchd.propose.llm.desk import Desk
+from autoresearchd.propose.llm.failures import CallFailed
 from autoresearchd.propose.llm.fence import fence
 from autoresearchd.propose.llm.key import NO_KEY, Key
-from autoresearchd.propose.llm.modes import Mode, Task, bounded, choose, mended, without_crash
-from autoresearchd.propose.llm.prices import Usage, is_known, rates
+from autoresearchd.propose.llm.modes import Mode, Task, bounded, choose, without_crash
+from autoresearchd.propose.llm.prices import is_known
 from autoresearchd.propose.llm.purse import Purse
 from autoresearchd.propose.llm.shelf import Shelf
 from autoresearchd.propose.llm.wishes import Tries
@@ -37,8 +39,8 @@ from autoresearchd.status import LlmStatus
 from autoresearchd.thinkers import Llm as Settings
 
 log = structlog.get_logger()
-SMALLEST_USD = 0.001
-"""With less left in the purse no conversation is begun."""
+MOST_REFUSALS = 3
+"""So many in a row of ideas of its own: then the model is left alone like an API that fails."""
 OTHERS_CHARACTERS = 1_500
 Clock = Callable[[], float]
 
@@ -62,30 +64,21 @@ class Llm:
         None forgets both.
         """
         self._program, self._key, self._workbench, self._clock = program, key, workbench, clock
-        self._purse, self._novelty = Purse(spend), Novelty()
+        failures = None if spend is None else spend.with_name("api.json")
+        self._connection = Connection(program.propose.llm, key, failures, clock)
+        self._books = Books(Purse(spend), clock)
         self._shelf = Shelf(None if spend is None else spend.with_name("proposals"))
-        self._failures = None if spend is None else spend.with_name("api.json")
-        self._whom = self._asked()
-        self._breaker = Breaker(self._failures, whom=self._whom)
-        self._background = Background(LLM)
-        self._api: Api | None = None
-        self._former: list[Api] = []
-        """Those of earlier settings; a conversation may still be held with them."""
-        self._endings: Counter[str] = Counter()
-        self._used, self._calls = Usage(), 0
-        self._serial = 0
-        self._queued = 0
-        """Crashes and wishes that wait for room; they go before new ideas."""
+        self._background, self._novelty, self._observations = Background(LLM), Novelty(), Observations()
         self._tries = Tries()
+        self._serial = self._queued = self._refusals = 0
+        """Names of conversations; crashes and wishes that wait for room, before new ideas; refusals in a row."""
         self._granted: dict[CommitOid, Proposal] = {}
         """By wish: what an earlier start was paid for and did not open."""
-        self._needed = SMALLEST_USD
-        """What the last call that the purse refused might have cost: with less there is no use in beginning."""
         self._desks: dict[str, tuple[Task, Desk]] = {}
         """Of the conversations that are being held."""
         self._latest: Context | None = None
         """The lab as it was last seen."""
-        self.status = self._describe(clock())
+        self.status = self._describe()
         """What it does, what it cost, and why it pauses; replaced as a whole, so that any thread may read it."""
 
     @property
@@ -121,15 +114,14 @@ class Llm:
         """Begin a conversation, about the numeric sampler's next point where one is given; False if none can be."""
         self._see(context)
         busy = self._background.thinking + len(self._background.ready) + self._queued
-        now = self._clock()
-        if busy >= self.settings.in_flight or self._why_not(now)[0] or not self._breaker.admit(now):
+        if busy >= self.settings.in_flight or not self._may_begin():
             return False
         if suggestion is not None:
-            task = Task(mode=Mode.STEER, suggestion=suggestion)
+            task = Task(mode=Mode.STEER, suggestion=suggestion, view=self._observations.read(context))
         else:
             rng = random.Random(f"{context.rng.random()}/{self._serial}")
             task = choose(context, rng, without=frozenset(other.mode for other, _ in self._desks.values()))
-        self._background.start(partial(self._converse, context, task, self._name(now)))
+        self._background.start(self._conversation(context, task))
         return True
 
     async def fix(self, context: Context, crash: Concluded) -> Proposal | None:
@@ -140,8 +132,7 @@ class Llm:
             return None  # best has moved, and its change has no place there
         if not await self._turn():
             return None
-        task = Task(mode=Mode.FIX, crash=crash)
-        return await self._background.run(partial(self._converse, context, task, self._name(self._clock())))
+        return await self._background.run(self._conversation(context, Task(mode=Mode.FIX, crash=crash)))
 
     async def grant(self, context: Context, wish: Wish) -> Proposal | Declined | None:
         """Talk about a wish, as soon as there is room; None where there is no money, no API, or no outcome yet."""
@@ -150,8 +141,7 @@ class Llm:
             return made
         if not await self._turn():
             return None
-        task = Task(mode=Mode.WISH, wish=wish)
-        made = await self._background.run(partial(self._converse, context, task, self._name(self._clock())))
+        made = await self._background.run(self._conversation(context, Task(mode=Mode.WISH, wish=wish)))
         return made or self._tries.verdict(wish)
 
     async def _turn(self) -> bool:
@@ -162,8 +152,10 @@ class Llm:
                 await self._background.wait()
         finally:
             self._queued -= 1
-        now = self._clock()
-        return not self._why_not(now)[0] and self._breaker.admit(now)
+        return self._may_begin()
+
+    def _may_begin(self) -> bool:
+        return not self._why_not()[0] and self._connection.may_ask()
 
     @property
     def is_thinking(self) -> bool:
@@ -177,27 +169,24 @@ class Llm:
     async def close(self) -> None:
         """Give up what is being thought of; what that cost is written down."""
         await self._background.close()
-        for api in (*self._former, self._api):
-            if api is not None:
-                await api.close()
-        self._former, self._api = [], None
+        await self._connection.close()
 
-    def _name(self, now: float) -> str:
-        """Of a conversation, in the ledger of money."""
+    def _conversation(self, context: Context, task: Task) -> Callable[[], Awaitable[Proposal | None]]:
+        """One that has its name in the ledger of money from now on."""
         self._serial += 1
-        return f"{now:.6f}-{self._serial}"
+        return partial(self._converse, context, task, f"{self._clock():.6f}-{self._serial}")
 
     async def _converse(self, context: Context, task: Task, talk: str) -> Proposal | None:
         """One conversation, paid for and accounted for however it ends."""
-        settings = bounded(self.settings, task)
-        meter, breaker = self._meter(talk, settings), self._breaker
+        settings, breaker = bounded(self.settings, task), self._connection.breaker
+        meter = self._books.meter(talk, settings, self._program.budget.usd)
         ending, proposal, failure = Ending.CANCELLED, None, None
         log.info("conversation_began", mode=task.mode.value, model=settings.model)
         try:
             proposal = await self._talk(context, task, talk, settings, meter)
             ending = Ending.PROPOSED
         except Abandoned as error:
-            ending, failure = error.ending, error.failure
+            ending, failure = error.ending, error.failure or self._refused(task, error)
             self._tries.note(task.wish, error)
         except CallFailed as error:
             ending, failure = Ending.FAILED, error.failure
@@ -205,35 +194,31 @@ class Llm:
             ending, failure = Ending.FAILED, Failure(why="it failed in this program itself; the log says how")
             log.exception("proposer_failed", proposer=LLM)
         finally:
-            self._tell(breaker, failure, answered=meter.answers > 0 and ending is not Ending.CANCELLED)
+            answered = meter.answers > 0 and ending is not Ending.CANCELLED
+            self._connection.tell(breaker, failure, answered=answered)
             self._desks.pop(talk, None)
-            self._endings[ending.value] += 1
-            self._purse.end(talk, ending.value, self._clock(), proposed=proposal is not None, mends=mended(task))
-            self.status = self._describe(self._clock())
-            cost = self._purse.cost(talk)
-            log.info("conversation_ended", mode=task.mode.value, ending=ending.value, calls=meter.calls, cost_usd=cost)
-        if proposal is None:
+            cost = self._books.close(talk, task, ending, meter.calls)
+            self.status = self._describe()
+        return None if proposal is None else self._kept(replace(proposal, cost_usd=cost), task, talk)
+
+    def _refused(self, task: Task, error: Abandoned) -> Failure | None:
+        """What the breaker is told where the model goes on refusing this lab's work: each time costs money."""
+        if task.wish is not None:
             return None
-        paid = replace(proposal, cost_usd=cost)
+        self._refusals = self._refusals + 1 if error.ending is Ending.REFUSED else 0
+        if self._refusals < MOST_REFUSALS:
+            return None
+        why = f": {error.words}" if error.words else ""
+        return Failure(why=f"the model refused {self._refusals} times in a row{why}")
+
+    def _kept(self, paid: Proposal, task: Task, talk: str) -> Proposal:
+        """What was paid for, where a stop does not lose it."""
+        self._refusals = 0
         if task.crash is None:
             self._shelf.put(talk, paid)
         return paid
 
-    def _tell(self, breaker: Breaker, failure: Failure | None, *, answered: bool) -> None:
-        """Tell the breaker that a conversation began with how it went."""
-        if breaker is not self._breaker:
-            return  # who is asked has changed meanwhile
-        if failure is not None:
-            breaker.failed(failure, self._clock())
-            log.warning("llm_failed", why=failure.why, until=breaker.until)
-        elif answered:
-            breaker.succeeded()
-        else:
-            breaker.dropped()
-
     async def _talk(self, context: Context, task: Task, talk: str, settings: Settings, meter: Meter) -> Proposal:
-        if self._api is None:
-            self._api = Api(settings, self._key)
         desk = Desk(
             context,
             task,
@@ -247,25 +232,8 @@ class Llm:
         if others := self._others():
             opening.append({"type": "text", "text": self._key.scrub(others)})
         self._desks[talk] = task, desk
-        conversation = Conversation(self._api, settings, desk, meter, self._breaker)
+        conversation = Conversation(self._connection.api, settings, desk, meter, self._connection.breaker)
         return await conversation.hold(prompt.system(context), prompt.tools(), opening)
-
-    def _meter(self, talk: str, settings: Settings) -> Meter:
-        price = rates(settings)
-
-        def pay(usage: Usage) -> None:
-            self._used, self._calls = self._used + usage, self._calls + 1
-            self._purse.pay(talk, usage.usd(price), self._clock())
-
-        def afford(usd: float) -> bool:
-            self._purse.reserve(talk, 0.0)
-            if usd and self._purse.objection(settings, self._program.budget.usd, usd, self._clock())[0]:
-                self._needed = usd
-                return False
-            self._purse.reserve(talk, usd)
-            return True
-
-        return Meter(rates=price, pay=pay, afford=afford)
 
     def _told(self, context: Context) -> Context:
         """The context with our own finished proposals among what waits."""
@@ -274,7 +242,7 @@ class Llm:
     def _others(self) -> str:
         """What the other conversations are at: proposals of the same minute should differ."""
         lines = [
-            f"- {task.mode.value}\n{fence(desk.diff(), 'draft', most=OTHERS_CHARACTERS)}"
+            f"- {task.mode.value}\n{fence(desk.draft.diff(), 'draft', most=OTHERS_CHARACTERS)}"
             for task, desk in self._desks.values()
         ]
         return (
@@ -285,36 +253,30 @@ class Llm:
 
     def _see(self, context: Context) -> None:
         first, self._program, self._latest = self._latest is None, context.program, context
-        self._purse.look(context.history.concluded(), context.pending)
+        self._books.purse.look(context.history.concluded(), context.pending)
         if self._shelf.proposals:
-            self._shelf.clear(but=self._purse.unopened())
+            self._shelf.clear(but=self._books.purse.unopened())
         if first:
             kept = [each for each in self._shelf.proposals if _has_place(each, context)]
             self._granted = {each.wish: each for each in kept if each.wish is not None}
             self._background.ready.extend(each for each in kept if each.wish is None)
-        if (whom := self._asked()) != self._whom:
-            # Who is asked has changed: what the old one refused says nothing.
-            self._former += [] if self._api is None else [self._api]
-            self._whom, self._api, self._breaker = whom, None, Breaker(self._failures, whom=whom)
-        self.status = self._describe(self._clock())
+        self._connection.follow(self.settings)
+        self.status = self._describe()
 
-    def _asked(self) -> str:
-        """Who is asked, with which key."""
-        return f"{self.settings.base_url or ''} {self.settings.model} {self._key.fingerprint}"
-
-    def _why_not(self, now: float) -> tuple[str, float | None]:
+    def _why_not(self) -> tuple[str, float | None]:
         """Why no conversation may begin, and until when."""
         if not self._key and self.settings.base_url is None:
             return "there is no API key: set ANTHROPIC_API_KEY, or the credential anthropic-api-key", None
-        return self._purse.objection(self.settings, self._program.budget.usd, self._needed, now)
+        return self._books.objection(self.settings, self._program.budget.usd)
 
-    def _describe(self, now: float) -> LlmStatus:
-        spent, settings = self._purse.spent(now), self.settings
-        why, until = self._why_not(now)
-        failure, thinking = self._breaker.failure, self._background.thinking
+    def _describe(self) -> LlmStatus:
+        settings, books, thinking = self.settings, self._books, self._background.thinking
+        spent, failure = books.purse.spent(self._clock()), self._connection.breaker.failure
+        why, until = self._why_not()
         state = "thinking" if thinking else "ready"
         if failure is not None:
-            state, why, until = ("blocked" if failure.fatal else "waiting"), failure.why, self._breaker.until
+            why, until = failure.why, self._connection.breaker.until
+            state = "blocked" if failure.fatal else "waiting"
         elif why:
             state = "over budget" if self._key or settings.base_url else "blocked"
         return LlmStatus(
@@ -328,12 +290,12 @@ class Llm:
             usd_total=settings.usd_total,
             thinking=thinking,
             ready=len(self._background.ready),
-            calls=self._calls,
-            input_tokens=self._used.whole_input,
-            cached_tokens=self._used.cached,
-            output_tokens=self._used.output,
+            calls=books.calls,
+            input_tokens=books.used.whole_input,
+            cached_tokens=books.used.cached,
+            output_tokens=books.used.output,
             is_price_known=is_known(settings),
-            endings=dict(self._endings),
+            endings=dict(books.endings),
         )
 
 

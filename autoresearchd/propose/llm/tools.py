@@ -10,10 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST_FILE = 400_000
-"""Characters of one file."""
+from autoresearchd.propose._strangers import MOST_BYTES
+
+MOST_ANSWER = 24_000
+"""Characters of one answer; a model that wants more asks again."""
 MOST_ROWS = 40
-Text = Annotated[str, Field(max_length=MOST_FILE)]
+Text = Annotated[str, Field(max_length=MOST_BYTES)]
 
 
 class ToolError(Exception):

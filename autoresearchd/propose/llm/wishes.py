@@ -11,10 +11,6 @@ from autoresearchd.propose.llm.conversation import Abandoned, Ending
 
 MOST_TRIES = 3
 """So many conversations a wish is worth that lead to nothing."""
-NO_FAULT = frozenset({Ending.MONEY, Ending.FAILED, Ending.PROMPT, Ending.CANCELLED})
-"""Endings that say nothing about the wish: it is talked about again when that is mended."""
-FINAL = frozenset({Ending.DECLINED, Ending.REFUSED})
-"""Endings that another conversation would not better."""
 
 
 @dataclass(slots=True)
@@ -25,12 +21,18 @@ class Tries:
     _declined: dict[CommitOid, Declined] = field(default_factory=dict)
 
     def note(self, wish: Wish | None, error: Abandoned) -> None:
-        """A conversation was abandoned; it may have been about a wish."""
-        if wish is None or (error.ending in NO_FAULT and not _outgrown(error)):
+        """A conversation was abandoned; it may have been about a wish.
+
+        For want of money, or with an API that fails, it says nothing about the wish: that is talked about again.
+        """
+        if wish is None or error.failure is not None or error.ending is Ending.MONEY:
             return
         self._vain[wish.oid] += 1
-        if error.ending in FINAL:
-            self._declined[wish.oid] = Declined(error.words or "the model refuses to make it")
+        if error.ending is Ending.REFUSED:
+            why = f": {error.words}" if error.words else ""
+            self._declined[wish.oid] = Declined(f"the model refuses to make it{why}")
+        elif error.ending is Ending.DECLINED:
+            self._declined[wish.oid] = Declined(error.words)
         elif self._vain[wish.oid] >= MOST_TRIES:
             why = f"the model made no change of it in {MOST_TRIES} conversations; the last one ended: {error.ending}"
             self._declined[wish.oid] = Declined(why)
@@ -40,8 +42,3 @@ class Tries:
         if (found := self._declined.pop(wish.oid, None)) is not None:
             del self._vain[wish.oid]
         return found
-
-
-def _outgrown(error: Abandoned) -> bool:
-    """The conversation itself became too long for the model, not what every conversation begins with."""
-    return error.ending is Ending.PROMPT and error.failure is None

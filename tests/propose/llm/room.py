@@ -75,12 +75,17 @@ def researcher(
     return Llm(the_lab.program, key=Key(key), workbench=workbench, spend=spend, clock=clock or Clock())
 
 
-async def think(llm: Llm, the_lab: FakeLab, pending: Sequence[Proposal | Experiment] = ()) -> Proposal | None:
-    """Begin a conversation and wait for its end."""
-    assert await llm.propose(the_lab.context(pending=pending)) is None
+async def thought(llm: Llm) -> None:
+    """Wait for the ends of all conversations."""
     while llm.is_thinking:
         await llm.wait()
         await asyncio.sleep(0)
+
+
+async def think(llm: Llm, the_lab: FakeLab, pending: Sequence[Proposal | Experiment] = ()) -> Proposal | None:
+    """Begin a conversation and wait for its end."""
+    assert await llm.propose(the_lab.context(pending=pending)) is None
+    await thought(llm)
     return llm.finished(the_lab.context(pending=pending))
 
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearchd.propose.llm.breaker import FIRST_SECONDS, LONGEST_SECONDS, Breaker, Failure
-from tests.propose.llm.room import CALL, Clock, ask, lab, researcher
+from autoresearchd.propose.llm.failures import pause
+from tests.propose.llm.room import CALL, Clock, ask, lab, researcher, thought
 from tests.support.messages import Json, MessagesServer, Say, proposal, tool
 
 HOUR = 3600.0
 SLOW_DOWN = (("retry-after", "0"),)
+
+
+def garbled(data: str) -> Say:
+    """A stream that nobody understands."""
+    return Say(raw=("text/event-stream", f"event: message_start\ndata: {data}\n\n"))
 
 
 def hammer(server: MessagesServer, extra: str, *, hours: float, every: float = 20.0) -> tuple[list[int], str, str]:
@@ -29,9 +37,7 @@ def hammer(server: MessagesServer, extra: str, *, hours: float, every: float = 2
             for _ in range(int(HOUR / every)):
                 await llm.propose(the_lab.context())
                 await llm.propose(the_lab.context())
-                while llm.is_thinking:
-                    await llm.wait()
-                    await asyncio.sleep(0)
+                await thought(llm)
                 clock.now += every
             counts.append(server.calls - before)
         await llm.close()
@@ -53,6 +59,14 @@ def hammer(server: MessagesServer, extra: str, *, hours: float, every: float = 2
         (Say(status=404, error=("not_found_error", "model: x")), "blocked", "does not know the model"),
         (Say(status=400, error=("invalid_request_error", "Your credit balance is too low")), "blocked", "used up"),
         (Say(status=400, error=("invalid_request_error", "thinking: no")), "blocked", "refuses the request"),
+        (Say(status=409, error=("conflict_error", "again"), headers=SLOW_DOWN), "waiting", "out of order"),
+        (Say(status=408, error=("timeout_error", "again"), headers=SLOW_DOWN), "waiting", "out of order"),
+        (Say(status=402, error=("billing_error", "pay")), "blocked", "used up"),
+        (Say(status=403, error=("billing_error", "pay")), "blocked", "used up"),
+        (Say(status=429, error=("rate_limit_error", "no"), code="enforced_spend_limit_reached"), "blocked", "used up"),
+        (Say(raw=("text/html", "<h1>Sign in</h1>")), "waiting", "does not answer as the Messages API does"),
+        (garbled("{oops"), "waiting", "does not answer as the Messages API does"),
+        (garbled('{"type": "x"}'), "waiting", "does not answer as the Messages API does"),
         (Say(status=413, error=("request_too_large", "Request exceeds")), "waiting", "does not fit the model"),
         (Say(status=400, error=("invalid_request_error", "prompt is too long: 9 > 8")), "waiting", "does not fit"),
     ],
@@ -106,12 +120,58 @@ def test_what_works_again_is_used_again() -> None:
     assert (status.state, status.why, status.until) == ("ready", "", None)
 
 
-def test_a_server_that_says_when_is_obeyed() -> None:
-    say = Say(status=429, error=("rate_limit_error", "slow"), headers=(("retry-after", "1000"),))
+@pytest.mark.parametrize("header", [("retry-after", "1000"), ("retry-after-ms", "1000000")])
+def test_a_server_that_says_when_is_obeyed(header: tuple[str, str]) -> None:
+    say = Say(status=429, error=("rate_limit_error", "slow"), headers=(header,))
     with MessagesServer([say]) as server:
         the_lab, clock = lab(server), Clock()
         _, status = ask(the_lab, researcher(the_lab, clock=clock))
+        assert server.calls == 1  # the SDK would sleep as long in the middle of a conversation
     assert status.until == clock.now + 1000
+
+
+def test_a_server_may_say_when_by_a_date() -> None:
+    assert pause({"retry-after": format_datetime(datetime.now(UTC) + timedelta(hours=5))}) == pytest.approx(
+        18_000, abs=600
+    )
+    assert pause({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    assert pause({"retry-after": "soon"}) is pause({}) is None
+
+
+def test_an_api_that_never_answers_is_left_alone() -> None:
+    with MessagesServer([Say(wait=600.0)]) as server:
+        the_lab = lab(server, "max_seconds = 1.0\n")
+        llm = researcher(the_lab)
+        found, status = ask(the_lab, llm)
+        assert found is None
+        assert status.endings == {"too long": 1}
+        assert status.state == "waiting"
+        assert "was silent until the 1 s of a conversation were over" in status.why
+        assert not llm.begin(the_lab.context())
+
+
+def test_an_api_that_falls_silent_in_the_middle_of_an_answer_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoresearchd.propose.llm.api.LEAST_SILENCE_SECONDS", 0.0)
+    with MessagesServer([Say(text="word " * 400, pause=600.0)]) as server:
+        _, status = ask(lab(server, "max_seconds = 6.0\n"))
+    assert status.state == "waiting"
+    assert "does not answer in time" in status.why
+
+
+def test_a_model_that_talks_until_the_time_is_over_is_no_failure_of_the_api() -> None:
+    with MessagesServer([Say(text="a word " * 400, pause=0.05)]) as server:
+        _, status = ask(lab(server, "max_seconds = 2.0\n"))
+    assert status.endings == {"too long": 1}
+    assert status.state == "ready"
+
+
+def test_a_model_that_refuses_all_that_a_lab_asks_is_left_alone_and_says_why() -> None:
+    no = Say(text="I", stop="refusal", refusal=("frontier_llm", "It could train a rival."))
+    with MessagesServer([no]) as server:
+        counts, state, why = hammer(server, "", hours=2)
+    assert max(counts) <= 10
+    assert state == "waiting"
+    assert why.endswith("in a row: frontier_llm: It could train a rival.")
 
 
 def test_another_model_is_tried_at_once() -> None:
@@ -149,8 +209,7 @@ def test_what_the_former_model_still_says_does_not_speak_for_the_new_one() -> No
                 while llm.status.state != "blocked":
                     await asyncio.sleep(0.01)
                 gate.set()
-                while llm.is_thinking:
-                    await llm.wait()
+                await thought(llm)
             await llm.close()
 
         asyncio.run(switch())

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from autoresearchd.propose.llm.prices import Usage, rates
-from tests.propose.llm.room import CALL, KEY, Clock, FakeWorkbench, ask, lab, researcher, think
+from tests.propose.llm.room import CALL, KEY, Clock, FakeWorkbench, ask, lab, researcher, think, thought
 from tests.support.messages import Json, MessagesServer, Say, edit, proposal, submit, tool
 
 GOOD = proposal(*CALL, title="Double the rate")
@@ -178,6 +178,25 @@ def test_an_answer_is_never_longer_than_its_money() -> None:
     assert all(body["max_tokens"] <= 3_000 for body in server.requests)
 
 
+def test_a_turn_that_the_api_pauses_goes_on_with_what_was_said_as_it_is() -> None:
+    paused = Say(thinking="Let me see.", stop="pause_turn")
+    with MessagesServer([paused, GOOD]) as server:
+        found, status = ask(lab(server))
+    assert found is not None
+    assert status.endings == {"proposed": 1}
+    said = server.requests[1]["messages"][-1]
+    assert said == {"role": "assistant", "content": [{"type": "thinking", "thinking": "Let me see.", "signature": ""}]}
+
+
+def test_a_budget_for_thinking_is_never_smaller_than_the_api_takes_and_leaves_room_to_answer() -> None:
+    with MessagesServer([tool("read_file", path="train.py")]) as server:
+        _, status = ask(lab(server, "thinking = 4096\nusd_per_experiment = 0.045\nmax_turns = 99\n"))
+    assert status.endings == {"too dear": 1}
+    budgets = [(body["thinking"]["budget_tokens"], body["max_tokens"]) for body in server.requests]
+    assert min(budgets)[0] < 4096
+    assert all(1024 <= budget <= most - 512 for budget, most in budgets)
+
+
 def test_the_day_ends_a_conversation_before_its_money_is_gone() -> None:
     with MessagesServer([Say(text="x", output_tokens=2_000, tools=(("check", {}),))]) as server:
         the_lab = lab(server, "usd_per_day = 0.1\nmax_tokens = 2_000\n")
@@ -219,9 +238,7 @@ def test_several_think_at_once_and_hear_of_each_other() -> None:
             assert await llm.propose(the_lab.context()) is None
             assert await llm.propose(the_lab.context()) is None
             busy = llm.status.thinking
-            while llm.is_thinking:
-                await llm.wait()
-                await asyncio.sleep(0)
+            await thought(llm)
             await llm.close()
             return busy
 
@@ -244,25 +261,27 @@ def test_the_key_is_sent_to_the_server_and_nowhere_else() -> None:
 def test_settings_reach_the_server() -> None:
     with MessagesServer([GOOD]) as server:
         ask(lab(server, 'model = "some-model"\nthinking = 2048\nmax_tokens = 4096\nmax_turns = 2\n'))
+        ask(lab(server, 'thinking = "between_tools"\neffort = "low"\n'))
         ask(lab(server, 'thinking = "off"\ntemperature = 0.5\ncache_hour = false\n'))
-    first, last = server.requests[0], server.requests[-1]
+    first, second, last = server.requests
     assert (first["model"], first["max_tokens"]) == ("some-model", 4096)
     assert first["thinking"] == {"type": "enabled", "budget_tokens": 2048}
     assert "temperature" not in first
+    assert "output_config" not in first
+    assert (second["thinking"], second["output_config"]) == ({"type": "between_tools"}, {"effort": "low"})
     assert (last["temperature"], last["thinking"]) == (0.5, {"type": "disabled"})
     assert "ttl" not in json.dumps(last)
 
 
 def test_closing_cancels_what_thinks_and_writes_down_its_price() -> None:
-    with MessagesServer([Say(text="word " * 400, pause=0.2)]) as server:
+    with MessagesServer([Say(text="word " * 400, pause=0.1)]) as server:
         the_lab = lab(server)
         llm = researcher(the_lab, clock=Clock())
 
         async def cut() -> None:
             await llm.propose(the_lab.context())
-            while not server.usages:
+            while server.streamed < 5:  # its head, with what the words asked cost, was read long since
                 await asyncio.sleep(0.01)
-            await asyncio.sleep(0.5)  # the head of the stream is under way
             await llm.close()
 
         asyncio.run(cut())

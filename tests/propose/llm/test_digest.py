@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearchd.experiment import Environment, Outcome
+from autoresearchd.propose._measured import noise
 from autoresearchd.propose._observations import Observations
-from autoresearchd.propose.llm.digest import MOST_CHARACTERS, digest, noise
+from autoresearchd.propose.llm.digest import MOST_CHARACTERS, digest
 from autoresearchd.propose.llm.fence import clean, fence, line
 from autoresearchd.propose.llm.modes import Mode, choose, since_keep
 from autoresearchd.standing import Standing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,6 +127,14 @@ def test_prices_are_the_programs_then_the_tables_then_the_dearest() -> None:
     own = Llm(model="qwen", prices=Prices(input=1.0, output=2.0))
     assert is_known(own)
     assert (rates(own).input, rates(own).output, rates(own).cache_write) == (1.0, 2.0, 1.25)
+
+
+def test_every_model_that_the_sdk_names_has_a_price() -> None:
+    from anthropic.types import ModelParam
+
+    names = [name for arm in get_args(ModelParam) for name in get_args(arm)]
+    assert len(names) > 10
+    assert [name for name in names if not is_known(Llm(model=name))] == []
 
 
 def test_a_million_of_each_costs_the_list_price() -> None:
