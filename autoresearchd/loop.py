@@ -102,7 +102,7 @@ class Loop:
         """
         self._memory.unfiled += self.executor.poll(now)
         self._file_runs(now)
-        self._reception.look()
+        self._reception.look(now)
         first, same = None, 0
         for _ in range(PLANS_A_STEP):
             world = self.observe(now)

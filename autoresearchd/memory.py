@@ -23,6 +23,7 @@ from autoresearchd.experiment import (
     Outcome,
     Progress,
     Proposal,
+    RefName,
     TreeOid,
 )
 from autoresearchd.fleet import aside
@@ -57,8 +58,9 @@ class Memory:
         """The inbox's proposals that wait to be opened, those that were made of wishes among them."""
         self.wishes: dict[CommitOid, Idea] = {}
         """Wishes of which no experiment was made yet."""
-        self.refused: deque[RefusedIdea] = deque(maxlen=MOST_REFUSED)
-        """Ideas that were turned away since this memory began."""
+        self.refused = deque(ledger.refused(), maxlen=MOST_REFUSED)
+        """Ideas that were turned away, the newest last."""
+        self._turned_away: set[tuple[CommitOid, RefName, str]] = set()
         self.unfiled: list[Measurement] = []
         """Runs that ended and are not in the ledger yet, oldest first."""
         self.busy_seconds = 0.0
@@ -178,10 +180,19 @@ class Memory:
         except (StaleRef, RefLocked, OSError) as error:
             log.warning("idea_not_dropped", ref=idea.ref, why=str(error))
 
-    def turn_away(self, idea: Idea, why: str, ledger: Ledger) -> None:
-        """It cannot be tried: its branch goes, and the reason is kept for those who ask."""
-        self.refused.append(RefusedIdea(ref=idea.ref, title=idea.title, why=why))
+    def turn_away(self, idea: Idea, why: str, ledger: Ledger, *, now: float) -> None:
+        """It cannot be tried: the reason is filed for those who ask, and its branch goes."""
+        if (idea.oid, idea.ref, why) not in self._turned_away:  # its branch may have to be dropped more than once
+            self._turned_away.add((idea.oid, idea.ref, why))
+            self._refuse(RefusedIdea(ref=idea.ref, title=idea.title, why=why, at=now), idea.words, ledger)
         self.drop(idea, ledger)
+
+    def _refuse(self, refused: RefusedIdea, words: str, ledger: Ledger) -> None:
+        self.refused.append(refused)
+        try:
+            ledger.file_refused(refused, words)
+        except (StaleRef, RefLocked, CorruptRecord, OSError) as error:
+            log.warning("refusal_not_filed", ref=refused.ref, why=str(error))
 
     def take_news(self) -> tuple[Concluded, ...]:
         """What was concluded since the last call, in that order."""

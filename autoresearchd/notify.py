@@ -13,7 +13,6 @@ from collections.abc import MutableMapping
 
 import structlog
 
-from autoresearchd.experiment import Direction
 from autoresearchd.status import DeviceStatus, Status
 
 log = structlog.get_logger()
@@ -111,11 +110,11 @@ def _best(status: Status) -> str:
     if status.best is None or not math.isfinite(status.best):
         return ""
     shown = f"best {status.best:.5g}"
-    if not status.baseline or not math.isfinite(status.baseline) or not status.best_number:
+    if status.gain is None or not status.baseline or not math.isfinite(status.baseline):
         return shown
     percent = 100 * (status.best - status.baseline) / abs(status.baseline)
     sign = "+" if percent > 0 else "−"
-    worse = "" if Direction(status.direction).gain(status.best, status.baseline) >= 0 else ", worse"
+    worse = "" if status.gain >= 0 else ", worse"
     return f"{shown} ({sign}{abs(percent):.1f} %{worse})"
 
 

@@ -30,22 +30,22 @@ class Reception:
     pipeline: Pipeline
     memory: Memory
 
-    def look(self) -> None:
+    def look(self, now: float) -> None:
         """Take in what is new, and what became of the wishes."""
         ideas = self.ledger.ideas()
         self._forget(ideas)
         known = {*self.memory.ideas.values(), *self.memory.wishes.values()}
         for idea in (each for each in ideas if each not in known):
             if idea.wish is not None:
-                self._wished(idea, idea.wish)
+                self._wished(idea, idea.wish, now)
             elif idea.proposal is not None:
                 log.info("idea_queued", ref=idea.ref, title=idea.title)
                 self.memory.ideas[idea.proposal] = idea
                 self.pipeline.put(idea.proposal)
             else:
-                self._turn_away(idea, idea.why)
+                self._turn_away(idea, idea.why, now)
         for oid, answer in tuple(self.pipeline.wishes.items()):
-            self._answered(self.memory.wishes[oid], answer)
+            self._answered(self.memory.wishes[oid], answer, now)
 
     def to_ask(self) -> tuple[Wish, ...]:
         """The wishes of which nobody was asked to make a change yet."""
@@ -74,11 +74,11 @@ class Reception:
                 self.pipeline.take_wish(oid)
             del self.memory.wishes[oid]
 
-    def _wished(self, idea: Idea, wish: Wish) -> None:
+    def _wished(self, idea: Idea, wish: Wish, now: float) -> None:
         if wish.oid in self.memory.wishes:
             return  # the same commit under another name: one of the two is enough
         if (number := self._made_of(wish.oid)) is not None:
-            self._turn_away(idea, f"it became experiment {number:04d}")
+            self._turn_away(idea, f"it became experiment {number:04d}", now)
             return
         log.info("wish_queued", ref=idea.ref, title=idea.title)
         self.memory.wishes[wish.oid] = idea
@@ -89,14 +89,14 @@ class Reception:
         tried = chain(self.ledger.opened(), (each.experiment for each in newest))
         return next((own.number for own in tried if own.wish == wish), None)
 
-    def _answered(self, idea: Idea, answer: Proposal | Declined | None) -> None:
+    def _answered(self, idea: Idea, answer: Proposal | Declined | None, now: float) -> None:
         self.pipeline.take_wish(idea.oid)
         if isinstance(answer, Declined):
-            self._turn_away(idea, answer.why)
+            self._turn_away(idea, answer.why, now)
         elif answer is not None:
             self.memory.ideas[answer] = idea
             self.pipeline.put(answer)
 
-    def _turn_away(self, idea: Idea, why: str) -> None:
+    def _turn_away(self, idea: Idea, why: str, now: float) -> None:
         log.warning("idea_refused", ref=idea.ref, title=idea.title, why=why)
-        self.memory.turn_away(idea, why, self.ledger)
+        self.memory.turn_away(idea, why, self.ledger, now=now)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from autoresearchd.experiment import FAILED, CurvePoint, Experiment, Outcome, Progress
+from autoresearchd.experiment import FAILED, CurvePoint, Direction, Experiment, Outcome, Progress
 
 FORMAT = 1
 """Of status.json; raised when a field changes its meaning."""
@@ -86,6 +86,8 @@ class RefusedIdea:
     title: str
     """Untrusted."""
     why: str
+    at: float
+    """When that was said, Unix time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,7 @@ class Status:
     wishes_why: str = ""
     """Why it does not now."""
     refused_ideas: tuple[RefusedIdea, ...] = ()
-    """Of this session, the newest last."""
+    """The last of this lab, the newest at the end."""
     damaged: tuple[str, ...] = ()
     """What was met in experiments.git and cannot be read, with why: left as it is, counted nowhere."""
     audits: tuple[AuditStatus, ...] = ()
@@ -191,6 +193,13 @@ class Status:
     @property
     def failed(self) -> int:
         return sum(self.verdicts.get(outcome, 0) for outcome in FAILED)
+
+    @property
+    def gain(self) -> float | None:
+        """By how much best is better than the baseline; None while it is the baseline, or one of them is not known."""
+        if self.best is None or self.baseline is None or not self.best_number:
+            return None
+        return Direction(self.direction).gain(self.best, self.baseline)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, the documented shape of status.json."""

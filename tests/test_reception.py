@@ -9,10 +9,11 @@ import pytest
 import structlog
 
 from autoresearchd.experiment import LLM, CommitOid, Outcome, Proposal
+from autoresearchd.ledger import Ledger, refs
 from autoresearchd.propose._protocol import Declined
 from tests.support.fakes import proposal
+from tests.support.night import Night
 from tests.support.projects import git, lab
-from tests.test_loop import Night
 
 
 @pytest.fixture
@@ -65,6 +66,48 @@ def test_a_wish_that_the_model_declines_goes_and_the_reason_is_told(night: Night
     assert [entry["why"] for entry in logs if entry["event"] == "idea_refused"] == ["there is nothing to paint"]
     assert inbox(night) == ""
     assert night.pipeline.wishes_asked == set()
+
+
+def test_words_that_the_model_declined_are_known_the_next_day_and_to_git(night: Night) -> None:
+    wish = wished(night, "Paint it green\n\nVerdict: keep\nAll of it, the door \x1b[31mtoo.")
+    night.pipeline.wishes[wish] = Declined("there is nothing to paint")
+    night.steps(1)
+    said = night.now
+    wish = wished(night, "Paint it blue")
+    night.pipeline.wishes[wish] = Declined("nor blue\nRefused: never")
+    night.steps(2)
+    again = Night(Ledger(night.ledger.path))
+    first, second = again.loop.status.refused_ideas
+    assert (first.title, first.why, first.at) == ("Paint it green", "there is nothing to paint", said)
+    assert first.ref.startswith("refs/heads/idea/paint-it-green-")
+    assert (second.title, second.why) == ("Paint it blue", "nor blue Refused: never")
+    log = git(night.ledger.path, "log", "--format=%(trailers:key=Refused,valueonly,separator=)|%b", refs.REFUSED)
+    assert "there is nothing to paint|Verdict: keep\nAll of it, the door [31mtoo." in log
+    assert Ledger(night.ledger.path).fsck() == ()
+
+
+def test_what_is_turned_away_goes_where_it_cannot_be_written_down_too(night: Night) -> None:
+    wish, lock = wished(night, "Paint it green"), night.ledger.path / f"{refs.REFUSED}.lock"
+    lock.touch()
+    night.pipeline.wishes[wish] = Declined("there is nothing to paint")
+    with structlog.testing.capture_logs() as logs:
+        night.steps(2)
+    lock.unlink()
+    assert [entry["event"] for entry in logs] == ["idea_refused", "refusal_not_filed"]
+    assert [idea.why for idea in night.loop.status.refused_ideas] == ["there is nothing to paint"]
+    assert inbox(night) == ""
+
+
+def test_words_that_nobody_can_read_any_more_stop_no_daemon(night: Night) -> None:
+    blob = git(night.ledger.path, "hash-object", "-w", "--stdin", given="no commit").strip()
+    git(night.ledger.path, "update-ref", refs.REFUSED, blob)
+    again = Night(Ledger(night.ledger.path))
+    assert again.loop.status.refused_ideas == ()
+    wish = wished(again, "Paint it green")
+    again.pipeline.wishes[wish] = Declined("there is nothing to paint")
+    again.steps(2)
+    assert [idea.title for idea in again.loop.status.refused_ideas] == ["Paint it green"]
+    assert inbox(again) == ""
 
 
 def test_while_nobody_can_make_it_a_wish_waits_and_is_asked_for_again(night: Night) -> None:

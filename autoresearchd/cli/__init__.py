@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -25,7 +26,20 @@ for room in (research, views, morning, handover, elsewhere, worth, page, program
 
 
 def main() -> NoReturn:
-    """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback."""
+    """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback.
+
+    A reader that has gone (`| head -1`) is no mistake of anybody's, and is not spoken of.
+    """
+    try:
+        _run()
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter will flush once more
+
+
+def _run() -> NoReturn:
     default_logging()
     try:
         app(standalone_mode=False)

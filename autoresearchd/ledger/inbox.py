@@ -38,6 +38,11 @@ class Idea:
         """Untrusted; empty where it can be neither."""
         return self.proposal.title if self.proposal else self.wish.title if self.wish else ""
 
+    @property
+    def words(self) -> str:
+        """All that it says: a wish, or the hypothesis of a change. Untrusted."""
+        return self.proposal.rationale if self.proposal else self.wish.words if self.wish else ""
+
 
 class Inbox:
     """The ideas of one repository; each branch is read once, when it first appears or moves."""

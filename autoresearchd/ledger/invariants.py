@@ -21,7 +21,17 @@ ROUNDING = 1e-6
 """Trailers have at least six decimals or nine digits."""
 ANY_BACKUP = "bring it back from a backup: `git fetch BACKUP {refs}` in experiments.git"
 OURS = frozenset(
-    {refs.BEST, refs.PROMOTED, refs.CLIMBING, refs.NOTES, refs.RUNS, refs.FORMAT, refs.NEWEST, refs.MEASURED}
+    {
+        refs.BEST,
+        refs.PROMOTED,
+        refs.CLIMBING,
+        refs.NOTES,
+        refs.RUNS,
+        refs.REFUSED,
+        refs.FORMAT,
+        refs.NEWEST,
+        refs.MEASURED,
+    }
 )
 
 

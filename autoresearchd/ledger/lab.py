@@ -26,12 +26,13 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
-from autoresearchd.ledger import marks, project, rebase, records, refs, trees
+from autoresearchd.ledger import marks, project, rebase, records, refs, refused, trees
 from autoresearchd.ledger.adoption import Adoption
 from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.inbox import Idea, new_idea
 from autoresearchd.ledger.repository import signature, writing, written
 from autoresearchd.ledger.view import View
+from autoresearchd.status import RefusedIdea
 from autoresearchd.trailers import Record, render, slug
 
 
@@ -195,6 +196,11 @@ class Ledger(View):
     def drop_idea(self, idea: Idea) -> None:
         """Delete an idea's branch: it was opened, or cannot be."""
         self._inbox.drop(idea)
+
+    @written
+    def file_refused(self, idea: RefusedIdea, words: str) -> None:
+        """Write down why an idea is not tried, and all that it said; ahead of its branch, which then goes."""
+        refused.file(self._repo, idea, words)
 
     def submit_patch(self, patch: bytes, *, title: str) -> RefName:
         """Queue a patch against best. Raises: UserError when it does not apply."""

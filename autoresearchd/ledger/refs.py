@@ -25,6 +25,7 @@ FORMAT = RefName("refs/autoresearch/format")
 NEWEST = RefName("refs/autoresearch/newest")
 MEASURED = RefName("refs/autoresearch/measured")
 CLIMBING = RefName("refs/autoresearch/climbing")
+REFUSED = RefName("refs/autoresearch/refused")
 NOTES = RefName("refs/notes/ladder")
 EXPERIMENTS = "refs/heads/exp/"
 IDEAS = "refs/heads/idea/"

@@ -13,7 +13,7 @@ from pathlib import Path
 from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import Change, CommitOid, Concluded, Edit, Experiment, Measurement, TreeOid
-from autoresearchd.ledger import facts, marks, refs, trees
+from autoresearchd.ledger import facts, marks, refs, refused, trees
 from autoresearchd.ledger.history import History
 from autoresearchd.ledger.inbox import Idea, Inbox
 from autoresearchd.ledger.index import Entry
@@ -22,6 +22,7 @@ from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.promoted import Promoted
 from autoresearchd.ledger.repository import open_repository, reading
 from autoresearchd.ledger.runs import Runs
+from autoresearchd.status import RefusedIdea
 
 DIFFERENCES = 256
 """More than there are open experiments: every step asks for those."""
@@ -182,6 +183,10 @@ class View:
     def ideas(self) -> tuple[Idea, ...]:
         """What people have put into the inbox."""
         return self._inbox.ideas(self.best().commit)
+
+    def refused(self) -> tuple[RefusedIdea, ...]:
+        """What was turned away out of the inbox lately, the newest last."""
+        return refused.newest(self._repo)
 
     def verify(self) -> tuple[Finding, ...]:
         """What is wrong with what this program writes; git's own check is left out."""

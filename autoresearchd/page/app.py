@@ -17,14 +17,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from autoresearchd.errors import CorruptRecord, UserError
-from autoresearchd.experiment import Concluded, Experiment
 from autoresearchd.ledger import Ledger
 from autoresearchd.page import shown
 from autoresearchd.page.guard import Guard, Rules
 from autoresearchd.page.lab import Lab
 from autoresearchd.page.news import News
+from autoresearchd.report.log import Row as Tried
+from autoresearchd.report.log import experiment_of
 from autoresearchd.report.rows import comparable, row
-from autoresearchd.report.words import plain
+from autoresearchd.report.show import runs_of
+from autoresearchd.report.words import plain, skip_asked
 
 STATIC = Path(__file__).parent / "static"
 PATCH_BYTES = 1_000_000
@@ -107,13 +109,13 @@ class Page:
 
         def read(ledger: Ledger) -> dict[str, object]:
             found = _found(ledger, number)
-            own = _own(found)
+            own = experiment_of(found)
             return shown.experiment(
                 row(found, direction=direction, made={}),
                 rationale=own.rationale,
                 reason=own.reason,
                 diff=ledger.diff(own),
-                runs=() if own.is_lost else ledger.measurements(own.tree),
+                runs=runs_of(ledger, own),
             )
 
         return JSONResponse(await self._lab.ask(read))
@@ -123,15 +125,16 @@ class Page:
 
         def read(ledger: Ledger) -> list[dict[str, object]]:
             found = {number: _found(ledger, number) for number in numbers[:MOST_COMPARED]}
-            runs = {number: comparable(ledger.measurements(_own(each).tree), each) for number, each in found.items()}
+            runs = {number: comparable(runs_of(ledger, experiment_of(each)), each) for number, each in found.items()}
             return [curve for number, measured in runs.items() for curve in shown.curves(number, measured)]
 
         return JSONResponse({"curves": await self._lab.ask(read)})
 
     async def ideas(self, _request: Request) -> Response:
-        waiting = await self._lab.ask(lambda ledger: ledger.ideas())
+        waiting, refused = await self._lab.ask(lambda ledger: (ledger.ideas(), ledger.refused()))
         found = [shown.idea(idea.ref, idea.title, idea.why, is_wish=idea.wish is not None) for idea in waiting]
-        return JSONResponse({"ideas": found[: shown.MOST_ROWS], "total": len(found)})
+        away = [{**shown.idea(idea.ref, idea.title, idea.why), "at": idea.at} for idea in reversed(refused)]
+        return JSONResponse({"ideas": found[: shown.MOST_ROWS], "total": len(found), "refused": away})
 
     async def events(self, _request: Request) -> Response:
         return StreamingResponse(self._stream(), media_type="text/event-stream")
@@ -155,7 +158,7 @@ class Page:
     async def skip(self, request: Request) -> Response:
         number = request.path_params["number"]
         await self._lab.ask(lambda ledger: ledger.skip(number))
-        return await self._done(f"{number:04d} is skipped as soon as the daemon looks")
+        return await self._done(skip_asked(number))
 
     async def propose(self, request: Request) -> Response:
         given = await _body(request)
@@ -194,15 +197,11 @@ async def _body(request: Request) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _found(ledger: Ledger, number: int) -> Concluded | Experiment:
+def _found(ledger: Ledger, number: int) -> Tried:
     found = ledger.find(number)
     if found is None:
         raise HTTPException(404, f"there is no experiment {number:04d}")
     return found
-
-
-def _own(found: Concluded | Experiment) -> Experiment:
-    return found.experiment if isinstance(found, Concluded) else found
 
 
 def _number(word: str) -> int:

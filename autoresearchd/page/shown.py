@@ -13,7 +13,8 @@ from autoresearchd.experiment import CurvePoint, Measurement
 from autoresearchd.report.climb import Climb
 from autoresearchd.report.facts import Facts
 from autoresearchd.report.rows import Row
-from autoresearchd.report.words import block, finite, plain
+from autoresearchd.report.words import block, evidence, finite, plain
+from autoresearchd.report.worth import Worth
 
 MOST_DOTS = 2_000
 MOST_ROWS = 100
@@ -37,11 +38,13 @@ def overview(found: Facts) -> dict[str, Any]:
             "best": row(best) if best else None,
             "baseline": baseline.start if baseline else None,
             "noise": found.noise.std_dev if found.noise.degrees else None,
-            "counts": {plain(word): count for word, count in sorted(found.counts.items())},
+            "kept": found.spend.kept,
+            "tried": found.tried,
             "verdicts": sorted(found.counts.keys() | {item.verdict for item in found.imported}),
             "open": [row(item) for item in found.rows if not item.is_concluded],
             "rungs": [plain(rung) for rung in found.rungs],
             "scales": [_climb(each, found.rungs) for each in found.scales[-MOST_ROWS:]],
+            "worth": [_worth(each) for each in found.worth_today[-MOST_ROWS:]],
         }
     )
 
@@ -53,8 +56,22 @@ def _climb(each: Climb, rungs: Sequence[str]) -> dict[str, Any]:
         "title": plain(each.title)[:TITLE_CHARACTERS],
         "gain": each.gain,
         "error": each.std_error,
-        "rungs": [plain(each.rungs.get(rung, "")).replace("+-", "± ") for rung in rungs],
+        "rungs": [evidence(each.rungs.get(rung, "")) for rung in rungs],
         "promoted": each.promoted,
+    }
+
+
+def _worth(each: Worth) -> dict[str, Any]:
+    """A kept change when it was kept, and today."""
+    return {
+        "number": each.number,
+        "title": plain(each.title)[:TITLE_CHARACTERS],
+        "gain": each.gain,
+        "error": each.std_error,
+        "today": each.today,
+        "today_error": each.today_error,
+        "trial": each.trial,
+        "is_dead_weight": each.is_dead_weight,
     }
 
 
@@ -98,8 +115,8 @@ def row(item: Row) -> dict[str, Any]:
     }
 
 
-def idea(ref: str, title: str, why: str, *, is_wish: bool) -> dict[str, Any]:
-    """One that waits in the inbox; `why` is there where it cannot be tried."""
+def idea(ref: str, title: str, why: str, *, is_wish: bool = False) -> dict[str, Any]:
+    """One of the inbox; `why` is there where it cannot be tried."""
     named = plain(ref.removeprefix("refs/heads/"))
     return {"ref": named, "title": plain(title)[:TITLE_CHARACTERS], "why": plain(why), "is_wish": is_wish}
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from autoresearchd.report.rows import Row
 from autoresearchd.report.scales import Scaled
 
-WORDS = {True: "holds", False: "does not hold"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Climb:
@@ -45,9 +43,14 @@ def climbs(scaled: Sequence[Scaled], line: Sequence[Row]) -> tuple[Climb, ...]:
     )
 
 
+def outcome(holds: bool, measured: str) -> str:
+    """Whether a change holds on a rung, and on what evidence."""
+    return f"{'holds' if holds else 'does not hold'}: {measured}"
+
+
 def _said(each: Scaled) -> Iterator[tuple[str, str]]:
     """What its commit on `promoted` says; else what is known last."""
     for rung, standing in each.standings.items():
-        yield rung, f"{WORDS[standing.holds]}: {standing.evidence}"
+        yield rung, outcome(standing.holds, standing.evidence)
     for rung, measured in each.trailers.items():
-        yield rung, f"{WORDS[True]}: {measured}"
+        yield rung, outcome(True, measured)

@@ -37,13 +37,9 @@ def cover(
     environments = sorted({plain(row.verdict.environment) for row in chosen} - {""})
     lines += ["", f"Measured with {'; '.join(environments) or 'an environment that was not noted'}."]
     lines += ["Each was compared with the code before it, over several seeds, until the evidence was enough."]
-    lines += [f"Measure one again, in the folder of its program.toml: autoresearchd reproduce {number_of(chosen[-1])}"]
+    newest = chosen[-1].experiment.number
+    lines += [f"Measure one again, in the folder of its program.toml: autoresearchd reproduce {newest}"]
     return "\n".join(lines) + "\n"
-
-
-def number_of(row: Concluded) -> str:
-    """The experiment's number as a command takes it."""
-    return str(row.experiment.number)
 
 
 def _subject(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Concluded, Direction, Experiment, Outcome
 from autoresearchd.judge import Spread
@@ -17,8 +18,9 @@ from autoresearchd.report.climb import Climb, climbs
 from autoresearchd.report.findings import Additivity, Elsewhere, Lately, Spend, Suggestion, Yield
 from autoresearchd.report.rows import Row, row
 from autoresearchd.report.scales import Scaled
+from autoresearchd.report.words import share
 from autoresearchd.report.worth import Worth, worth
-from autoresearchd.status import AuditStatus, Status
+from autoresearchd.status import AuditStatus, RefusedIdea, Status
 
 NO_SPREAD = Spread(std_dev=0.0, degrees=0)
 
@@ -35,6 +37,8 @@ class Source:
     imported: Sequence[Concluded] = ()
     """Other programs' experiments."""
     opened: Sequence[Experiment] = ()
+    refused: tuple[RefusedIdea, ...] = ()
+    """What was turned away out of the inbox lately, the newest last."""
     scales: Sequence[Scaled] = ()
     """What was kept, on the rungs above the first."""
     spread: Spread = NO_SPREAD
@@ -125,6 +129,8 @@ class Facts:
     """Whether wins that were found at the same time added up, harmless to show; empty where there were none."""
     spend: Spend
     suggestions: tuple[Suggestion, ...]
+    refused: tuple[RefusedIdea, ...]
+    """Ideas of people that were not tried, the newest last."""
     status: Status | None
     is_running: bool
 
@@ -139,6 +145,17 @@ class Facts:
         return self.line[-1] if self.line else None
 
     @property
+    def share(self) -> float | None:
+        """By how much of the baseline's value best is better; None before both are known."""
+        first, last = self.baseline, self.best
+        return share(last.metric, first.start, self.direction) if first and last else None
+
+    @property
+    def worth_today(self) -> tuple[Worth, ...]:
+        """`worth` once something was taken out again; before that it says nothing that `line` does not."""
+        return self.worth if any(each.trial is not None for each in self.worth) else ()
+
+    @property
     def tried(self) -> int:
         """Experiments with a verdict, the baseline not counted."""
         return sum(self.counts.values())
@@ -146,21 +163,15 @@ class Facts:
 
 def facts(source: Source) -> Facts:
     """All that the lab has to say at that moment."""
-    metric, direction = source.program.metric.compared, source.program.metric.direction
-    concluded = list(source.concluded)
+    concluded, direction = list(source.concluded), source.program.metric.direction
     rows = _rows(concluded, source.opened, direction)
     by_number = {found.number: found for found in rows}
     lines = [[by_number[step.experiment.number] for step in line] for line in summary.lines(concluded)]
     line = tuple(lines[-1]) if lines else ()
     carried = summary.carried(concluded, summary.kept_line(concluded))
     tried = [found for found in rows if found.is_concluded and found.verdict != Outcome.BASELINE]
-    return Facts(
-        now=source.now,
-        name=source.program.program.name,
-        goal=source.program.program.goal,
-        metric=metric,
-        direction=direction,
-        sentence=summary.sentence(concluded, metric=metric, direction=direction),
+    return _as_given(source)(
+        sentence=summary.sentence(concluded, metric=source.program.metric.compared, direction=direction),
         lately=findings.lately(tried, source.now),
         rows=rows,
         imported=_rows(source.imported, (), direction),
@@ -172,18 +183,32 @@ def facts(source: Source) -> Facts:
         categories=findings.yields(tried, lambda found: found.category),
         proposers=findings.yields(tried, lambda found: found.proposer),
         hurt=findings.hurt(tried),
-        noise=Noise(std_dev=source.spread.std_dev, degrees=source.spread.degrees),
-        devices=_device_time(source.status),
-        audits=source.audits,
-        audit_word=source.status.audit_word if source.status else "",
-        rungs=tuple(rung.name for rung in source.program.scale),
         scales=climbs(source.scales, line),
         worth=worth(concluded, direction),
         additivity=findings.additivity(line, direction),
         side_by_side=" ".join(summary.additivity(concluded)),
         spend=findings.spend(rows, source.status, source.now),
         suggestions=findings.suggestions(tried),
-        status=source.status,
+    )
+
+
+def _as_given(source: Source) -> partial[Facts]:
+    """The facts that need no experiment."""
+    program, status = source.program, source.status
+    return partial(
+        Facts,
+        now=source.now,
+        name=program.program.name,
+        goal=program.program.goal,
+        metric=program.metric.compared,
+        direction=program.metric.direction,
+        rungs=tuple(rung.name for rung in program.scale),
+        noise=Noise(std_dev=source.spread.std_dev, degrees=source.spread.degrees),
+        refused=source.refused,
+        audits=source.audits,
+        audit_word=status.audit_word if status else "",
+        devices=_device_time(status),
+        status=status,
         is_running=source.is_running,
     )
 

@@ -25,6 +25,7 @@ def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
         concluded=concluded,
         scales=scales(ledger, concluded),
         imported=ledger.imported(),
+        refused=ledger.refused(),
         opened=ledger.opened(),
         spread=memory.spread(ledger, environment, program, scale),
         audits=memory.audits(ledger, environment, metric.name),

@@ -20,6 +20,7 @@ from autoresearchd.program import Budget, Program
 from autoresearchd.report import eta
 from autoresearchd.report.lines import default_logging, logging_to
 from autoresearchd.report.screen import STYLES, aligned, verdict_text, words
+from autoresearchd.report.status import because
 from autoresearchd.report.words import counted, duration, figure, gain_figure, gain_of, number
 from autoresearchd.status import DeviceStatus, Status
 
@@ -121,10 +122,7 @@ def heading(status: Status, seconds_left: float | None) -> Text:
     line = Text.assemble(
         words(status.program, "bold"), "  ", (status.state, STATE_STYLES.get(status.state, "cyan")), no_wrap=True
     )
-    if status.why:
-        line.append_text(Text.assemble(": ", words(status.why)))
-    if status.until is not None:
-        line.append(f", again in {duration(status.until - status.now)}")
+    line.append(because(status.why, status.until, status.now))
     line.append(f"  {duration(status.now - status.session_started)}", style="dim")
     if seconds_left is not None:
         line.append(f"  ETA {duration(seconds_left)}", style="bold")
@@ -137,9 +135,8 @@ def best(status: Status) -> Text:
     line = Text("best ", no_wrap=True, overflow="ellipsis")
     line.append(f"{number(status.best_number)} {status.metric} ", style="cyan")
     line.append(figure(status.best), style="bold green")
-    if status.best is not None and status.baseline is not None and status.best_number:
-        gain = Direction(status.direction).gain(status.best, status.baseline)
-        line.append(f" ({gain_figure(gain)} on the baseline)", style="green" if gain > 0 else "")
+    if status.gain is not None:
+        line.append(f" ({gain_figure(status.gain)} on the baseline)", style="green" if status.gain > 0 else "")
     line.append(f"  kept {status.kept} of {status.tried} tried", style="bold")
     if status.failed:
         line.append(f"  {status.failed} failed", style="red")

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from autoresearchd.experiment import Concluded, Ending, Experiment, Measurement
 from autoresearchd.ledger import Ledger
+from autoresearchd.report.climb import outcome
 from autoresearchd.report.curve import BLOCKS, LETTERS, against, sparkline
 from autoresearchd.report.log import Row, experiment_of, row_as_json
 from autoresearchd.report.rows import comparable
 from autoresearchd.report.screen import aligned, output, print_uncut, verdict_text, words
-from autoresearchd.report.words import block, counted, duration, figure, finite, gain_figure, gain_of, number
+from autoresearchd.report.words import block, counted, duration, evidence, figure, finite, gain_figure, gain_of, number
 from autoresearchd.standing import Standing
 from autoresearchd.yardstick import Metric
 
@@ -97,13 +98,9 @@ def _parts(
 
 
 def _evidence(found: Row, metric: Metric, standings: Sequence[Standing]) -> Table:
-    known = [*_facts(found, metric), *((f"on {each.scale}", _standing(each)) for each in standings)]
-    facts = [(Text(name, style="dim"), words(value)) for name, value in known if value]
+    above = ((f"on {each.scale}", evidence(outcome(each.holds, each.evidence))) for each in standings)
+    facts = [(Text(name, style="dim"), words(value)) for name, value in (*_facts(found, metric), *above) if value]
     return aligned(facts, wrap=True)
-
-
-def _standing(standing: Standing) -> str:
-    return f"{'holds' if standing.holds else 'does not hold'}: {standing.evidence}"
 
 
 def _facts(found: Row, metric: Metric) -> Iterator[tuple[str, str]]:

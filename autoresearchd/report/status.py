@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,21 @@ from pydantic import TypeAdapter, ValidationError
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Direction
 from autoresearchd.report import eta
-from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain, side_by_side
+from autoresearchd.report.words import (
+    DAY,
+    counted,
+    duration,
+    figure,
+    finite,
+    gain_figure,
+    minute,
+    number,
+    plain,
+    side_by_side,
+)
 from autoresearchd.status import FORMAT, DeviceStatus, LlmStatus, Status
 from autoresearchd.status import wishes_wait as wait_for
 
-DAY_SECONDS = 86_400.0
 OFF = "off"
 """State of a language model without a daemon."""
 NOBODY = "no daemon asks it"
@@ -64,13 +73,12 @@ def text(data: Mapping[str, Any] | None, holder: int | None, *, now: float | Non
     status = typed(data)
     if status is None:
         return f"status.json is not of this version (format {FORMAT}); `autoresearchd run` writes it anew"
-    direction = Direction(status.direction)
     if not is_fresh(data, holder):
         head = _gone(status) if holder is None else _starting(holder)
         status = past(status, time.time() if now is None else now)
         length = duration(status.now - status.session_started)
-        return "\n".join([head, *_results(status, direction), *_busy(status, f"were busy {{}} of the last {length}")])
-    shown = [*_results(status, direction), *_busy(status, "busy {} of the session")]
+        return "\n".join([head, *_results(status), *_busy(status, f"were busy {{}} of the last {length}")])
+    shown = [*_results(status), *_busy(status, "busy {} of the session")]
     return "\n".join([_present(status), *shown, *(_device(d, status) for d in status.devices)])
 
 
@@ -78,7 +86,7 @@ def past(status: Status, now: float) -> Status:
     """What still holds at `now` of a status whose daemon is gone: nobody trains, proposes or spends any more."""
     llm = status.llm
     if llm is not None:
-        today = llm.spent_today if now // DAY_SECONDS == status.now // DAY_SECONDS else 0.0
+        today = llm.spent_today if now // DAY == status.now // DAY else 0.0
         llm = replace(llm, state=OFF, why=NOBODY, until=None, thinking=0, ready=0, spent_today=today)
     why = NOBODY if status.wishes else ""
     return replace(status, devices=(), ready=0, thinking=0, until=None, llm=llm, wishes_why=why)
@@ -107,14 +115,28 @@ def is_fresh(data: Mapping[str, Any] | None, holder: int | None) -> bool:
     return data is not None and holder is not None and data.get("pid") == holder
 
 
+def because(why: str, until: float | None, now: float, *, again: str = "again") -> str:
+    """The reason behind a state, and when it is over: `: the disk is full, again in 30 s`."""
+    said = f": {plain(why)}" if why else ""
+    return said if until is None else f"{said}, {again} in {duration(until - now)}"
+
+
+def model(llm: LlmStatus, now: float) -> str:
+    """The language model, what it does, and what it has cost."""
+    line = f"{plain(llm.model)}: {plain(llm.state)}{because(llm.why, llm.until, now)}"
+    line += f"; ${llm.spent_today:.2f} of ${llm.usd_per_day:.2f} today, ${llm.spent_total:.2f} in all"
+    if not llm.is_price_known:
+        line += " by the dearest price, for its own is not known: set [propose.llm.prices]"
+    return line
+
+
 def _starting(holder: int) -> str:
     pid = f"pid {holder}" if holder else "its pid is not written yet"
     return f"a daemon ({pid}) is starting and has said nothing yet"
 
 
 def _gone(status: Status) -> str:
-    when = datetime.fromtimestamp(status.now).astimezone().strftime("%Y-%m-%d %H:%M")
-    why = f" ({plain(status.why)})" if status.why else ""
+    when, why = minute(status.now), f" ({plain(status.why)})" if status.why else ""
     if status.state == "finished":
         return f"{plain(status.program)}: no daemon is running; the last one finished at {when}{why}"
     return (
@@ -124,9 +146,8 @@ def _gone(status: Status) -> str:
 
 
 def _present(status: Status) -> str:
-    why = f": {plain(status.why)}" if status.why else ""
-    again = "" if status.until is None else f", again in {duration(status.until - status.now)}"
-    line = f"{plain(status.program)}: {plain(status.state)}{why}{again} (pid {status.pid}, "
+    why = because(status.why, status.until, status.now)
+    line = f"{plain(status.program)}: {plain(status.state)}{why} (pid {status.pid}, "
     line += f"for {duration(status.now - status.session_started)}"
     left = eta.seconds_left(status)
     line += "" if left is None else f", ETA {duration(left)}"
@@ -136,15 +157,14 @@ def _present(status: Status) -> str:
     return line
 
 
-def _results(status: Status, direction: Direction) -> list[str]:
+def _results(status: Status) -> list[str]:
     metric = plain(status.metric)
     if status.baseline is None:
         best = f"best    the imported commit; {metric} not measured yet"
     else:
         best = f"best    {number(status.best_number)}  {metric} {figure(status.best)}  {plain(status.best_title)}"
-        if status.best is not None and status.best_number:
-            gain = gain_figure(direction.gain(status.best, status.baseline))
-            best += f"  ({gain} on the baseline's {figure(status.baseline)})"
+        if status.gain is not None:
+            best += f"  ({gain_figure(status.gain)} on the baseline's {figure(status.baseline)})"
     tried = f"tried   {counted(status.tried, 'change')}, {status.kept} kept, {status.failed} failed"
     words = ", ".join(f"{count} {plain(word)}" for word, count in sorted(status.verdicts.items()))
     found = [best, f"{tried}  ({words})" if words else tried]
@@ -157,13 +177,13 @@ def _results(status: Status, direction: Direction) -> list[str]:
     if status.side_by_side:
         found.append(f"merged  {side_by_side(status.side_by_side)}")
     if status.audits:
-        found.append(_audits(status, direction))
+        found.append(_audits(status))
     if status.rungs:
         found.extend(_ladder(status))
     if status.open:
         found.append(f"open    {', '.join(number(n) for n in status.open)}")
     if status.llm is not None:
-        found.append(_model(status.llm, status.now))
+        found.append(f"model   {model(status.llm, status.now)}")
     found.extend(_inbox(status))
     return found
 
@@ -176,12 +196,14 @@ def _busy(status: Status, words: str) -> Iterator[str]:
 def _inbox(status: Status) -> Iterator[str]:
     """The wishes that wait, and what was turned away last."""
     if status.wishes:
-        why = f": {plain(status.wishes_why)}" if status.wishes_why else ""
+        why = because(status.wishes_why, None, status.now)
         yield f"wishes  {status.wishes} wait{'s' if status.wishes == 1 else ''} for the language model{why}"
     if status.refused_ideas:
         last = status.refused_ideas[-1]
         named = plain(last.title) or plain(last.ref.removeprefix("refs/heads/"))
-        yield f"refused {named}: {plain(last.why)}"
+        before = len(status.refused_ideas) - 1
+        more = f"; {before} before it: `autoresearchd report`" if before else ""
+        yield f"refused {named}: {plain(last.why)} ({minute(last.at)}{more})"
 
 
 def _idle(status: Status) -> str:
@@ -204,9 +226,9 @@ def _ladder(status: Status) -> Iterator[str]:
         yield f"  nothing can be compared on {plain(status.rung_why)}"
 
 
-def _audits(status: Status, direction: Direction) -> str:
+def _audits(status: Status) -> str:
     """What was gained on the data that chose, beside what was gained on data that never did."""
-    first, last = status.audits[0], status.audits[-1]
+    first, last, direction = status.audits[0], status.audits[-1], Direction(status.direction)
     line = f"audit   {number(last.number)}  chosen by {figure(last.value)}, audited {figure(last.audit)}"
     if last is not first:
         chosen, audited = direction.gain(last.value, first.value), direction.gain(last.audit, first.audit)
@@ -214,24 +236,11 @@ def _audits(status: Status, direction: Direction) -> str:
     return f"{line}: {plain(status.audit_word)}" if status.audit_word else line
 
 
-def _model(llm: LlmStatus, now: float) -> str:
-    line = f"model   {plain(llm.model)}: {plain(llm.state)}"
-    if llm.why:
-        line += f": {plain(llm.why)}"
-    if llm.until is not None:
-        line += f", again in {duration(max(0.0, llm.until - now))}"
-    line += f"; ${llm.spent_today:.2f} of ${llm.usd_per_day:.2f} today, ${llm.spent_total:.2f} in all"
-    if not llm.is_price_known:
-        line += " by the dearest price, for its own is not known: set [propose.llm.prices]"
-    return line
-
-
 def _device(device: DeviceStatus, status: Status) -> str:
     name = f"{plain(device.device):<7}" + (" screens" if device.screens else "")
     if device.experiment is None:
-        why = f": {plain(device.why)}" if device.why else ""
-        again = "" if device.until is None else f", tried again in {duration(max(0.0, device.until - status.now))}"
-        return f"{name} {plain(device.phase)}{why}{again}  {plain(device.model)}".rstrip()
+        why = because(device.why, device.until, status.now, again="tried again")
+        return f"{name} {plain(device.phase)}{why}  {plain(device.model)}".rstrip()
     parts = [f"{name} {number(device.experiment)}", f"seed {device.seed}", plain(device.phase)]
     if device.fraction is not None:
         parts.append(f"{min(1.0, device.fraction):.0%}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from autoresearchd.experiment import FAILED, Concluded, Direction, Outcome
 from autoresearchd.judge import tally
 from autoresearchd.ledger import Ledger
-from autoresearchd.report.words import counted, figure, gain_figure, gain_of, number, plain, side_by_side
+from autoresearchd.report.words import better, counted, figure, gain_figure, gain_of, number, plain, share, side_by_side
 from autoresearchd.status import Status
 
 LONGEST_LINE = 12
@@ -92,11 +92,8 @@ def carried(concluded: Iterable[Concluded], line: Sequence[Concluded]) -> list[C
 
 def _from_to(baseline: Concluded, best: Concluded, direction: Direction) -> str:
     old, new = baseline.verdict.start, best.verdict.metric
-    text = f"from {figure(old)} to {figure(new)}"
-    if old is None or new is None or old == 0:
-        return text
-    share = direction.gain(new, old) / abs(old)
-    return f"{text} ({abs(share):.2%} {'better' if share >= 0 else 'worse'})"
+    text, part = f"from {figure(old)} to {figure(new)}", share(new, old, direction)
+    return text if part is None else f"{text} ({better(part)})"
 
 
 def _best_change(kept: Sequence[Concluded], direction: Direction) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from autoresearchd.experiment import Direction, Experiment, Verdict
@@ -94,6 +95,11 @@ def duration(seconds: float) -> str:
     return f"{whole // DAY} d {whole % DAY // HOUR} h"
 
 
+def minute(at: float) -> str:
+    """A Unix time by the machine's clock: `2026-11-20 23:14`."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def counted(count: int, noun: str) -> str:
     """`1 change`, `2 changes`."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
@@ -108,6 +114,26 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
     return value
+
+
+def share(new: float | None, old: float | None, direction: Direction) -> float | None:
+    """By how much of the old value the new one is better; None where one is not known, or the old one is zero."""
+    return None if new is None or not old else direction.gain(new, old) / abs(old)
+
+
+def better(part: float) -> str:
+    """Such a share: `6.67% better`."""
+    return f"{abs(part):.2%} {'better' if part >= 0 else 'worse'}"
+
+
+def evidence(text: str) -> str:
+    """What commits and notes say was measured on a rung, as a person writes it: they say `+-` for `±`."""
+    return plain(text).replace("+-", "± ")
+
+
+def skip_asked(which: int) -> str:
+    """What whoever asks for the end of an experiment is told."""
+    return f"{number(which)} is skipped as soon as the daemon looks"
 
 
 def side_by_side(fates: Mapping[str, int]) -> str:

@@ -17,9 +17,11 @@ from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
-from autoresearchd.experiment import Ending, Outcome
+from autoresearchd.experiment import ABLATE, Concluded, Ending, Environment, Outcome
+from autoresearchd.standing import Standing
+from autoresearchd.status import RefusedIdea
 from tests.acceptance.daemon import environment
-from tests.report.lab import Lab
+from tests.report.lab import NOW, Lab
 
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\"> \x1b[2J\u202e"
 PROGRAM = """
@@ -107,6 +109,51 @@ def _found(process: subprocess.Popen[str]) -> Server:
             assert time.monotonic() < until
         else:
             return server
+
+
+LONG = "Raise_" + "the_learning_rate_" * 20
+"""A title in which no line may be broken, and the first 72 characters of which a commit has."""
+LADDER = """
+[[scale]]
+name = "d12"
+args = "--depth 12"
+[[scale]]
+name = "d24"
+args = "--depth 24"
+"""
+
+
+def climbed_lab(folder: Path) -> Path:
+    """The program.toml of a lab whose two keeps were tried on two rungs, and the first of them taken out again."""
+    lab = Lab(folder)
+    (folder / "program.toml").write_text(PROGRAM + LADDER)
+    with lab.ledger.hold():
+        baseline = lab.baseline(1.0)
+        first = _kept(lab, LONG, 0.9, 1.0)
+        second = _kept(lab, HOSTILE, 0.8, 0.9)
+        taken = lab.open("Take out 0001: it", "RATE = 0.10\n", proposer=ABLATE, category="simplify")
+        lab.conclude(taken, Outcome.DISCARD, 0.85, baseline=0.8, std_error=0.004, runs=2)
+        climb(lab, baseline, first, second)
+        for index in range(3):
+            why, ref = f"{index} {HOSTILE}", f"refs/heads/idea/{LONG}"
+            lab.ledger.file_refused(RefusedIdea(ref=ref, title=HOSTILE, why=why, at=NOW + index), HOSTILE)
+    return folder / "program.toml"
+
+
+def _kept(lab: Lab, title: str, metric: float, before: float) -> Concluded:
+    opened = lab.open(title, f"RATE = {metric}\n")
+    return lab.conclude(opened, Outcome.KEEP, metric, baseline=before, std_error=0.002, confidence=0.999, runs=4)
+
+
+def climb(lab: Lab, baseline: Concluded, first: Concluded, second: Concluded) -> None:
+    """The first holds on both rungs and is promoted, the second falls on the first of them."""
+    ladder, (one, two) = lab.ledger.promotion, (each.experiment.commit for each in (first, second))
+    ladder.look(two, baseline=baseline.experiment.commit)
+    evidence, environment = "Δ -0.012300 +-0.004100, n=24", Environment("cpu+d12")
+    for commit, holds in ((one, True), (two, False)):
+        ladder.note({commit: Standing(scale="d12", holds=holds, environment=environment, evidence=evidence)}, now=NOW)
+    trailers = {one: {f"Scale-{rung}": f"val_bpb=0.5 ({evidence})" for rung in ("d12", "d24")}}
+    ladder.promote([one], trailers, onto=baseline.experiment.commit, now=NOW)
 
 
 def hostile_lab(folder: Path) -> Path:

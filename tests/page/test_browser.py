@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from autoresearchd.controls import skips
 from autoresearchd.ledger import Ledger
+from autoresearchd.report.words import duration, figure, gain_figure
 from tests.acceptance.daemon import command, foreign_project, start, stop
-from tests.page.served import HOSTILE, Server, hostile_lab, serving
+from tests.page.served import HOSTILE, LONG, Server, climbed_lab, hostile_lab, serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -50,13 +52,20 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
+def climbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A lab with a ladder, whose titles want to break the page."""
+    with serving(climbed_lab(tmp_path_factory.mktemp("climbed"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project whose daemon works until the tests are through."""
     folder = foreign_project(tmp_path_factory.mktemp("night") / "project", train=TRAINER)
     command(folder, "init")
     daemon = start(folder)
     yield folder
-    stop(daemon, seconds=120.0)
+    stop(daemon)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +82,8 @@ class Tab:
         self.context.set_default_timeout(MILLISECONDS)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._said)
         self.page.goto(url)
@@ -86,9 +97,19 @@ class Tab:
         """Wait until an element says this."""
         sync_api.expect(self.page.locator(selector)).to_contain_text(words, timeout=MILLISECONDS)
 
+    def fits(self) -> None:
+        """Nobody has to scroll sideways, and no rule of accessibility is broken."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+        found = axe.Axe().run(self.page)
+        assert found.violations_count == 0, found.generate_report()
+        sideways = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert sideways == 0, "the page has to be scrolled sideways"
+
     def close(self) -> None:
+        ours = urlsplit(self.page.url).netloc
         self.context.close()
         assert self.complaints == []
+        assert {urlsplit(url).netloc for url in self.asked} == {ours}, "it loads nothing from elsewhere"
 
 
 @pytest.fixture
@@ -179,22 +200,61 @@ def test_everything_is_reached_by_keyboard_alone(tab: Tab) -> None:
 def test_the_accessibility_rules_find_no_violation(
     browser: Any, still: Server, scheme: str, size: dict[str, int]
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     tab = Tab(browser, f"{still.url}#58", viewport=size, color_scheme=scheme)
     tab.see("#detail-title", "0058")
     tab.see("#curves-legend", "best")
-    found = axe.Axe().run(tab.page)
-    assert found.violations_count == 0, found.generate_report()
-    sideways = tab.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert sideways == 0, "the page has to be scrolled sideways"
+    tab.fits()
     tab.close()
 
 
+@pytest.mark.parametrize("size", [{"width": 1400, "height": 900}, PHONE], ids=["desk", "phone"])
+def test_what_was_kept_is_shown_rung_by_rung_and_with_what_it_is_worth_today(
+    browser: Any, climbed: Server, size: dict[str, int]
+) -> None:
+    tab = Tab(browser, f"{climbed.url}#1", viewport=size)
+    tab.see("#detail-title", LONG[:60])
+    tab.see("#scales-head", "on d12")
+    first, second = tab.page.locator("#scales-rows tr").all()
+    holds = "holds: val_bpb=0.5 (Δ -0.012300 ± 0.004100, n=24)"
+    assert first.locator("td").all_inner_texts()[1:] == ["+0.1000 ± 0.0020", holds, holds, "yes"]
+    falls = "does not hold: Δ -0.012300 ± 0.004100, n=24"
+    assert second.locator("td").all_inner_texts()[1:] == ["+0.1000 ± 0.0020", falls, "–", "no"]
+    assert second.inner_text().startswith("0002 <script>")
+    tab.see("#worth-head", "Worth today")
+    first, second = tab.page.locator("#worth-rows tr").all()
+    assert first.locator("td").all_inner_texts()[1:] == ["+0.1000 ± 0.0020", "+0.0500 ± 0.0040", "0003"]
+    assert second.locator("td").all_inner_texts()[1:] == ["+0.1000 ± 0.0020", "+0.1000 ± 0.0020", "–"]
+    tab.see("#refused li >> nth=0", "Not tried: <script>")
+    tab.see("#refused li >> nth=0", "(2 <script>")
+    assert tab.page.locator("main script, main img").count() == 0
+    tab.fits()
+    tab.page.locator("#worth-rows").get_by_role("link", name="0003").click()
+    tab.see("#detail-title", "0003 Take out 0001")
+    tab.close()
+
+
+def test_a_lab_without_a_ladder_in_which_nothing_was_taken_out_has_neither_table(tab: Tab) -> None:
+    tab.see("#count", "60 experiments")
+    assert not tab.page.locator("#scales").is_visible()
+    assert not tab.page.locator("#worth").is_visible()
+
+
+def test_figures_are_written_as_the_terminal_writes_them(tab: Tab) -> None:
+    values = [0.98421, 1.0, 0.9999999, 1e-5, 0.00012345, 1234567.0, 123456.0, 99999.96, 0.0996, 3605.0, 200000.0]
+    both = [0.0, *values, *(-value for value in values)]
+    given = [[value, error] for value in both for error in (None, 0.0021, 0.0996, 0.5)]
+    shown = "([value, error]) => [js.figure(value), js.gain(value, error), js.duration(Math.abs(value))]"
+    asked = f"async (given) => {{ const js = await import('/static/js/dom.js'); return given.map({shown}); }}"
+    found = tab.page.evaluate(asked, given)
+    for (value, error), (shown, gained, lasted) in zip(given, found, strict=True):
+        assert shown == figure(value)
+        assert gained.replace("−", "-") == gain_figure(value, error)
+        assert lasted == duration(abs(value))
+
+
 def test_the_switches_and_forms_are_accessible_and_pressed_by_keyboard_alone(live: Tab, night: Path) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     live.see("#state", "training")
-    found = axe.Axe().run(live.page)
-    assert found.violations_count == 0, found.generate_report()
+    live.fits()
     keys, focused = live.page.keyboard, "document.activeElement.id"
     keys.press("Tab")
     keys.press("Tab")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,14 @@ def test_what_screens_what_is_beside_a_run_and_what_was_disturbed_is_said_and_ca
     assert "cpu:0   screens 0007  seed 1" in said
     assert "        beside it: python (pid 7)" in said
     assert "disturbed 2 runs to be repeated, not judged; the newest: power brake of cuda:0" in said
+    assert "\x1b" not in said
+
+
+def test_what_was_turned_away_last_is_said_with_its_day_and_where_the_others_are() -> None:
+    idea = {"ref": f"refs/heads/idea/{EVIL}", "title": "", "why": f"no colour{EVIL}", "at": NOW}
+    said = text(_data(refused_ideas=[idea]), holder=4242)
+    assert re.search(r"^refused idea/\S+owned.*: no colour.* \(2023-11-1\d \d\d:\d\d\)$", said, re.MULTILINE)
+    assert "; 2 before it: `autoresearchd report`)" in text(_data(refused_ideas=[idea] * 3), holder=None)
     assert "\x1b" not in said
 
 

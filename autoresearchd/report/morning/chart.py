@@ -71,44 +71,54 @@ def staircase(facts: Facts) -> Staircase | None:
     span = visible(facts)
     if span is None:
         return None
-    low, high = span
-    measured = [row for row in facts.rows if row.metric is not None]
-    last = max(row.number for row in facts.rows)
-
-    def x(number: float) -> float:
-        return round(SIDE * (number + 0.5) / (last + 1), 1)
-
-    def y(value: float) -> float:
-        return round(SIDE * min(1.0, max(0.0, (high - value) / (high - low))), 1)
-
-    dots: dict[str, list[str]] = {"other": [], "open": [], "keep": []}
-    for row in measured:
-        assert row.metric is not None
-        dots[TONES.get(row.verdict, "other")].append(f"M{x(row.number):g} {y(row.metric):g}h0")
+    sheet = _Sheet(*span, last=max(row.number for row in facts.rows))
+    tries = [(row, row.metric) for row in facts.rows if row.metric is not None]
     return Staircase(
-        best=_stairs([(x(step.number), y(step.metric)) for step in facts.steps]),
-        seams="".join(f"M{x(step.number):g} 0V{SIDE}" for step in facts.steps if step.is_seam),
-        dots={tone: "".join(found) for tone, found in dots.items()},
+        best=_stairs([(sheet.x(step.number), sheet.y(step.metric)) for step in facts.steps]),
+        seams="".join(f"M{sheet.x(step.number):g} 0V{SIDE}" for step in facts.steps if step.is_seam),
+        dots={tone: _dots(tries, tone, sheet) for tone in ("other", "open", "keep")},
         bars="".join(
-            f"M{x(row.number):g} {y(row.metric - row.std_error):g}V{y(row.metric + row.std_error):g}"
-            for row in measured
-            if row.metric is not None and row.std_error
+            f"M{sheet.x(row.number):g} {sheet.y(value - row.std_error):g}V{sheet.y(value + row.std_error):g}"
+            for row, value in tries
+            if row.std_error
         ),
-        failed="".join(f"M{x(row.number):g} {SIDE}v-14" for row in facts.rows if row.is_failed),
-        rows=tuple(Tick(at=y(value) * 100 / SIDE, text=text) for value, text in _labelled(ticks(low, high))),
+        failed="".join(f"M{sheet.x(row.number):g} {SIDE}v-14" for row in facts.rows if row.is_failed),
+        rows=tuple(Tick(at=sheet.y(at) * 100 / SIDE, text=text) for at, text in _labelled(ticks(*span))),
         columns=tuple(
-            Tick(at=x(number) * 100 / SIDE, text=f"{number:g}")
-            for number in ticks(0, last)
-            if number == int(number) and number <= last
+            Tick(at=sheet.x(number) * 100 / SIDE, text=f"{number:g}")
+            for number in ticks(0, sheet.last)
+            if number == int(number)
         ),
-        outside=sum(not low <= row.metric <= high for row in measured if row.metric is not None),
+        outside=sum(not sheet.low <= value <= sheet.high for _, value in tries),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """The square as it is drawn on: experiment numbers up to `last` across, values from `low` to `high` upwards."""
+
+    low: float
+    high: float
+    last: int
+
+    def x(self, number: float) -> float:
+        return round(SIDE * (number + 0.5) / (self.last + 1), 1)
+
+    def y(self, value: float) -> float:
+        """What is beyond the scale lies on its edge."""
+        return round(SIDE * min(1.0, max(0.0, (self.high - value) / (self.high - self.low))), 1)
+
+
+def _dots(tries: Iterable[tuple[Row, float]], tone: str, sheet: _Sheet) -> str:
+    """The tries of one look, each a stroke of no length."""
+    own = ((row, value) for row, value in tries if TONES.get(row.verdict, "other") == tone)
+    return "".join(f"M{sheet.x(row.number):g} {sheet.y(value):g}h0" for row, value in own)
 
 
 def intervals(rows: Sequence[Row]) -> tuple[Interval | None, ...]:
     """One for each row, on one scale; None where a row has no gain."""
-    found = [(row.interval or (row.gain, row.gain), row.gain) for row in rows if row.gain is not None]
-    edges = [0.0, *(edge for (low, high), _ in found for edge in (low, high))]
+    reaches = [None if row.gain is None else row.interval or (row.gain, row.gain) for row in rows]
+    edges = [0.0, *(edge for reach in reaches if reach for edge in reach)]
     least, span = min(edges), (max(edges) - min(edges)) or 1.0
 
     def share(value: float) -> float:
@@ -116,14 +126,9 @@ def intervals(rows: Sequence[Row]) -> tuple[Interval | None, ...]:
 
     return tuple(
         None
-        if row.gain is None
-        else Interval(
-            low=share((row.interval or (row.gain, row.gain))[0]),
-            high=share((row.interval or (row.gain, row.gain))[1]),
-            gain=share(row.gain),
-            zero=share(0.0),
-        )
-        for row in rows
+        if row.gain is None or reach is None
+        else Interval(low=share(reach[0]), high=share(reach[1]), gain=share(row.gain), zero=share(0.0))
+        for row, reach in zip(rows, reaches, strict=True)
     )
 
 

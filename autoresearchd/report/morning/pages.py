@@ -11,9 +11,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from autoresearchd.report import words
 from autoresearchd.report.morning import chart
 from autoresearchd.report.morning.document import Document
-from autoresearchd.report.words import counted, duration, figure, finite, gain_figure, number, plain
 
 FORMAT = 1
 """Of the JSON; raised when a field changes its meaning."""
@@ -41,7 +41,7 @@ def as_json(document: Document) -> dict[str, Any]:
     facts["status"] = status.to_json() if status else None
     found = {"format": FORMAT, **facts, **asdict(replace(document, facts=None))}  # type: ignore[arg-type]
     del found["facts"]
-    plain_data: dict[str, Any] = finite(found)
+    plain_data: dict[str, Any] = words.finite(found)
     return plain_data
 
 
@@ -50,18 +50,9 @@ def _content(document: Document) -> dict[str, object]:
     return {
         "document": document,
         "facts": facts,
-        "share": _share(document),
         "busiest": sorted(facts.devices.idle_seconds.items(), key=lambda each: -each[1]),
         "span": facts.now - min((row.opened for row in facts.rows), default=facts.now),
     }
-
-
-def _share(document: Document) -> float | None:
-    """What was gained, as a share of the baseline's value."""
-    first, last = document.facts.baseline, document.facts.best
-    if first is None or last is None or not first.start or last.metric is None:
-        return None
-    return document.facts.direction.gain(last.metric, first.start) / abs(first.start)
 
 
 @cache
@@ -73,17 +64,9 @@ def _template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "plain": plain,
-        "figure": figure,
-        "gain": gain_figure,
-        "number": number,
-        "duration": duration,
-        "counted": counted,
-        "moment": _moment,
-        "md": _harmless_markdown,
-        "fence": _fence,
-    }
+    shown = (words.plain, words.figure, words.number, words.duration, words.counted, words.minute, words.better)
+    environment.filters |= {each.__name__: each for each in (*shown, words.evidence)}
+    environment.filters |= {"gain": words.gain_figure, "moment": _moment, "md": _harmless_markdown, "fence": _fence}
     return environment.get_template(name)
 
 
@@ -93,7 +76,7 @@ def _moment(at: float) -> str:
 
 def _harmless_markdown(text: str) -> str:
     """Untrusted words as one line in which no markup works, that of HTML included."""
-    return _MARKUP.sub(r"\\\1", plain(text))
+    return _MARKUP.sub(r"\\\1", words.plain(text))
 
 
 def _fence(text: str) -> str:

@@ -12,6 +12,7 @@ from autoresearchd.experiment import Concluded, CurvePoint, Direction
 from autoresearchd.report import live
 from autoresearchd.report.curve import against
 from autoresearchd.report.screen import aligned, words
+from autoresearchd.report.status import model
 from autoresearchd.report.top.glance import Glance
 from autoresearchd.report.top.state import HELP, PAGE_HELP, State
 from autoresearchd.report.words import counted, number
@@ -55,14 +56,8 @@ def _head(seen: Glance, status: Status) -> Iterator[Text]:
         yield gone.append(f"; the last one was {status.state}", style="dim")
     yield live.best(status)
     if status.llm is not None:
-        llm = status.llm
-        yield Text.assemble(
-            ("model ", "dim"),
-            words(f"{llm.model}: {llm.state}{': ' + llm.why if llm.why else ''}"),
-            f"   ${llm.spent_today:.2f} of ${llm.usd_per_day:.2f} today, ${llm.spent_total:.2f} in all",
-            no_wrap=True,
-            overflow="ellipsis",
-        )
+        said = model(status.llm, status.now)
+        yield Text.assemble(("model ", "dim"), said, no_wrap=True, overflow="ellipsis")
 
 
 def _devices(seen: Glance, status: Status, state: State, width: int) -> Iterator[RenderableType]:

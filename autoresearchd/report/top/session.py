@@ -18,6 +18,7 @@ from autoresearchd.report.top.glance import glance
 from autoresearchd.report.top.keys import Keys
 from autoresearchd.report.top.picture import page, picture
 from autoresearchd.report.top.state import Pause, Quit, Skip, State, Wish, press
+from autoresearchd.report.words import skip_asked
 from autoresearchd.yardstick import Metric
 
 REFRESH_SECONDS = 1.0
@@ -62,7 +63,7 @@ def _carried_out(ledger: Ledger, wish: Wish, state: State) -> State:
                 ledger.skip(number)
             except UserError as error:  # it got its verdict meanwhile
                 return replace(state, said=str(error))
-            return replace(state, said=f"{number:04d} is skipped as soon as the daemon looks")
+            return replace(state, said=skip_asked(number))
         case _:
             assert_never(wish)
 

@@ -19,7 +19,8 @@ from autoresearchd.report.facts import Source, facts
 from autoresearchd.report.morning import pages, plot
 from autoresearchd.report.morning.document import LONGEST_DIFF
 from autoresearchd.report.morning.filing import read
-from tests.report.lab import Lab
+from autoresearchd.status import RefusedIdea
+from tests.report.lab import NOW, Lab
 from tests.report.morning.conftest import SCRIPT
 from tests.support.projects import git
 
@@ -74,6 +75,28 @@ def test_the_scale_table_has_a_column_for_each_rung_in_every_form(program: Path)
     assert row.endswith("| - | yes |")
     assert len(re.findall(r"(?<!\\)\|", row)) == 7, "no word makes a column"
     assert pages.as_json(told)["scales"][0]["rungs"] == rungs
+
+
+def test_what_kept_changes_are_worth_today_is_there_once_one_was_taken_out(program: Path) -> None:
+    document = read(program)
+    assert "Worth today" not in pages.html(document) + pages.markdown(document)
+    (known,) = document.facts.worth
+    taken = replace(known, today=0.02, today_error=0.005, trial=7, is_dead_weight=True)
+    told = replace(document, facts=replace(document.facts, worth=(taken,)))
+    assert "+0.100 ± 0.010+0.0200 ± 0.00500007, for good" in Seen(pages.html(told)).words
+    assert "| +0.100 ± 0.010 | +0.0200 ± 0.0050 | 0007, for good |" in pages.markdown(told)
+
+
+def test_ideas_that_were_turned_away_are_there_with_the_reason(program: Path, night: Lab) -> None:
+    assert "not tried" not in pages.html(read(program)) + pages.markdown(read(program))
+    refused = RefusedIdea(ref="refs/heads/idea/x", title=SCRIPT, why=SCRIPT, at=NOW)
+    night.ledger.file_refused(refused, "Paint it green.")
+    document = read(program)
+    page, text = pages.html(document), pages.markdown(document)
+    assert "<script" not in page
+    assert re.search(r"Ideas that were not tried\s*<script>.* 2023-11-1\d \d\d:\d\d: <script>", Seen(page).words)
+    assert re.search(r"- \*\*\\<script.* 2023-11-1\d \d\d:\d\d: \\<script", text)
+    assert pages.as_json(document)["refused"][0]["ref"] == "refs/heads/idea/x"
 
 
 def test_the_page_is_one_file_that_loads_nothing_and_runs_nothing(program: Path) -> None:

@@ -1,8 +1,6 @@
 // The inbox: what waits, and a form where this page may write.
-import { byId, el } from "./dom.js";
+import { byId, el, moment } from "./dom.js";
 import { get, post } from "./net.js";
-
-let said = "";
 
 export function start(control) {
   byId("propose").hidden = byId("wish").hidden = !control;
@@ -25,22 +23,18 @@ export function start(control) {
   });
 }
 
-/** Why wishes wait, and what was not tried, from the status. */
+/** Why wishes wait, from the status. */
 export function status(found) {
   const many = found.wishes ?? 0;
   byId("wishes-wait").hidden = !many;
   byId("wishes-wait").textContent = `${many} ${many === 1 ? "wish waits" : "wishes wait"} for the language model${found.wishes_why ? `: ${found.wishes_why}` : ""}.`;
-  const refused = (found.refused_ideas ?? []).map((idea) => `Not tried: ${idea.title || idea.ref} (${idea.why})`);
-  const key = refused.join("\n");
-  if (key === said) return;
-  said = key;
-  byId("refused").replaceChildren(...refused.reverse().map((words) => el("li", {}, words)));
 }
 
 export async function refresh() {
-  const { ideas, total } = await get("/api/ideas");
+  const { ideas, total, refused } = await get("/api/ideas");
   const items = ideas.map((idea) => el("li", {}, el("code", {}, idea.ref), idea.is_wish ? " wish: " : " ", idea.title || `cannot be tried: ${idea.why}`));
   if (total > ideas.length) items.push(el("li", { class: "dim" }, `and ${total - ideas.length} more`));
   if (!items.length) items.push(el("li", { class: "dim" }, "None. What the searches and the model think of never waits here."));
   byId("ideas").replaceChildren(...items);
+  byId("refused").replaceChildren(...refused.map((idea) => el("li", {}, `Not tried: ${idea.title || idea.ref} (${idea.why}), ${moment(idea.at)}`)));
 }

@@ -4,8 +4,8 @@ import { get, listen, rights, say, seldom } from "./net.js";
 import * as curves from "./curves.js";
 import * as detail from "./detail.js";
 import * as ideas from "./ideas.js";
+import * as kept from "./kept.js";
 import * as now from "./now.js";
-import * as scales from "./scales.js";
 import * as staircase from "./staircase.js";
 import * as table from "./table.js";
 
@@ -18,7 +18,7 @@ async function overview() {
   now.overview(found);
   now.status(found.status);
   ideas.status(found.status);
-  scales.overview(found);
+  kept.overview(found);
   table.verdicts(found.verdicts);
   return found;
 }

@@ -13,8 +13,8 @@ export function overview(found) {
   const figures = {
     [`best ${found.metric}`]: best ? `${figure(best.metric)} (${number4(best.number)})` : "–",
     baseline: figure(found.baseline),
-    kept: String(found.counts.keep ?? 0),
-    tried: String(Object.values(found.counts).reduce((sum, count) => sum + count, 0)),
+    kept: String(found.kept),
+    tried: String(found.tried),
     "noise of one run": found.noise === null ? "–" : `± ${Number(found.noise.toPrecision(2))}`,
   };
   byId("figures").replaceChildren(
