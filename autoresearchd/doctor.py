@@ -17,7 +17,7 @@ from autoresearchd.ledger import Ledger, ProjectState, project_state
 from autoresearchd.program import Program, load
 from autoresearchd.propose.llm import find_key
 from autoresearchd.propose.llm.prices import is_known
-from autoresearchd.run.heldout import held_out
+from autoresearchd.run.heldout import held_out, refuse_seen
 
 MARKS = {"ok": "ok", "missing": "MISSING", "note": "note"}
 
@@ -126,6 +126,11 @@ def _data(program: Program, folder: Path) -> Iterator[Finding]:
             continue
         mend = "python -m nanogpt.prepare" if prepared else f"put the data of {key} into {_quoted(place)}"
         yield Finding(name="data", state="missing", what=f"{key} names {name}, which is {wrong}", mend=mend)
+    try:
+        refuse_seen(program, folder)
+    except UserError as error:
+        mend = "put a folder of its own in the place of that link"
+        yield Finding(name="data", state="missing", what=str(error), mend=mend)
 
 
 def _wrong_with(place: Path) -> str:

@@ -273,18 +273,18 @@ def test_no_gpu_is_a_note(ready: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_gpus_are_named(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _machine(tmp_path, monkeypatch, "0, NVIDIA H200, 143771", "1, NVIDIA H200, 143771")
+    _machine(tmp_path, monkeypatch, "0, GPU-aa, 143771, NVIDIA H200", "1, GPU-bb, 143771, NVIDIA H200")
     (finding,) = _found(_write(ready.parent, use='"auto"'), "devices")
-    assert (finding.state, finding.what) == ("ok", "2 CUDA devices: 0, NVIDIA H200, 1, NVIDIA H200")
+    assert (finding.state, finding.what) == ("ok", "2 CUDA devices: cuda:0 NVIDIA H200, cuda:1 NVIDIA H200")
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_missing(
     ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _machine(tmp_path, monkeypatch, "0, NVIDIA H200, 143771")
+    _machine(tmp_path, monkeypatch, "0, GPU-aa, 143771, NVIDIA H200")
     (finding,) = _found(_write(ready.parent, use='["cuda:0", "cuda:3"]'), "devices")
     assert finding.state == "missing"
-    assert "cuda:3; there are cuda:0" in finding.what
+    assert "cuda:3 is not there (devices.use); this machine has: cuda:0" in finding.what
 
 
 def test_a_machine_without_git_is_told_how(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,9 +25,9 @@ from autoresearchd.run import berth, parcel, sandbox
 from autoresearchd.run.berth import Berth
 from autoresearchd.run.parcel import Parcel
 from tests.run.room import RESULT, gone, written
+from tests.support.patience import PATIENCE, until
 from tests.support.projects import git, project
 
-PATIENCE = 300.0
 PROGRAM = """
 [program]
 name = "far"
@@ -84,9 +83,12 @@ class Far:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             (self.folder / name / file).write_text("0.125")
         self.ledger = Ledger.init(self.folder / "experiments.git", project_path=self.folder)
-        self.template = parcel_for(
-            load(self.folder / "program.toml"), self.folder, self.ledger, self.ledger.best().tree, threads=1
-        )
+        self.template = self.parcel_of_now()
+
+    def parcel_of_now(self) -> Parcel:
+        """What is sent for a probe, with the data as it is."""
+        program = load(self.folder / "program.toml")
+        return parcel_for(program, self.folder, self.ledger, self.ledger.best().tree, threads=1)
 
     def tree(self, train: str) -> TreeOid:
         """The lab's project with another train.py."""
@@ -129,13 +131,6 @@ def start(place: Path, cache: Path, *options: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "autoresearchd.node", "--cache", str(cache), *options, str(place)])
 
 
-def until(done: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.05)
-
-
 @pytest.mark.skipif(sandbox.broken("bubblewrap") != "", reason="without bubblewrap names can be seen")
 def test_a_training_on_a_node_sees_its_own_data_and_nothing_that_is_held_out(tmp_path: Path) -> None:
     far = Far(tmp_path)
@@ -175,6 +170,29 @@ def test_held_out_data_in_a_folder_that_may_be_read_is_hidden_on_a_node_too(tmp_
     measured = far.measure("run-1", look, far.asked())
     assert (measured.ending, measured.why) == (Ending.FINISHED, "")
     assert measured.metrics["loss"] == 0.125
+
+
+def refused(far: Far) -> str:
+    """Why the machine will not do a run."""
+    sent = far.parcel("run-1", "", Environment("any"))
+    place = far.send(sent)
+    node.serve(place, far.cache)
+    return parcel.refused((place / parcel.REFUSED_FILE).read_bytes(), sent.spec).why
+
+
+def test_a_node_refuses_to_train_on_a_copy_of_what_is_held_out(tmp_path: Path) -> None:
+    """By another name, which is no name there: data lies under the hash of what it holds."""
+    far = Far(tmp_path, seen="first/set", held="second/set")
+    (far.folder / "first/set/tokens").rename(far.folder / "first/set/answer")
+    far.template = far.parcel_of_now()
+    assert "`train.data` leads into `metric.data`, which no training may see" in refused(far)
+
+
+def test_a_node_refuses_where_a_link_of_its_own_leads_to_what_is_held_out(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    far = Far(tmp_path, held=str(disk / "held-out"), readable=[str(tmp_path / "notes")])
+    (tmp_path / "notes").symlink_to(disk / "held-out")
+    assert "`sandbox.readable` leads into what is held out, which no training may see" in refused(far)
 
 
 def test_whichever_experiment_comes_to_a_node_first_leaves_no_kernels_to_others(tmp_path: Path) -> None:

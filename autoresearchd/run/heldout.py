@@ -23,17 +23,16 @@ def refuse_seen(program: Program, folder: Path, hidden: Iterable[Path] = ()) -> 
     """
     kept = [(f"`{key}`", real(folder, name)) for key, name in _kept(program)]
     kept += [("what is held out", real(folder, str(path))) for path in hidden]
-    for key, name in _seen(program):
-        place = real(folder, name)
+    for key, name, place in _seen(program, folder):
         for what, secret in kept:
             if place.is_relative_to(secret):
-                raise UserError(f"program.toml: `{key}` is {name!r} and leads to {place}, in {what}, "
-                                "which no training may see: keep them apart")  # fmt: skip
+                raise UserError(f"program.toml: `{key}` leads into {what}, which no training may see: "
+                                f"{name!r} is {place}; keep them apart")  # fmt: skip
 
 
 def real(folder: Path, name: str) -> Path:
     """Where a name of program.toml leads in the end, whether or not anything is there."""
-    return Path(os.path.realpath(folder / Path(name).expanduser()))
+    return Path(os.path.realpath(folder / name))
 
 
 def _kept(program: Program) -> Iterator[tuple[str, str]]:
@@ -43,7 +42,8 @@ def _kept(program: Program) -> Iterator[tuple[str, str]]:
             yield key, name
 
 
-def _seen(program: Program) -> Iterator[tuple[str, str]]:
+def _seen(program: Program, folder: Path) -> Iterator[tuple[str, str, Path]]:
     if program.train.data is not None:
-        yield "train.data", program.train.data
-    yield from (("sandbox.readable", name) for name in program.sandbox.readable)
+        yield "train.data", program.train.data, real(folder, program.train.data)
+    for name in program.sandbox.readable:
+        yield "sandbox.readable", name, real(folder, str(Path(name).expanduser()))

@@ -41,7 +41,7 @@ def test_data_that_leads_to_what_is_held_out_is_refused_by_both_names(folder: Pa
     train, more, arrange = AMISS[how]
     arrange(folder)
     names = (
-        r"`(train.data|sandbox.readable)` is '.+' and leads to /.+, in `(metric.data|metric.audit|program.experiments)`"
+        r"`(train.data|sandbox.readable)` leads into `(metric.data|metric.audit|program.experiments)`, .* '.+' is /.+"
     )
     with pytest.raises(UserError, match=names):
         refuse_seen(program(train, METRIC, more), folder)
@@ -69,8 +69,11 @@ def test_a_person_is_told_in_one_sentence_before_anything_is_trained(tmp_path: P
     refused = command(folder, "run", "--experiments", "1", check=False)
     assert refused.returncode == 2
     (line,) = [line for line in refused.stderr.splitlines() if "held" in line]
-    assert re.search(r"`train.data` is 'seen' and leads to /.*/held, in `metric.data`.*: keep them apart", line)
+    assert re.search(r"`train.data` leads into `metric.data`, .*: 'seen' is /.*/held; keep them apart", line)
     assert "Traceback" not in refused.stderr
+    asked = command(folder, "doctor", check=False)
+    assert asked.returncode != 0
+    assert "`train.data` leads into `metric.data`, which no training may see" in asked.stdout
 
 
 def test_a_link_that_is_turned_to_what_is_held_out_in_the_night_is_not_followed(room: Room) -> None:
@@ -79,6 +82,6 @@ def test_a_link_that_is_turned_to_what_is_held_out_in_the_night_is_not_followed(
     with room.executor(program("data = 'train'", METRIC)) as executor:
         (room.folder / "train").rmdir()
         (room.folder / "train").symlink_to("data/val")
-        with pytest.raises(UserError, match=r"`train.data` .* in `metric.data`"):
+        with pytest.raises(UserError, match=r"`train.data` leads into `metric.data`"):
             executor.start(spec(room.tree("say(loss=1)")))
         assert executor.progress() == []
