@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ def describe(
     idle_seconds: Mapping[str, float],
     concluded: int,
     side_by_side: Mapping[str, int],
+    residents: Callable[[Device], Sequence[str]] = lambda device: (),
     disturbed: Sequence[str] = (),
     audits: tuple[AuditStatus, ...] = (),
     damaged: tuple[str, ...] = (),
@@ -62,7 +63,10 @@ def describe(
         baseline=baseline.verdict.start if isinstance(baseline, Concluded) else None,
         verdicts=verdicts,
         open=tuple(experiment.number for experiment in opened),
-        devices=tuple(_device(world, device, live.get(device.name), number) for device in world.all_devices),
+        devices=tuple(
+            replace(_device(world, device, live.get(device.name), number), residents=tuple(residents(device)))
+            for device in world.all_devices
+        ),
         ready=len(world.ready),
         thinking=world.asked,
         sandbox=session.sandbox,

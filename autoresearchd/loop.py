@@ -76,9 +76,8 @@ class Loop:
 
         `scales` are the rungs above the first, in their order, and what runs of `devices` count for there.
         """
-        self.ledger, self.executor, self.pipeline = ledger, executor, pipeline
+        self.ledger, self.executor, self.pipeline, self.screens = ledger, executor, pipeline, screens
         self.program, self.devices, self.environment, self.session = program, devices, environment, session
-        self.screens = screens
         self.is_unfinished = False
         """The last step ended although there was more to do: `wait` does not sleep."""
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(ledger.path).free)
@@ -339,6 +338,7 @@ class Loop:
             idle_seconds=dict(self._memory.idle_seconds),
             concluded=self._memory.concluded_here,
             side_by_side=dict(self._memory.side_by_side),
+            residents=self.executor.residents,
             disturbed=tuple(self._memory.disturbed.values()),
             audits=self._memory.audits(self.ledger, self.environment, self.program.metric.name),
             wishes=len(self._memory.wishes),

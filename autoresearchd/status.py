@@ -48,6 +48,8 @@ class DeviceStatus:
     """Of another environment than best's: it discards what is worse there, and decides no keep."""
     incidents: tuple[str, ...] = ()
     """What besides its run goes on there."""
+    residents: tuple[str, ...] = ()
+    """Who that is none of ours computes there now, by name, number and memory; also while it is idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

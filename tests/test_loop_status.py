@@ -23,6 +23,14 @@ def test_what_trains_now_is_shown_with_its_number_and_the_end_of_its_log(night: 
     assert (run.experiment, run.device, run.log_tail) == (0, "cpu:0", f"{run.run} says nothing")
 
 
+def test_who_else_is_on_a_device_is_shown_while_it_trains_and_while_it_is_idle(night: Night) -> None:
+    night.executor.company = {"cpu:0": ("python (pid 7, 70000 MiB)",)}
+    for night.hanging in (True, False):
+        night.steps(6)
+        (device,) = json.loads(json.dumps(night.loop.status.to_json()))["devices"]
+        assert (device["phase"] == "idle", device["residents"]) == (not night.hanging, ["python (pid 7, 70000 MiB)"])
+
+
 def test_idle_time_is_counted_by_its_reason_and_training_is_none(night: Night) -> None:
     night.steps(6)
     asked = night.loop.status.idle_seconds

@@ -240,7 +240,7 @@ def _device(device: DeviceStatus, status: Status) -> str:
     name = f"{plain(device.device):<7}" + (" screens" if device.screens else "")
     if device.experiment is None:
         why = because(device.why, device.until, status.now, again="tried again")
-        return f"{name} {plain(device.phase)}{why}  {plain(device.model)}".rstrip()
+        return f"{name} {plain(device.phase)}{why}  {plain(device.model)}".rstrip() + _beside(device)
     parts = [f"{name} {number(device.experiment)}", f"seed {device.seed}", plain(device.phase)]
     if device.fraction is not None:
         parts.append(f"{min(1.0, device.fraction):.0%}")
@@ -250,5 +250,10 @@ def _device(device: DeviceStatus, status: Status) -> str:
         parts.append(f"loss {device.train_loss:.4f}")
     if device.started is not None:
         parts.append(duration(status.now - device.started))
-    beside = f"\n{'':<7} beside it: {plain('; '.join(device.incidents))}" if device.incidents else ""
-    return "  ".join([*parts, plain(device.title)]) + beside
+    return "  ".join([*parts, plain(device.title)]) + _beside(device)
+
+
+def _beside(device: DeviceStatus) -> str:
+    """What may disturb its run, else who is there besides us."""
+    words, found = ("beside it", device.incidents) if device.incidents else ("shared with", device.residents)
+    return f"\n{'':<7} {words}: {plain('; '.join(found))}" if found else ""

@@ -66,6 +66,13 @@ def test_what_screens_what_is_beside_a_run_and_what_was_disturbed_is_said_and_ca
     assert "\x1b" not in said
 
 
+def test_who_else_is_on_the_gpu_of_an_idle_device_is_said_and_cannot_move_the_terminal() -> None:
+    idle = device_data(experiment=None, phase="idle", residents=[f"python (pid 7, 70000 MiB){EVIL}"])
+    said = text(_data(devices=idle), holder=4242)
+    assert "        shared with: python (pid 7, 70000 MiB)" in said
+    assert "\x1b" not in said
+
+
 def test_what_was_turned_away_last_is_said_with_its_day_and_where_the_others_are() -> None:
     idea = {"ref": f"refs/heads/idea/{EVIL}", "title": "", "why": f"no colour{EVIL}", "at": NOW}
     said = text(_data(refused_ideas=[idea]), holder=4242)

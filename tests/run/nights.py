@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from autoresearchd.experiment import Measurement
+from autoresearchd.experiment import Device, Measurement
 from autoresearchd.run import company, proc, sandbox
 from tests.run.room import Room, finish, program, spec, until
+from tests.support import patience
 
 NOBODY = 2**22 + 7
 """A process id that no kernel gives."""
@@ -43,7 +44,8 @@ def main(folder: Path) -> None:
         "memory held, and enough": night(folder, before="used 50000\n", during=lambda: "used 50000\n"),
         "its own memory": night(folder, FAIL, during=lambda: "used 140000\n"),
     }
-    print(json.dumps({name: told(run) for name, run in found.items()}))
+    shared = idle(folder, stranger)
+    print(json.dumps({name: told(run) for name, run in found.items()} | {"nobody trains": shared}))
 
 
 def night(
@@ -78,6 +80,16 @@ def night(
         until(executor, seen_often)
         (out / "go").touch()
         return finish(executor)
+
+
+def idle(folder: Path, stranger: str) -> list[str]:
+    """Who is said to be on a device that nothing has trained on so far, once somebody is seen there."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    say(Path(os.environ["NVML_STATE"]), stranger)
+    with Room(folder).executor(program()) as executor:
+        gpu, cpu = (Device(name=name, index=0) for name in ("cuda:0", "cpu:0"))
+        patience.until(lambda: executor.residents(gpu))
+        return [*executor.residents(gpu), *executor.residents(cpu)]
 
 
 def ours() -> str:

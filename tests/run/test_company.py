@@ -76,6 +76,11 @@ def test_a_process_of_somebody_else_is_named_with_its_memory(told: Told, beside:
     assert incident["what"].endswith(f"(pid {os.getpid()}, 1024 MiB) on cuda:0")
 
 
+def test_who_is_on_a_device_that_trains_nothing_is_seen_with_memory(told: Told) -> None:
+    (resident,) = told["nobody trains"]
+    assert resident.endswith(f"(pid {os.getpid()}, 1024 MiB)")
+
+
 def test_a_number_that_means_nothing_here_may_be_our_own_unless_it_was_there_before(told: Told) -> None:
     """In a container some drivers say numbers of the machine's own namespace."""
     assert told["a number of another namespace"] == ["finished"]
