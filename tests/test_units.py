@@ -78,7 +78,7 @@ def test_the_recorded_exposure_is_what_systemd_finds(tmp_path: Path) -> None:
 def test_a_users_own_unit_asks_for_nothing_that_needs_privileges() -> None:
     text = rendered((SHIPPED / TEMPLATE).read_text(), user=True)
     keys = {line.partition("=")[0] for line in settings(text)}
-    assert not keys & {"User", "LoadCredential", "ProtectSystem", "CapabilityBoundingSet"}
+    assert not keys & {"User", "LoadCredential", "ProtectSystem", "CapabilityBoundingSet", "ExecStartPre"}
     assert {"Type", "WatchdogSec", "KillMode", "EnvironmentFile"} <= keys
     assert "WantedBy=default.target" in text
 
