@@ -16,25 +16,24 @@ from typing import Protocol
 import structlog
 
 from autoresearchd import announce, controls, metrics, notify
+from autoresearchd.admission import admit
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.equipment import Equipment, equip
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, TreeOid
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Housekeeping, Ledger
-from autoresearchd.ledger.repository import git
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.program import Program, load
 from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
 from autoresearchd.propose.portfolio import build, is_enabled
-from autoresearchd.reload import differences, identity, refuse_another_lab, refuse_fixed
+from autoresearchd.reload import differences, refuse_fixed
 from autoresearchd.request import Request
 from autoresearchd.run import reap_leftovers
 from autoresearchd.run.checkpoints import Checkpoints
 from autoresearchd.run.workbench import LocalWorkbench
 from autoresearchd.status import LiveRun, Status, wishes_wait
-from autoresearchd.trailers import parse
 from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
 from autoresearchd.world import Finish, Session
 
@@ -59,7 +58,7 @@ def run(request: Request, view: View) -> Status:
     with ExitStack() as stack:
         ledger = Ledger(request.program.resolve().parent / program.program.experiments)
         stack.enter_context(ledger.hold())
-        _refuse_another_lab(ledger, program)
+        admit(ledger, program, request.program.resolve().parent / program.program.project)
         wake = stack.enter_context(Wake())
         parts = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
         daemon = _Daemon(parts=parts, request=request, view=view, manager=manager, wake=wake, saved=saved)
@@ -120,30 +119,6 @@ def _loop(program: Program, ledger: Ledger, ours: Equipment, pipeline: Pipeline,
 def _checkpoints(program: Program, place: Path) -> Checkpoints:
     most = program.service.checkpoints_mib * 2**20
     return Checkpoints(place / "checkpoints", most_bytes=most, reserve_bytes=2 * FREE_FLOOR_BYTES)
-
-
-def _refuse_another_lab(ledger: Ledger, program: Program) -> None:
-    """Go on only by what the lab was measured by; before its baseline has a verdict that may still change.
-
-    Labs from before that was noted know the name of their metric alone.
-    """
-    baseline, noted = ledger.baseline(), ledger.measured_by()
-    if isinstance(baseline, Concluded):
-        refuse_another_lab(noted, program)
-        _refuse_another_metric(ledger, baseline, program)
-    else:
-        noted = {}
-    ledger.note_measured_by({**identity(program), **noted})
-
-
-def _refuse_another_metric(ledger: Ledger, baseline: Concluded, program: Program) -> None:
-    message = git(ledger.path, "show", "--no-patch", "--format=%B", baseline.experiment.commit)
-    measured = parse(message.decode("utf-8", "replace")).metric
-    if measured and measured != program.metric.compared:
-        raise UserError(
-            f"{ledger.path} was measured by {measured}, not by program.toml's {program.metric.compared}; "
-            "set `program.experiments` to a new experiments.git and `autoresearchd init` it"
-        )
 
 
 def thinkers(program: Program, folder: Path, ledger: Ledger, key: Key) -> tuple[Llm, Command]:

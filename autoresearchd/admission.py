@@ -1,0 +1,58 @@
+"""Whether a start may go on with a lab: by the settings that measured it, and not with code that was mended since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoresearchd.errors import UserError
+from autoresearchd.experiment import Concluded, Ending
+from autoresearchd.ledger import Ledger, project_state
+from autoresearchd.ledger.repository import git
+from autoresearchd.program import Program
+from autoresearchd.reload import identity, refuse_another_lab
+from autoresearchd.trailers import parse
+
+
+def admit(ledger: Ledger, program: Program, project: Path) -> None:
+    """Go on only by what the lab was measured by; before its baseline has a verdict that may still change.
+
+    Labs from before that was noted know the name of their metric alone.
+
+    Raises: UserError that says what to do instead.
+    """
+    baseline, noted = ledger.baseline(), ledger.measured_by()
+    if isinstance(baseline, Concluded):
+        refuse_another_lab(noted, program)
+        _refuse_another_metric(ledger, baseline, program)
+    else:
+        _refuse_broken_code(ledger, project)
+        noted = {}
+    ledger.note_measured_by({**identity(program), **noted})
+
+
+def _refuse_another_metric(ledger: Ledger, baseline: Concluded, program: Program) -> None:
+    message = git(ledger.path, "show", "--no-patch", "--format=%B", baseline.experiment.commit)
+    measured = parse(message.decode("utf-8", "replace")).metric
+    if measured and measured != program.metric.compared:
+        raise UserError(
+            f"{ledger.path} was measured by {measured}, not by program.toml's {program.metric.compared}; "
+            "set `program.experiments` to a new experiments.git and `autoresearchd init` it"
+        )
+
+
+def _refuse_broken_code(ledger: Ledger, project: Path) -> None:
+    """Who mends and commits a script that did not train would else see the old one fail again and again."""
+    best = ledger.best()
+    runs = ledger.results(best.tree)
+    if not runs or any(run.ending is Ending.FINISHED for run in runs):
+        return
+    try:
+        head = project_state(project).head
+    except UserError:
+        return  # the project need not be here any more
+    if head != best.commit:
+        why = runs[-1].why or runs[-1].ending
+        raise UserError(
+            f"{ledger.path} is of {best.commit[:10]}, which does not train ({why}), and the project is at {head[:10]} "
+            "now: move the lab away, and `autoresearchd init` makes a new one of that"
+        )
