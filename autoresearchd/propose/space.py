@@ -17,7 +17,7 @@ from autoresearchd.propose._limits import Limits
 from autoresearchd.propose._observations import Observations, Values, View
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose._samples import draw
-from autoresearchd.propose._surrogate import Surrogate
+from autoresearchd.propose._surrogate import USUALLY, Surrogate
 from autoresearchd.propose._wording import proposal
 from autoresearchd.propose.constants import Constant, Value
 
@@ -106,12 +106,10 @@ def _forecast(context: Context, surrogate: Surrogate, changes: Values) -> str:
     if not skill.is_shown:
         measured = "1 experiment" if skill.measured == 1 else f"{skill.measured} experiments"
         return f"What it gains is not foretold: {measured} measured so far do not say enough."
-    mean, deviation = (float(x[0]) for x in surrogate.expect([changes]))
-    deviation *= max(1.0, skill.error)
+    mean, metric = float(surrogate.expect([changes])[0][0]), context.program.metric.compared
     return (
-        f"The model of gains expects {mean:+.3g} ± {deviation:.2g} in {context.program.metric.compared} (positive is "
-        f"better); it foretells {skill.explained:.0%} of how the {skill.measured} measured experiments differ, each "
-        "from the others."
+        f"The model of gains expects {mean:+.2g} in {metric} (positive is better); of the {skill.measured} measured "
+        f"experiments, each foretold from the others, {USUALLY:.0%} came out within {skill.within:.2g} of what it said."
     )
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import random
 import re
 import statistics
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -58,6 +59,40 @@ def test_it_finds_much_more_than_chance_in_thirty_noisy_trials() -> None:
     # Of what the author left to gain, space leaves 44 % and chance 98 % (means over these seeds).
     assert statistics.fmean(left_by_space) < 0.6
     assert statistics.fmean(left_by_space) < statistics.fmean(left_by_chance) - 0.3
+
+
+FORETOLD = re.compile(r"expects (\S+) in val_bpb .* of the (\d+) measured .* within (\S+) of what it said\.")
+
+
+def foretold(true: Callable[[Mapping[str, Value]], float], *, trials: int, seed: int) -> list[tuple[float, ...] | None]:
+    """For each trial of a search: the gain that was foretold, its error's bound, and the gain that was measured."""
+    rng, found = random.Random(seed), list[tuple[float, ...] | None]()
+    lab = FakeLab({"train.py": SOURCE}, value=true(values_of({"train.py": SOURCE.encode()})), seed=seed)
+    for _ in range(trials):
+        proposal = ask(lab)
+        assert proposal is not None
+        value = true(values_of(apply(lab.files, proposal.edits))) + rng.gauss(0, 0.004)
+        gain = (lab.value_of_best() or 0.0) - value
+        said = FORETOLD.search(proposal.rationale)
+        found.append((float(said[1]), float(said[3]), gain) if said else None)
+        assert (said is None) == ("is not foretold" in proposal.rationale)
+        lab.try_proposal(proposal, Outcome.KEEP if gain > 0.008 else Outcome.DISCARD, value)
+    return found
+
+
+def test_no_gain_is_foretold_from_a_few_experiments_nor_where_nothing_matters() -> None:
+    assert "1 experiment measured so far" in (ask(FakeLab({"train.py": SOURCE})) or pytest.fail("silent")).rationale
+    said = [each for seed in range(2) for each in foretold(lambda values: 1.0, trials=25, seed=seed)]
+    assert sum(each is not None for each in said) <= 2
+
+
+def test_what_is_foretold_comes_about_as_often_as_it_says() -> None:
+    nights = [foretold(Objective.drawn(seed).true, trials=26, seed=seed) for seed in (100, 101, 102)]
+    assert all(said is None for night in nights for said in night[:10])
+    said = [each for night in nights for each in night if each is not None]
+    assert len(said) > 15
+    inside = sum(abs(gain - expected) < within for expected, within, gain in said)
+    assert inside > 0.5 * len(said)  # it says 80 %, and does so in hundreds of trials
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
