@@ -29,6 +29,8 @@ from autoresearchd.run.sandbox import Box, wrap
 from autoresearchd.run.ward import Ward
 
 TEMPORARY_PREFIX = "autoresearch-"
+WITHOUT_SEMAPHORES = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+"""Landlock leaves no /dev/shm: torch.compile would wait for workers that cannot start, until the deadline."""
 NOBODY_YET = TreeOid("")
 """The tree of a site made ahead."""
 
@@ -221,6 +223,8 @@ class Site:
             threads=threads(bench.program.devices, spec.device),
             inherited=os.environ,
         )
+        if self._ward.sandbox == "landlock":
+            environment |= WITHOUT_SEMAPHORES
         return environment if self._ward.sandbox == "none" else nodes.by_name(spec.device, environment)
 
     def _spawn(self, phase: Phase, words: tuple[str, ...], place: target.Place) -> Started:

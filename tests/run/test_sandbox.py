@@ -192,6 +192,22 @@ def test_data_loader_workers_work_in_bubblewrap(room: Room) -> None:
     assert room.measure(WORKERS, program(mode="bubblewrap")).metrics == {"loss": 6.0}
 
 
+@pytest.mark.parametrize(("mode", "works"), [("bubblewrap", 1.0), ("landlock", 0.0)])
+def test_torch_compiles_without_workers_where_it_could_have_none(room: Room, mode: Mode, works: float) -> None:
+    """It waits for ever for one that cannot make a semaphore."""
+    skip_without(mode)
+    train = """
+import multiprocessing
+threads = float(os.environ.get("TORCHINDUCTOR_COMPILE_THREADS", 0))
+try:
+    multiprocessing.Semaphore()
+    say(loss=1, threads=threads)
+except OSError:
+    say(loss=0, threads=threads)
+"""
+    assert room.measure(train, program(mode=mode)).metrics == {"loss": works, "threads": 1.0 - works}
+
+
 @pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
 def test_signals_exit_codes_and_timeouts_read_the_same(room: Room, mode: Mode) -> None:
     skip_without(mode)
