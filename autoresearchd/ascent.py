@@ -39,7 +39,7 @@ def starts(world: World, move: Move | None, free: Sequence[Device]) -> Iterator[
 def _allowed(world: World) -> int:
     """How many more runs may go on there at once."""
     live, share = sum(bool(run.spec.scale) for run in world.live), world.program.promote.share
-    if not world.opened and (world.remaining == 0 or (world.is_exhausted and not world.ready)):
+    if not world.opened and (world.orders.remaining == 0 or (world.ideas.is_silent and not world.ideas.ready)):
         return len(world.devices) - live
     if world.ladder is None or world.ladder.share >= share:
         return 0
@@ -48,4 +48,4 @@ def _allowed(world: World) -> int:
 
 def _fits(world: World, scale: str, devices: Sequence[Device]) -> list[Device]:
     rung = next(rung for rung in world.program.scale if rung.name == scale)
-    return [device for device in devices if rung.fits(device) and device.name not in world.aside]
+    return [device for device in devices if rung.fits(device) and device.name not in world.health.aside]

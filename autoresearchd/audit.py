@@ -19,7 +19,7 @@ TRIES = 2
 def due(world: World) -> bool:
     """Whether the next run of best is to be audited."""
     metric, every = world.program.metric, world.program.accept.audit_every
-    if not world.leads or metric.audit is None or every == 0 or world.keeps % every:
+    if not world.leads or metric.audit is None or every == 0 or world.past.keeps % every:
         return False
     if any(live.spec.audit and live.spec.tree == world.best_tree for live in world.live):
         return False

@@ -21,7 +21,7 @@ def doubtful(world: World, experiment: Experiment, verdict: Verdict) -> bool:
     if verdict.outcome not in FAILED or experiment.is_baseline:
         return False
     equal = 0
-    for outcome, why in world.last_failures:
+    for outcome, why in world.past.last_failures:
         if (outcome, why) != (verdict.outcome, verdict.why):
             break
         equal += 1
@@ -36,7 +36,7 @@ def trusted(world: World, runs: Sequence[Measurement]) -> tuple[Measurement, ...
     spared = [run for run in runs if is_the_devices(run)][:MOST_REPEATS]
 
     def blameless(run: Measurement) -> bool:
-        if run.run in world.excused or run in spared:
+        if run.run in world.health.excused or run in spared:
             return True
         after = next((other for other in best if other.started >= run.started), None)
         return run.ending in ENVIRONMENTAL and after is not None and after.ending is not Ending.FINISHED
@@ -53,7 +53,7 @@ def is_the_devices(run: Measurement) -> bool:
 
 
 def _is_excused(world: World, run: Measurement) -> bool:
-    return run.run in world.excused or is_the_devices(run)
+    return run.run in world.health.excused or is_the_devices(run)
 
 
 def disturbed(world: World) -> tuple[Measurement, ...]:

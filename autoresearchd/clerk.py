@@ -15,6 +15,7 @@ from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.promotion import Climb, Note, Promotion
+from autoresearchd.reception import Reception
 from autoresearchd.trailers import number
 from autoresearchd.world import (
     ApplyFix,
@@ -38,6 +39,7 @@ class Clerk:
     ledger: Ledger
     pipeline: Pipeline
     memory: Memory
+    reception: Reception
     session: Session
     metric: Metric
     environment: Environment
@@ -59,10 +61,10 @@ class Clerk:
             case ConcludeExperiment(experiment=experiment, verdict=verdict):
                 self._conclude(experiment, verdict, now)
             case Climb(tip=tip):
-                self.ledger.promotion.look(tip, baseline=self.memory.line(self.ledger)[-1].experiment.commit)
+                self.ledger.promotion.look(tip, baseline=self.memory.archive.line()[-1].experiment.commit)
             case Note(standings=standings):
                 self.ledger.promotion.note(standings, now=now)
-                announce.standings_noted(standings, self.memory.line(self.ledger))
+                announce.standings_noted(standings, self.memory.archive.line())
             case Promotion():
                 self._promote(move, now)
             case _:
@@ -77,10 +79,10 @@ class Clerk:
             self.session.opened += 1
             announce.experiment_opened(experiment)
         self.pipeline.take(proposal)
-        if (idea := self.memory.ideas.get(proposal)) is not None:
-            self.memory.drop(idea, self.ledger)
+        self.reception.opened(proposal)
 
     def _replay(self, experiment: Experiment, now: float) -> None:
+        self.pipeline.take_fix(experiment.commit)  # a correction of what it was before, should one be under way
         if (replayed := self.ledger.replay(experiment, now=now)) is not None:
             announce.experiment_replayed(replayed)
             return
@@ -96,7 +98,7 @@ class Clerk:
         self.pipeline.take_fix(fix.experiment.commit)
 
     def _promote(self, promotion: Promotion, now: float) -> None:
-        line = {step.experiment.commit: step for step in self.memory.line(self.ledger)}
+        line = {step.experiment.commit: step for step in self.memory.archive.line()}
         audits = {commit: self._audit(line[commit].experiment.tree) for commit in promotion.commits}
         scales = {
             commit: {f"Scale-{scale}": text for scale, text in evidence.items()}

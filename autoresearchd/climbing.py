@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from autoresearchd.backoff import Backoff
 from autoresearchd.blame import calm, is_the_devices
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Concluded, Device, Environment, Measurement, Outcome, Progress, TreeOid
+from autoresearchd.experiment import Concluded, Device, Environment, Experiment, Measurement, Outcome, Progress, TreeOid
 from autoresearchd.judge import MOST_REPEATS, Spread
 from autoresearchd.judgement import budgeted
+from autoresearchd.ladder import next_move
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
 from autoresearchd.program import Program
-from autoresearchd.promotion import Commits, Level
+from autoresearchd.promotion import Commits, Level, Move
 from autoresearchd.promotion import Ladder as Known
+from autoresearchd.world import Start
 
 log = structlog.get_logger()
 
 
 REST_SECONDS = 300.0
-"""After something of promotion could not be written."""
+"""After something of promotion could not be read, written or begun."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,13 +38,12 @@ class Climbing:
     """What runs on each rung count for, in the order of program.toml."""
     damage: str = ""
     """What of promotion cannot be read: it waits until that is mended, and the lab goes on."""
-    _trouble: str = ""
-    _trouble_until: float = 0.0
+    _trouble: Backoff = field(default_factory=lambda: Backoff(first_seconds=REST_SECONDS, longest_seconds=REST_SECONDS))
 
     def rest(self, error: Exception, *, now: float) -> None:
-        """Something could not be written: try nothing of promotion for a while."""
+        """Something could not be read, written or begun: try nothing of promotion for a while."""
         log.warning("promotion_rests", why=str(error))
-        self._trouble, self._trouble_until = str(error), now + REST_SECONDS
+        self._trouble.failed(error, now=now)
 
     def ladder(
         self,
@@ -54,7 +56,7 @@ class Climbing:
         spread_in: Callable[[Environment], Spread],
     ) -> Known | None:
         """What is known about promotion; None where there are no rungs, or no baseline yet."""
-        line = self.memory.line(self.ledger) if self.scales and program.promote.share else ()
+        line = self.memory.archive.line() if self.scales and program.promote.share else ()
         if not line or line[-1].verdict.outcome is not Outcome.BASELINE:
             return None
         try:
@@ -112,19 +114,41 @@ class Climbing:
             promoted=tuple(sorted(through)),
             stack=stack,
             runs=runs,
-            trouble=self._trouble if now < self._trouble_until else "",
+            trouble=self._trouble.why(now),
             share=self._share(now, live),
         )
 
-    def remake(self, commits: Commits) -> None:
-        """Write the tree of a stack again that is about to be trained: no ref holds it."""
-        promotion, baseline = self.ledger.promotion, self.memory.line(self.ledger)[-1].experiment
+    def _base(self, baseline: Experiment) -> TreeOid:
+        """The tree of what was promoted last, else of the baseline."""
+        promotion = self.ledger.promotion
         promoted = promotion.line(baseline.commit)
-        promotion.remake(promotion.tree(promoted[-1]) if promoted else baseline.tree, commits)
+        return promotion.tree(promoted[-1]) if promoted else baseline.tree
+
+    def move(self, ladder: Known | None) -> Move | None:
+        """What promotion does next; where that cannot be told, as a tree cannot be read, it rests."""
+        if ladder is None:
+            return None
+        try:
+            return next_move(ladder)  # asks for merged trees as it goes
+        except (OSError, CorruptRecord) as error:
+            self.rest(error, now=ladder.now)
+            return next_move(replace(ladder, trouble=self._trouble.why(ladder.now)))
+
+    def is_ready(self, start: Start, *, now: float) -> bool:
+        """Write the tree of a stack again that is about to be trained, as no ref holds it; where that fails, rest."""
+        if not start.commits:
+            return True
+        try:
+            baseline = self.memory.archive.line()[-1].experiment
+            self.ledger.promotion.remake(self._base(baseline), start.commits)
+        except (OSError, CorruptRecord) as error:
+            self.rest(error, now=now)
+            return False
+        return True
 
     def _share(self, now: float, live: Sequence[Progress]) -> float:
         """Of the device seconds of this session, those on rungs above the first."""
         running = [(max(0.0, now - run.started), bool(run.spec.scale)) for run in live]
-        above = self.memory.scale_seconds + sum(seconds for seconds, is_above in running if is_above)
-        spent = self.memory.busy_seconds + sum(seconds for seconds, _ in running)
+        above = self.memory.figures.scale_seconds + sum(seconds for seconds, is_above in running if is_above)
+        spent = self.memory.figures.busy_seconds + sum(seconds for seconds, _ in running)
         return above / spent if spent else 1.0

@@ -15,9 +15,9 @@ FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 10.0, 1800.0
 
 def hold(world: World) -> tuple[str, float] | None:
     """Why no training is started and until when (Unix time; infinity: until somebody acts); None when all is well."""
-    if world.trouble:
-        return world.trouble, float("inf")
-    if world.paused:
+    if world.health.trouble:
+        return world.health.trouble, float("inf")
+    if world.orders.paused:
         return "paused", float("inf")
     if world.baseline_tree is None and world.is_begun:
         return BASELINE_GONE, float("inf")
@@ -32,8 +32,8 @@ def hold(world: World) -> tuple[str, float] | None:
 def closing(world: World) -> str:
     """Why nothing new may begin: somebody said so, or best is as good as the program asked."""
     metric = world.program.metric
-    if world.closing or metric.target is None or any(opened.experiment.is_baseline for opened in world.opened):
-        return world.closing
+    if world.orders.closing or metric.target is None or any(opened.experiment.is_baseline for opened in world.opened):
+        return world.orders.closing
     runs = finished(world.of(world.best_tree))
     numbers = [number for run in runs if (number := value(run, metric.name)) is not None]
     mean = sum(numbers) / len(numbers) if numbers else None

@@ -36,5 +36,5 @@ def verdict_of(world: World, experiment: Experiment) -> Decision:
         spread=world.spread,
         lines=experiment.lines,
         category=experiment.category,
-        largest_gain=world.largest_gain,
+        largest_gain=world.past.largest_gain,
     )

@@ -17,12 +17,12 @@ def concluded_or_mended(world: World, experiment: Experiment, verdict: Verdict, 
     """The verdict, or the correction that comes before it; None while one is awaited. When `idle` none is asked for."""
     if not _is_mendable(world, experiment, verdict):
         return ConcludeExperiment(experiment=experiment, verdict=verdict)
-    if experiment.commit in world.fixes:
-        correction = world.fixes[experiment.commit]
+    if experiment.commit in world.ideas.fixes:
+        correction = world.ideas.fixes[experiment.commit]
         if correction is None:
             return ConcludeExperiment(experiment=experiment, verdict=verdict)
         return ApplyFix(experiment=experiment, verdict=verdict, correction=correction)
-    if idle or experiment.commit in world.fixes_asked:
+    if idle or experiment.commit in world.ideas.fixes_asked:
         return None
     return AskFix(experiment=experiment, verdict=verdict)
 

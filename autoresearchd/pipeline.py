@@ -127,6 +127,8 @@ class Pipeline:
         self._silences = 0
         self.is_exhausted = False
         """Whether nobody had anything to say the last time, with nothing open and nothing waiting."""
+        self.is_silent = False
+        """The same, or whoever was asked has failed: no idea is to be expected now."""
 
     @property
     def ready(self) -> tuple[Proposal, ...]:
@@ -187,7 +189,10 @@ class Pipeline:
     def take(self, proposal: Proposal) -> None:
         """Remove a proposal that was opened, or cannot be."""
         self._takes += 1
-        self._taken.append((self._takes, proposal))  # first: who thinks meanwhile finds it in one of the two
+        if self._thinking:
+            self._taken.append((self._takes, proposal))  # first: who thinks meanwhile finds it in one of the two
+        else:
+            self._taken.clear()  # nobody is left who was asked before
         self._ready.remove(proposal)
 
     def put(self, proposal: Proposal) -> None:
@@ -231,6 +236,7 @@ class Pipeline:
             self.is_exhausted = proposal is None and not waits
         except Exception:  # whatever a proposer does wrong must not end the night
             log.exception("proposer_failed", proposer=self._proposer.name)
+        self.is_silent = proposal is None and not waits
         if proposal is not None:
             self._silences = 0
             self._ready.append(proposal)

@@ -15,8 +15,7 @@ from autoresearchd.experiment import AGENT, PERSON, Device, Experiment, Proposal
 from autoresearchd.holds import closing, hold
 from autoresearchd.judge import Conclude, Side, hopeless, missing_baseline_seeds, unselected_seed
 from autoresearchd.judgement import rules_of, verdict_of
-from autoresearchd.ladder import next_move
-from autoresearchd.promotion import Climb, Move, Note, Promotion
+from autoresearchd.promotion import Climb, Note, Promotion
 from autoresearchd.ruling import ledger_moves
 from autoresearchd.screening import is_screened, views
 from autoresearchd.world import (
@@ -48,29 +47,28 @@ def plan(world: World) -> tuple[Action, ...]:
     one experiment is kept in one plan: the next one is judged against the best that the first one made.
     """
     if world.baseline_tree is None:
-        if world.closing:
-            return (Finish(why=world.closing),)
+        if world.orders.closing:
+            return (Finish(why=world.orders.closing),)
         return () if world.is_begun else (OpenBaseline(),)
     if moves := tuple(ledger_moves(world)):
         return moves
-    climb = next_move(world.ladder) if world.ladder is not None else None
-    if isinstance(climb, Climb | Note | Promotion):
-        return (climb,)
-    return _finish(world, climb) or tuple(_device_moves(world, climb))
+    if isinstance(world.climb, Climb | Note | Promotion):
+        return (world.climb,)
+    return _finish(world) or tuple(_device_moves(world))
 
 
-def _finish(world: World, climb: Move | None) -> tuple[Action, ...]:
+def _finish(world: World) -> tuple[Action, ...]:
     if world.live:
         return ()
     if why := closing(world):
         return (Finish(why=why),)
-    waited_for = hold(world) is None and (audit.due(world) or ascent.is_waited_for(world, climb))
-    if world.remaining == 0 and not world.opened and not waited_for:
+    waited_for = hold(world) is None and (audit.due(world) or ascent.is_waited_for(world, world.climb))
+    if world.orders.remaining == 0 and not world.opened and not waited_for:
         return (Finish(why="every experiment of the budget has its verdict"),)
     return ()
 
 
-def _device_moves(world: World, climb: Move | None) -> Iterator[Action]:
+def _device_moves(world: World) -> Iterator[Action]:
     """Prune, start, open and ask, in this order; one run a device, each tree and seed once in an environment.
 
     The leading devices choose first; what they begin with is not screened any more.
@@ -82,14 +80,15 @@ def _device_moves(world: World, climb: Move | None) -> Iterator[Action]:
         yield from _prunes(view, world)
     busy = {live.spec.device.name for live in world.live}
     if hold(world) is None:
-        climbs = list(ascent.starts(world, climb, [device for device in world.devices if device.name not in busy]))
+        unused = [device for device in world.devices if device.name not in busy]
+        climbs = list(ascent.starts(world, world.climb, unused))
         yield from climbs
         busy |= {start.device.name for start in climbs}
     begun: set[TreeOid] = set()
     idle = 0
     for view in seen:
         unused = [device for device in view.devices if device.name not in busy]
-        free = [device for device in unused if device.name not in world.aside]
+        free = [device for device in unused if device.name not in world.health.aside]
         if (held := hold(view)) is None or held[1] <= world.now:
             yield from _tries(view, unused)
             starts = list(_starts(view, free, begun))
@@ -113,7 +112,8 @@ def _starts(view: World, free: Sequence[Device], begun: Collection[TreeOid]) -> 
 
 def _tries(world: World, idle: Sequence[Device]) -> Iterator[Start]:
     """A run of best on each device that was set aside and has rested."""
-    rested = [device for device in idle if device.name in world.aside and world.aside[device.name].until <= world.now]
+    aside = world.health.aside
+    rested = [device for device in idle if device.name in aside and aside[device.name].until <= world.now]
     for number, device in enumerate(rested):
         yield Start(tree=world.best_tree, seed=audit.seed(world) + number, device=device)
 
@@ -126,19 +126,19 @@ def _new_work(world: World, begun: Collection[TreeOid], *, idle: int) -> Iterato
     live = {progress.spec.tree for progress in world.live}
     trees = {opened.experiment.tree for opened in world.opened}
     idle -= sum(tree not in live and tree not in begun and not world.runs.get(tree) for tree in trees)
-    allowed = len(world.ready) if world.remaining is None else world.remaining
+    remaining = world.orders.remaining
     measured = not any(opened.experiment.is_baseline for opened in world.opened)
-    outdated = [proposal for proposal in world.ready if _outdated(world, proposal)]
+    outdated = [proposal for proposal in world.ideas.ready if _outdated(world, proposal)]
     for proposal in outdated:
         yield Drop(proposal=proposal)
-    ready = [proposal for proposal in world.ready if proposal not in outdated]
-    if measured and ready and idle > 0 and allowed > 0:
+    ready = [proposal for proposal in world.ideas.ready if proposal not in outdated]
+    if measured and ready and idle > 0 and remaining != 0:
         yield OpenExperiment(proposal=ready[0])
         return  # its device begins with it before another is opened, and before anybody thinks
-    if measured and world.remaining != 0:
-        yield from (AskWish(wish=wish) for wish in world.wishes)
-    wanted = len(world.all_devices) if world.remaining is None else min(len(world.all_devices), world.remaining)
-    if (missing := wanted - len(ready) - world.asked) > 0:
+    if measured and remaining != 0:
+        yield from (AskWish(wish=wish) for wish in world.ideas.wishes)
+    wanted = len(world.all_devices) if remaining is None else min(len(world.all_devices), remaining)
+    if (missing := wanted - len(ready) - world.ideas.asked) > 0:
         yield Ask(count=missing)
 
 
@@ -178,7 +178,8 @@ def _needs(world: World) -> Iterator[_Need]:
 
 def _unmeasured(world: World) -> Iterator[_Need]:
     """Best, and the baseline that constraints compare with, where nothing was measured: a new device, an upgrade."""
-    if any(opened.experiment.is_baseline for opened in world.opened) or (world.remaining == 0 and not world.opened):
+    is_over = world.orders.remaining == 0 and not world.opened
+    if is_over or any(opened.experiment.is_baseline for opened in world.opened):
         return
     if world.leads and world.baseline_tree is not None and not world.of(world.baseline_tree):
         yield _Need(tree=world.baseline_tree, seed=0)
@@ -213,7 +214,7 @@ def _prunes(view: World, world: World) -> Iterator[Prune | Stop]:
         experiment = wanted.get(live.spec.tree)
         if experiment is None:
             continue
-        if experiment.number in world.skips:
+        if experiment.number in world.orders.skips:
             yield Stop(run=live.spec.run, why="its experiment is skipped")
             continue
         if not (view.leads or is_screened(world, experiment)):

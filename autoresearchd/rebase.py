@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from autoresearchd.archive import Archive
 from autoresearchd.blame import finished, trusted, undisturbed
 from autoresearchd.equipment import equip
 from autoresearchd.errors import UserError
@@ -33,7 +34,6 @@ from autoresearchd.judge import (
 )
 from autoresearchd.judgement import rules_of
 from autoresearchd.ledger import Course, Ledger, fetch_commit, line_name
-from autoresearchd.memory import Memory
 from autoresearchd.program import Program
 from autoresearchd.reload import refuse_another_lab
 from autoresearchd.ruling import CUT_OFF
@@ -129,7 +129,7 @@ class _Moving:
                 ledger=self.ledger,
                 course=course,
                 trainings=trainings,
-                memory=Memory(self.ledger),
+                archive=Archive(self.ledger),
                 gained=self._gained(),
             ).verdict()
 
@@ -146,7 +146,7 @@ class _Trial:
     ledger: Ledger
     course: Course
     trainings: Foreground
-    memory: Memory
+    archive: Archive
     gained: float | None
     """By the line before over the user's project: so much is nothing unheard of; in the metric's unit."""
 
@@ -157,7 +157,7 @@ class _Trial:
             what = "the project alone" if is_alone else "with what was carried over"
             for run in self.trainings.train(found, what=f"{what}: "):
                 self.ledger.record(run)
-                self.memory.filed(run)
+                self.archive.filed(run)
                 self._refuse_what_does_not_train(run)
         return found
 
@@ -199,7 +199,7 @@ class _Trial:
             best_tree=course.onto_tree,
             baseline_tree=course.onto_tree,
             runs={tree: composed(runs, metric, scale) for tree, runs in filed.items()},
-            spread=self.memory.spread(self.ledger, environment, self.program, scale),
+            spread=self.archive.spread(environment, self.program, scale),
         )
 
     def _refuse_what_does_not_train(self, run: Measurement) -> None:

@@ -92,13 +92,13 @@ def _refusal(world: World, opened: Open) -> Verdict | None:
     experiment = opened.experiment
     if experiment.is_baseline:
         return None
-    if experiment.number in world.skips:
+    if experiment.number in world.orders.skips:
         return Verdict(outcome=Outcome.SKIPPED, why="skipped by a person")
     if why := improper(opened.changes, world.program):
         return Verdict(outcome=Outcome.REJECTED, why=why)
     if experiment.tree in (experiment.parent_tree, world.best_tree):
         return Verdict(outcome=Outcome.DUPLICATE, why="nothing in it differs from best")
-    first = world.known.get(experiment.tree, experiment.number)
+    first = world.past.known.get(experiment.tree, experiment.number)
     if first < experiment.number:
         return Verdict(outcome=Outcome.DUPLICATE, why=f"the same tree as experiment {first:04d}")
     return None

@@ -72,7 +72,7 @@ def _at(world: World, screen: Screen) -> World:
         environment=screen.environment,
         devices=screen.devices,
         spread=screen.spread,
-        largest_gain=None,
+        past=replace(world.past, largest_gain=None),
         live=live,
         screens=(),
         leads=False,

@@ -21,6 +21,7 @@ from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.equipment import Equipment, equip
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, TreeOid
+from autoresearchd.lab import Lab
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Housekeeping, Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
@@ -64,8 +65,8 @@ def run(request: Request, view: View) -> Status:
         daemon = _Daemon(parts=parts, request=request, view=view, manager=manager, wake=wake, saved=saved)
         for listening in daemon.listening(program):
             stack.enter_context(listening)
-        loop = parts.loop
-        announce.daemon_started(loop.environment, loop.devices, loop.screens)
+        fleet = parts.loop.lab.fleet
+        announce.daemon_started(fleet.environment, fleet.devices, fleet.screens)
         return daemon.drive()
 
 
@@ -103,17 +104,8 @@ def _assembled(
 
 def _loop(program: Program, ledger: Ledger, ours: Equipment, pipeline: Pipeline, session: Session) -> Loop:
     session.sandbox = ours.sandbox
-    return Loop(
-        ledger=ledger,
-        executor=ours.executor,
-        pipeline=pipeline,
-        program=program,
-        devices=ours.fleet.devices,
-        environment=ours.fleet.environment,
-        screens=ours.fleet.screens,
-        scales=ours.fleet.scales,
-        session=session,
-    )
+    lab = Lab(ledger=ledger, executor=ours.executor, pipeline=pipeline, fleet=ours.fleet, session=session)
+    return Loop(lab, program)
 
 
 def _checkpoints(program: Program, place: Path) -> Checkpoints:
@@ -152,7 +144,7 @@ class _Daemon:
 
     def listening(self, program: Program) -> Iterator[AbstractContextManager[object]]:
         """What may wake, ask or end it, each for as long as it is entered."""
-        ledger = self.loop.ledger
+        ledger = self.loop.lab.ledger
         if program.service.metrics_port is not None:
             yield metrics.served(program.service.metrics_port, lambda: self.status)
         yield ending(self.end)
@@ -169,13 +161,13 @@ class _Daemon:
                 self._reload()
             finish = self.loop.step(time.time())
             self._tell(self.loop.news())
-            if finish is not None or self.loop.session.stopping:
+            if finish is not None or self.loop.lab.session.stopping:
                 return self._end(finish)
             self.loop.wait(TICK_SECONDS, self.wake.fileno())
 
     def end(self, signal_name: str) -> None:
         """Called by signal handlers: the step that runs now is the last one."""
-        self.loop.session.stopping = f"stopped by {signal_name}"
+        self.loop.lab.session.stopping = f"stopped by {signal_name}"
         self.wake()
 
     def look_at_program(self) -> None:
@@ -191,7 +183,7 @@ class _Daemon:
         self.view.update(status, news)
         self.manager.alive(status, time.monotonic())
         self.parts.housekeeping.step(len(news))
-        ledger = self.loop.ledger
+        ledger = self.loop.lab.ledger
         self.parts.checkpoints.tidy(ledger.best().tree, [experiment.tree for experiment in ledger.opened()])
 
     @property
@@ -205,20 +197,20 @@ class _Daemon:
     def _write(self, status: Status, live: Sequence[LiveRun]) -> None:
         """For those who look from elsewhere; a disk that is full for them is no reason to end."""
         try:
-            write_status(self.loop.ledger.path, status)
-            write_live(self.loop.ledger.path, live)
+            write_status(self.loop.lab.ledger.path, status)
+            write_live(self.loop.lab.ledger.path, live)
         except OSError as error:
             log.warning("status_not_written", why=str(error))
 
     def _end(self, finish: Finish | None) -> Status:
-        stopping = self.loop.session.stopping
+        stopping = self.loop.lab.session.stopping
         why = stopping or (finish.why if finish else "")
         self.manager.stopping(why)
         status = replace(self.status, state="stopped" if stopping else "finished", why=why)
         log.info("daemon_stopped", why=why)
         self._write(status, ())
         self.view.update(status, ())
-        controls.stop_switch(self.loop.ledger.path).unlink(missing_ok=True)
+        controls.stop_switch(self.loop.lab.ledger.path).unlink(missing_ok=True)
         return status
 
     def _reload(self) -> None:
@@ -238,7 +230,7 @@ class _Daemon:
             if changed or self.refused:
                 log.info("program_reloaded", changed=[change.key for change in changed])
             self.loop.program, self.refused = fresh, ""
-            session = self.loop.session
+            session = self.loop.lab.session
             session.deadline = self.request.deadline(fresh, session.started)
         self.written = 0.0  # who waits for it is told now
         self.manager.ready()

@@ -22,7 +22,7 @@ from autoresearchd.experiment import (
 )
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
-from autoresearchd.promotion import Climb, Commits, Ladder, Note, Promotion
+from autoresearchd.promotion import Climb, Commits, Ladder, Move, Note, Promotion
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +85,62 @@ class Screen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What was concluded in this lab so far, as far as decisions need it."""
+
+    known: Mapping[TreeOid, int] = field(default_factory=dict)
+    """For each tree that was tried: the lowest experiment number that has it."""
+    keeps: int = 0
+    """Experiments that were kept, the baseline not counted."""
+    largest_gain: float | None = None
+    """Of all that was kept in this environment, in the metric's unit."""
+    last_failures: tuple[tuple[Outcome, str], ...] = ()
+    """Outcome and reason of the newest concluded experiments as long as they failed, newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ideas:
+    """What proposers have given, and what they were asked for."""
+
+    ready: tuple[Proposal, ...] = ()
+    asked: int = 0
+    """Proposals being thought of."""
+    is_silent: bool = False
+    """Whoever was asked last had nothing to propose, or failed, though nothing else waited."""
+    fixes_asked: frozenset[CommitOid] = frozenset()
+    """Commits of the crashed experiments whose correction was asked for."""
+    fixes: Mapping[CommitOid, Proposal | None] = field(default_factory=dict)
+    """The answers so far; None where there is no correction."""
+    wishes: tuple[Wish, ...] = ()
+    """What people want tried, in words, and nobody was asked yet to make a change of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What people and their limits say now."""
+
+    paused: bool = False
+    closing: str = ""
+    """Why nothing new may begin; empty while things may begin."""
+    remaining: int | None = None
+    """How many more experiments may be opened; None is no limit."""
+    skips: frozenset[int] = frozenset()
+    """Open experiments that a person wants to see the end of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What is wrong with what the runs train on."""
+
+    trouble: str = ""
+    """Why this machine cannot run anything now (a full disk); empty while it can."""
+    aside: Mapping[str, Aside] = field(default_factory=dict)
+    """Devices, by name."""
+    excused: frozenset[str] = frozenset()
+    """Runs that failed by their device: they say nothing about the code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """Everything that is known at `now` (Unix time)."""
 
@@ -105,44 +161,18 @@ class World:
     is_begun: bool = False
     """A number was given: without a baseline its branch was deleted before best moved."""
     opened: tuple[Open, ...] = ()
-    known: Mapping[TreeOid, int] = field(default_factory=dict)
-    """For each tree that was tried: the lowest experiment number that has it."""
-    keeps: int = 0
-    """Experiments that were kept, the baseline not counted."""
+    past: Past = Past()
     runs: Mapping[TreeOid, Sequence[Measurement]] = field(default_factory=dict)
     """Filed runs of every tree that matters now, in any environment."""
     spread: Spread
-    largest_gain: float | None = None
-    """Of all that was kept in this environment, in the metric's unit."""
     live: tuple[Progress, ...] = ()
-    ready: tuple[Proposal, ...] = ()
-    asked: int = 0
-    """Proposals being thought of."""
-    is_exhausted: bool = False
-    """Whoever was asked last had nothing to propose, though nothing else waited."""
-    fixes_asked: frozenset[CommitOid] = frozenset()
-    """Commits of the crashed experiments whose correction was asked for."""
-    fixes: Mapping[CommitOid, Proposal | None] = field(default_factory=dict)
-    """The answers so far; None where there is no correction."""
-    wishes: tuple[Wish, ...] = ()
-    """What people want tried, in words, and nobody was asked yet to make a change of."""
-    last_failures: tuple[tuple[Outcome, str], ...] = ()
-    """Outcome and reason of the newest concluded experiments as long as they failed, newest first."""
-    remaining: int | None = None
-    """How many more experiments may be opened; None is no limit."""
-    paused: bool = False
-    closing: str = ""
-    """Why nothing new may begin; empty while things may begin."""
-    skips: frozenset[int] = frozenset()
-    """Open experiments that a person wants to see the end of."""
-    aside: Mapping[str, Aside] = field(default_factory=dict)
-    """By name."""
-    excused: frozenset[str] = frozenset()
-    """Runs that failed by their device: they say nothing about the code."""
-    trouble: str = ""
-    """Why this machine cannot run anything now (a full disk); empty while it can."""
+    ideas: Ideas = Ideas()
+    orders: Orders = Orders()
+    health: Health = Health()
     ladder: Ladder | None = None
     """None without rungs above the first, and before the baseline is known."""
+    climb: Move | None = None
+    """What promotion wants next, of that ladder; None where nothing waits for it."""
 
     @property
     def all_devices(self) -> tuple[Device, ...]:

@@ -29,11 +29,13 @@ import structlog
 from autoresearchd import loop as loops
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.experiment import Device, Edit, Ending, Environment, Measurement, Progress, Proposal, RunSpec
+from autoresearchd.lab import Lab
 from autoresearchd.ledger import Housekeeping, Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.program import parse
 from autoresearchd.propose._protocol import Context
+from autoresearchd.run.fleet import Fleet as Slots
 from autoresearchd.watch import Wake
 from autoresearchd.world import Session
 from bench.loop import PROGRAM, make_project
@@ -219,12 +221,16 @@ def simulate(folder: Path, devices: int, options: argparse.Namespace, profile: c
         stack.callback(pipeline.close)
         housekeeping = Housekeeping(ledger.path)
         stack.callback(housekeeping.close)
-        loop = Loop(
-            ledger=ledger, executor=fleet, pipeline=pipeline, program=parse(PROGRAM),
-            devices=tuple(Device(name=f"cpu:{at}", index=at) for at in range(devices)),
-            environment=Environment("simulated"), session=Session(started=clock.now()),
-            free_bytes=lambda: 2**40,
-        )  # fmt: skip
+        slots = tuple(Device(name=f"cpu:{at}", index=at) for at in range(devices))
+        lab = Lab(
+            ledger=ledger,
+            executor=fleet,
+            pipeline=pipeline,
+            fleet=Slots(environment=Environment("simulated"), devices=slots),
+            session=Session(started=clock.now()),
+            free=lambda _: 2**40,
+        )
+        loop = Loop(lab, parse(PROGRAM))
         night = Night(loop=loop, fleet=fleet, clock=clock, wake=wake, housekeeping=housekeeping, tally=tally)
         night.drive(lambda: fleet.is_full(devices), limit=2 * options.limit)
         stack.enter_context(watched(ledger, loop, tally))
@@ -262,7 +268,7 @@ class Night:
             self._tell()
             self.tally.working += time.perf_counter() - began
             wait = self.fleet.next_end - self.clock.now()
-            if self.loop.pipeline.asked or wait == float("inf"):
+            if self.loop.lab.pipeline.asked or wait == float("inf"):
                 if wait > 0 and select.select([self.wake.fileno()], [], [], min(wait, 1.0))[0]:
                     os.read(self.wake.fileno(), 4096)
             else:
@@ -272,8 +278,8 @@ class Night:
         news, now = self.loop.news(), self.clock.now()
         self.told_verdicts.update(each.verdict.outcome for each in news)
         if news or now - self.told >= TOLD_SECONDS:
-            write_status(self.loop.ledger.path, self.loop.status)
-            write_live(self.loop.ledger.path, self.loop.live())
+            write_status(self.loop.lab.ledger.path, self.loop.status)
+            write_live(self.loop.lab.ledger.path, self.loop.live())
             self.told = now
         self.housekeeping.step(len(news))
 

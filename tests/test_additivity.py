@@ -7,14 +7,17 @@ from pathlib import Path
 
 from autoresearchd.experiment import Device, Environment, Measurement, Outcome, RunSpec
 from autoresearchd.judge import Fate, fate
+from autoresearchd.lab import Lab
 from autoresearchd.ledger import Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.program import parse
 from autoresearchd.report import summary
 from autoresearchd.report.status import text
+from autoresearchd.run.fleet import Fleet
 from autoresearchd.world import Session
 from tests.support.fakes import FakeExecutor, FakePipeline, finished, proposal
-from tests.support.projects import PROGRAM, fsck, git, lab
+from tests.support.projects import PROGRAM, fsck, git
+from tests.support.projects import lab as new_lab
 
 NOISE = (0.0, 0.01, -0.01, 0.005, -0.005, 0.002, -0.002)
 GAIN = 0.3
@@ -36,19 +39,19 @@ def loss_of(text: str) -> float:
 
 def four_wins(path: Path) -> Ledger:
     """Four experiments made at once from the baseline, on four devices, until all have their verdicts."""
-    ledger = lab(path, {"train.py": source()})
+    ledger = new_lab(path, {"train.py": source()})
     executor = FakeExecutor(lambda spec, now: result(ledger, spec, now))
     pipeline = FakePipeline()
-    loop = Loop(
+    devices = tuple(Device(name=f"cpu:{index}") for index in range(4))
+    lab = Lab(
         ledger=ledger,
         executor=executor,
         pipeline=pipeline,  # type: ignore[arg-type]
-        program=parse(PROGRAM),
-        devices=tuple(Device(name=f"cpu:{index}") for index in range(4)),
-        environment=Environment("test"),
+        fleet=Fleet(environment=Environment("test"), devices=devices),
         session=Session(started=1000.0, experiments=4),
-        free_bytes=lambda: 2**50,
+        free=lambda _: 2**50,
     )
+    loop = Loop(lab, parse(PROGRAM))
     now = 1000.0
     while ledger.best().number is None:
         now += 10.0

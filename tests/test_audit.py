@@ -10,6 +10,7 @@ from autoresearchd.audit import due, trend, word
 from autoresearchd.experiment import Concluded, Device, Direction, Ending, Outcome
 from autoresearchd.program import Program
 from autoresearchd.status import AuditStatus
+from autoresearchd.world import Orders
 from tests.support.lab_model import AUDITED, PROGRAM, LabModel, tree_of
 
 SIGMA = 0.01
@@ -81,7 +82,7 @@ def test_an_audit_that_never_works_is_given_up() -> None:
 
 def test_a_person_who_stops_the_daemon_waits_for_no_audit() -> None:
     lab = night(AUDITED)
-    world = replace(lab.world(), runs={}, closing="SIGTERM")
+    world = replace(lab.world(), runs={}, orders=Orders(closing="SIGTERM"))
     assert due(world)
     lab.closing, lab.finished = "SIGTERM", False
     lab.runs.clear()

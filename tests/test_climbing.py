@@ -8,14 +8,14 @@ from typing import Any, cast
 
 import pytest
 
+from autoresearchd.archive import Archive
 from autoresearchd.clerk import Clerk
 from autoresearchd.climbing import Climbing
-from autoresearchd.experiment import Concluded, Device, Ending, Environment, Outcome
+from autoresearchd.experiment import Concluded, Ending, Environment, Outcome
 from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.judge.spread import UNKNOWN
 from autoresearchd.ladder import next_move
 from autoresearchd.ledger import Ledger, refs
-from autoresearchd.loop import Loop
 from autoresearchd.memory import Memory
 from autoresearchd.program import parse
 from autoresearchd.promotion import Climb, Ladder, Note, Promotion, Runs
@@ -50,7 +50,7 @@ def lab(tmp_path: Path) -> tuple[Ledger, Concluded]:
 
 def known(ledger: Ledger, *, program: Any = LADDER, live: tuple[Any, ...] = ()) -> Ladder | None:
     memory = Memory(ledger)
-    memory.busy_seconds, memory.scale_seconds = 80.0, 5.0
+    memory.figures.busy_seconds, memory.figures.scale_seconds = 80.0, 5.0
     return Climbing(ledger=ledger, memory=memory, scales={"d12": D12}).ladder(
         now=NOW,
         program=program,
@@ -67,6 +67,7 @@ def write(ledger: Ledger, move: Climb | Note | Promotion) -> None:
         ledger=ledger,
         pipeline=nobody,
         memory=Memory(ledger),
+        reception=nobody,
         session=Session(started=NOW),
         metric=LADDER.metric,
         environment=Environment("cpu"),
@@ -137,18 +138,7 @@ def test_a_promoted_that_is_gone_or_not_ours_is_begun_again(lab: tuple[Ledger, C
 
 def test_a_promotion_that_cannot_be_written_rests_and_the_lab_researches_on(tmp_path: Path) -> None:
     program = PROGRAM + '\n[[scale]]\nname = "d12"\n'
-    night = Night(projects_lab(tmp_path), program=program)
-    night.loop = Loop(
-        ledger=night.ledger,
-        executor=night.executor,
-        pipeline=night.pipeline,  # type: ignore[arg-type]
-        program=parse(program),
-        devices=(Device(name="cpu:0"),),
-        environment=Environment("test"),
-        session=Session(started=night.now),
-        scales={"d12": D12},
-        free_bytes=lambda: night.free,
-    )
+    night = Night(projects_lab(tmp_path), program=program, scales={"d12": D12})
     lock = night.ledger.path / f"{refs.CLIMBING}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()
@@ -179,10 +169,10 @@ def test_promotion_goes_on_after_a_death_between_best_and_the_verdict(lab: tuple
     landed = ledger.conclude(experiment, verdict(Outcome.KEEP), metric=METRIC, now=NOW)
     git(ledger.path, "update-ref", experiment.ref, experiment.commit)  # as if killed between the two
     again = Ledger(ledger.path)
-    memory = Memory(again)
-    memory.line(again)
-    memory.concluded(again.settle(experiment))
-    assert memory.line(again)[:2] == (landed, only)
+    archive = Archive(again)
+    archive.line()
+    archive.concluded(again.settle(experiment))
+    assert archive.line()[:2] == (landed, only)
 
 
 def test_notes_that_cannot_be_read_hold_promotion_and_not_the_lab(lab: tuple[Ledger, Concluded]) -> None:

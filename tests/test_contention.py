@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from autoresearchd.archive import Archive
 from autoresearchd.blame import calm, disturbed
 from autoresearchd.equipment import far_devices
 from autoresearchd.experiment import Device, Ending, Environment, Outcome, RunSpec
-from autoresearchd.memory import Memory
 from autoresearchd.program import Program
 from tests.support.fakes import finished
 from tests.support.lab_model import PROGRAM, LabModel, tree_of
@@ -106,5 +106,5 @@ def test_the_measured_noise_is_not_that_of_runs_which_something_slowed_down(
         ledger.record(replace(done, metrics={**done.metrics, "tokens_per_second": speed}))
     train = PROGRAM.train.model_copy(update={"cpu_steps": steps})
     program = PROGRAM.model_copy(update={"train": train})
-    found = Memory(ledger).spread(ledger, Environment("here"), program, {})
+    found = Archive(ledger).spread(Environment("here"), program, {})
     assert found.std_dev == pytest.approx(expected, rel=0.02)

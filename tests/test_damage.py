@@ -27,7 +27,7 @@ def test_a_forged_run_of_an_open_experiment_is_set_aside_said_and_replaced(night
     night.hanging = True
     night.propose(0.5)
     night.steps(2)
-    tree = night.loop.ledger.opened()[0].tree
+    tree = night.ledger.opened()[0].tree
     path = f"{tree[:2]}/{tree[2:]}/{tree}-0-forged.json"
     forge(night.ledger.path, path, content)
     night.hanging = False

@@ -70,14 +70,14 @@ def test_what_was_hard_to_believe_once_is_known_also_after_a_restart(tmp_path: P
     program = PROGRAM.replace("pattern = '^loss=(\\S+)$'", "evaluate = 'python score.py'\naudit = 'audit'")
     first = Night(lab(tmp_path / "project"), program=program)
     first.steps(6)
-    assert first.loop.observe(first.now).largest_gain is None
+    assert first.loop.observe(first.now).past.largest_gain is None
     first.propose(0.25)
     first.steps()
     log = git(first.ledger.path, "log", "-1", "best", "--format=%(trailers:key=Flag,valueonly,separator=)").strip()
     assert log.startswith("a gain of 0.75")
     assert git(first.ledger.path, "log", "-1", "best", "--format=%(trailers:key=Metric-audit-loss,valueonly)").strip()
     for night in (first, Night(Ledger(first.ledger.path), program=program)):
-        assert night.loop.observe(night.now).largest_gain == pytest.approx(0.75, abs=0.02)
+        assert night.loop.observe(night.now).past.largest_gain == pytest.approx(0.75, abs=0.02)
 
 
 def test_a_restart_goes_on_where_the_night_was_and_counts_no_run_twice(tmp_path: Path) -> None:

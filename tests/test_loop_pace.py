@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autoresearchd import loop
 from autoresearchd.experiment import Experiment, Outcome, Proposal
+from autoresearchd.loop import Loop
 from autoresearchd.program import Program
 from tests.support.fakes import FakePipeline, proposal
 from tests.support.night import Night
@@ -54,9 +56,9 @@ def test_much_that_nobody_may_try_does_not_end_the_daemon(night: Night, monkeypa
 
 def test_a_plan_that_wants_the_same_again_and_again_of_a_lab_that_does_not_change_is_a_bug(night: Night) -> None:
     night.steps(6)
-    night.loop.pipeline = Deaf()  # type: ignore[assignment]
+    deaf = Loop(replace(night.lab, pipeline=Deaf()), night.loop.program)  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="the plan and the ledger disagree"):
-        night.steps(1)
+        deaf.step(night.now + 10.0)
 
 
 class Deaf(FakePipeline):

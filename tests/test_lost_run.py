@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from autoresearchd.experiment import Concluded, Device, Environment, TreeOid
+from autoresearchd.lab import Lab
 from autoresearchd.ledger import Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.program import parse
 from autoresearchd.run import Bench, LocalExecutor
+from autoresearchd.run.fleet import Fleet
 from autoresearchd.world import Session
 from tests.run.room import RESULT
 from tests.support.fakes import FakePipeline
@@ -45,15 +47,14 @@ class Night:
         work = ledger.path / "autoresearchd" / "runs"
         bench = Bench(program=program, folder=folder, work=work, checkout=self.checkout)
         self.executor = LocalExecutor(bench)
-        self.loop = Loop(
+        lab = Lab(
             ledger=ledger,
             executor=self.executor,
             pipeline=FakePipeline(),  # type: ignore[arg-type]
-            program=program,
-            devices=(Device(name="cpu:0"),),
-            environment=Environment("test"),
+            fleet=Fleet(environment=Environment("test"), devices=(Device(name="cpu:0"),)),
             session=Session(started=time.time()),
         )
+        self.loop = Loop(lab, program)
 
     def checkout(self, tree: TreeOid, folder: Path) -> None:
         if folder.parent.name.startswith("evaluate"):

@@ -144,6 +144,19 @@ def test_a_proposer_that_fails_is_logged_and_asked_again_another_time(rig: Rig) 
     assert pipeline.ready
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["says nothing", "fails"])
+def test_who_has_no_idea_or_fails_is_silent_and_only_the_first_has_had_them_all(rig: Rig, *, fails: bool) -> None:
+    def answer(context: Context) -> Proposal | None:
+        if fails:
+            raise RuntimeError("nonsense")
+        return None
+
+    pipeline, _ = rig.pipeline(answer)
+    rig.ask(pipeline)
+    assert pipeline.is_silent
+    assert pipeline.is_exhausted is not fails
+
+
 def test_an_empty_answer_is_not_asked_for_again_at_once(rig: Rig) -> None:
     pipeline, thinker = rig.pipeline(lambda context: None)
     rig.ask(pipeline)

@@ -215,7 +215,7 @@ class AnyScreening(RuleBasedStateMachine):
             idle = [device for device in view.devices if device not in busy]
             best_is_measured = any(live.spec.tree == world.best_tree for live in view.live)
             if idle and hold(view) is None and not best_is_measured:
-                assert not world.ready, f"{idle} could begin with {world.ready}"
+                assert not world.ideas.ready, f"{idle} could begin with {world.ideas.ready}"
                 assert not _wanted(world, view), f"{idle} could go on with {_wanted(world, view)}"
 
     def teardown(self) -> None:

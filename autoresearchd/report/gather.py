@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from autoresearchd import weighing
+from autoresearchd.archive import Archive
 from autoresearchd.experiment import Environment
 from autoresearchd.ledger import Ledger
-from autoresearchd.memory import Memory
 from autoresearchd.program import Program
 from autoresearchd.report import status as reading
 from autoresearchd.report.facts import Source
@@ -15,7 +15,7 @@ from autoresearchd.report.scales import scales
 def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
     """What the lab holds now; whoever asks again refreshes the ledger first."""
     concluded = list(ledger.concluded())  # each is parsed once, however often it is gone through
-    best, memory, metric = ledger.best_record(), Memory(ledger), program.metric
+    best, archive, metric = ledger.best_record(), Archive(ledger), program.metric
     environment = best.verdict.environment if best else Environment("")
     scale = weighing.scale(ledger, environment, metric)
     data, holder = reading.read(ledger.path), ledger.holder()
@@ -27,8 +27,8 @@ def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
         imported=ledger.imported(),
         refused=ledger.refused(),
         opened=ledger.opened(),
-        spread=memory.spread(ledger, environment, program, scale),
-        audits=memory.audits(ledger, environment, metric.name),
+        spread=archive.spread(environment, program, scale),
+        audits=archive.audits(environment, metric.name),
         status=reading.typed(data),
         is_running=reading.is_fresh(data, holder),
     )

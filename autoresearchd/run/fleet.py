@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -22,11 +22,11 @@ class Fleet:
     """The one in which best is led."""
     devices: tuple[Device, ...]
     """Of that environment."""
-    screens: Mapping[Environment, tuple[Device, ...]]
+    screens: Mapping[Environment, tuple[Device, ...]] = field(default_factory=dict)
     """The devices of all others."""
-    ahead: tuple[str, ...]
+    ahead: tuple[str, ...] = ()
     """What the interpreters of the next runs import, where that takes no time from anybody."""
-    scales: Mapping[str, Environment]
+    scales: Mapping[str, Environment] = field(default_factory=dict)
     """What a run of the leading devices counts for on each rung above the first."""
 
     def sharing(self, wanted: Environment) -> tuple[Environment, tuple[Device, ...]]:

@@ -97,7 +97,7 @@ class FakePipeline:
         self._answer = answer
         self._ready: list[Proposal] = []
         self.asked = 0
-        self.is_exhausted = False
+        self.is_exhausted = self.is_silent = False
         self.fixes_asked: frozenset[CommitOid] = frozenset()
         self.fixes: dict[CommitOid, Proposal | None] = {}
         self.wishes_asked: set[CommitOid] = set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from autoresearchd.experiment import (
     Concluded,
@@ -14,9 +16,11 @@ from autoresearchd.experiment import (
     Proposal,
     RunSpec,
 )
+from autoresearchd.lab import Lab
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.program import parse
+from autoresearchd.run.fleet import Fleet
 from autoresearchd.world import Finish, Session
 from tests.support.fakes import FakeExecutor, FakePipeline, failed, finished, proposal
 from tests.support.projects import PROGRAM
@@ -29,7 +33,13 @@ class Night:
     """One lab, its loop, and a clock that the test moves."""
 
     def __init__(
-        self, ledger: Ledger, *, experiments: int | None = None, devices: int = 1, program: str = PROGRAM
+        self,
+        ledger: Ledger,
+        *,
+        experiments: int | None = None,
+        devices: int = 1,
+        program: str = PROGRAM,
+        scales: Mapping[str, Environment] = MappingProxyType({}),
     ) -> None:
         self.ledger, self.now, self.free = ledger, 1000.0, MUCH
         self.executor = FakeExecutor(self.result)
@@ -37,16 +47,16 @@ class Night:
         self.ideas: list[Proposal] = []
         self.broken = ""
         self.hanging = False
-        self.loop = Loop(
+        slots = tuple(Device(name=f"cpu:{index}") for index in range(devices))
+        self.lab = Lab(
             ledger=ledger,
             executor=self.executor,
             pipeline=self.pipeline,  # type: ignore[arg-type]
-            program=parse(program),
-            devices=tuple(Device(name=f"cpu:{index}") for index in range(devices)),
-            environment=Environment("test"),
+            fleet=Fleet(environment=Environment("test"), devices=slots, scales=dict(scales)),
             session=Session(started=self.now, experiments=experiments),
-            free_bytes=lambda: self.free,
+            free=lambda _: self.free,
         )
+        self.loop = Loop(self.lab, parse(program))
 
     def result(self, spec: RunSpec, now: float) -> Measurement | None:
         """The loss is RATE; a file that says `raise` crashes."""
