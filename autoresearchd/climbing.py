@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
 from autoresearchd.backoff import Backoff
 from autoresearchd.blame import calm, is_the_devices
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Concluded, Device, Environment, Experiment, Measurement, Outcome, Progress, TreeOid
+from autoresearchd.experiment import (
+    Concluded,
+    Device,
+    Environment,
+    Experiment,
+    Measurement,
+    Outcome,
+    Progress,
+    TreeOid,
+)
 from autoresearchd.judge import MOST_REPEATS, Spread
 from autoresearchd.judgement import budgeted
 from autoresearchd.ladder import next_move
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
 from autoresearchd.program import Program
-from autoresearchd.promotion import Commits, Level, Move
 from autoresearchd.promotion import Ladder as Known
+from autoresearchd.promotion import Level, Move
 from autoresearchd.world import Start
 
 log = structlog.get_logger()
-
 
 REST_SECONDS = 300.0
 """After something of promotion could not be read, written or begun."""
@@ -59,8 +68,15 @@ class Climbing:
         line = self.memory.archive.line() if self.scales and program.promote.share else ()
         if not line or line[-1].verdict.outcome is not Outcome.BASELINE:
             return None
+        rungs = _Rungs(
+            scales=self.scales,
+            programs={environment: program.on(name) for name, environment in self.scales.items()},
+            on_gpu=any(device.is_cuda for device in devices),
+            runs_of=runs_of,
+            spread_in=spread_in,
+        )
         try:
-            known = self._known(line, now, program, devices, live, runs_of, spread_in)
+            known = self._known(rungs, line, now, live)
         except CorruptRecord as error:
             if self.damage != str(error):
                 log.warning("promotion_cannot_be_read", why=str(error))
@@ -69,42 +85,15 @@ class Climbing:
         self.damage = ""
         return known
 
-    def _known(
-        self,
-        line: Sequence[Concluded],
-        now: float,
-        program: Program,
-        devices: Sequence[Device],
-        live: Sequence[Progress],
-        runs_of: Callable[[TreeOid], Sequence[Measurement]],
-        spread_in: Callable[[Environment], Spread],
-    ) -> Known:
+    def _known(self, rungs: _Rungs, line: Sequence[Concluded], now: float, live: Sequence[Progress]) -> Known:
         baseline, promotion = line[-1].experiment, self.ledger.promotion
-        ours = promotion.line(baseline.commit)
-        promoted = ours or ()
-        base = promotion.tree(promoted[-1]) if promoted else baseline.tree
+        promoted, base = promotion.line(baseline.commit), self._base(baseline)
         numbers = {step.experiment.commit: step.experiment.number for step in reversed(line[:-1])}
-        through = {promotion.record(commit).number for commit in promoted}
-        programs = {environment: program.on(name) for name, environment in self.scales.items()}
-        on_gpu = any(device.is_cuda for device in devices)
-
-        def stack(commits: Commits) -> TreeOid | None:
-            return promotion.stack(base, commits)
-
-        def runs(tree: TreeOid, environment: Environment) -> Sequence[Measurement]:
-            ours = [run for run in runs_of(tree) if run.environment == environment]
-            spared = [run for run in ours if is_the_devices(run)][:MOST_REPEATS]
-            return calm([run for run in ours if run not in spared], programs[environment])
-
-        def level(name: str, environment: Environment) -> Level:
-            own = programs[environment]
-            rules = budgeted(own, timed=on_gpu or own.train.cpu_steps is None)
-            return Level(name=name, environment=environment, rules=rules, spread=spread_in(environment))
-
+        through = {promotion.record(commit).number for commit in promoted or ()}
         return Known(
-            levels=tuple(level(name, environment) for name, environment in self.scales.items()),
+            levels=tuple(rungs.levels()),
             now=now,
-            tip=None if ours is None else promoted[-1] if promoted else baseline.commit,
+            tip=None if promoted is None else (baseline.commit, *promoted)[-1],
             base=base,
             baseline=baseline.tree,
             line=tuple(commit for commit, number in numbers.items() if number not in through),
@@ -112,8 +101,8 @@ class Climbing:
             standings=promotion.standings(),
             numbers=numbers,
             promoted=tuple(sorted(through)),
-            stack=stack,
-            runs=runs,
+            stack=partial(promotion.stack, base),
+            runs=rungs.runs,
             trouble=self._trouble.why(now),
             share=self._share(now, live),
         )
@@ -152,3 +141,25 @@ class Climbing:
         above = self.memory.figures.scale_seconds + sum(seconds for seconds, is_above in running if is_above)
         spent = self.memory.figures.busy_seconds + sum(seconds for seconds, _ in running)
         return above / spent if spent else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rungs:
+    """The rungs as the judge sees them: their rules, and which of their runs may be compared."""
+
+    scales: Mapping[str, Environment]
+    programs: Mapping[Environment, Program]
+    on_gpu: bool
+    runs_of: Callable[[TreeOid], Sequence[Measurement]]
+    spread_in: Callable[[Environment], Spread]
+
+    def levels(self) -> Iterator[Level]:
+        for name, environment in self.scales.items():
+            own = self.programs[environment]
+            rules = budgeted(own, timed=self.on_gpu or own.train.cpu_steps is None)
+            yield Level(name=name, environment=environment, rules=rules, spread=self.spread_in(environment))
+
+    def runs(self, tree: TreeOid, environment: Environment) -> Sequence[Measurement]:
+        ours = [run for run in self.runs_of(tree) if run.environment == environment]
+        spared = [run for run in ours if is_the_devices(run)][:MOST_REPEATS]
+        return calm([run for run in ours if run not in spared], self.programs[environment])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autoresearchd.blame import finished, is_timed, trusted, undisturbed
-from autoresearchd.experiment import Experiment
-from autoresearchd.judge import Decision, Rules, decide, decide_baseline
+from autoresearchd.experiment import Experiment, TreeOid
+from autoresearchd.judge import Decision, Rules, Samples, decide, decide_baseline
 from autoresearchd.program import Program
 from autoresearchd.world import World
 
@@ -27,14 +27,19 @@ def verdict_of(world: World, experiment: Experiment) -> Decision:
     rules = rules_of(world)
     if experiment.is_baseline:
         return decide_baseline(runs=finished(undisturbed(world, experiment.tree)), rules=rules)
-    assert world.baseline_tree is not None
     return decide(
-        best_runs=undisturbed(world, experiment.parent_tree),  # a seed that failed is one that was tried
-        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
-        baseline_runs=finished(undisturbed(world, world.baseline_tree)),
+        samples(world, experiment.tree, parent=experiment.parent_tree),
         rules=rules,
         spread=world.spread,
         lines=experiment.lines,
-        category=experiment.category,
         largest_gain=world.past.largest_gain,
+    )
+
+
+def samples(world: World, tree: TreeOid, *, parent: TreeOid) -> Samples:
+    """The runs that a tree is compared with its parent by."""
+    return Samples(
+        candidate=trusted(world, undisturbed(world, tree, best=parent)),
+        best=undisturbed(world, parent),
+        baseline=() if world.baseline_tree is None else finished(undisturbed(world, world.baseline_tree)),
     )

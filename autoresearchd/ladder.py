@@ -125,7 +125,7 @@ class _Rung:
         told = self._tell((), [self._chosen])
         if isinstance(told, Runs):
             return told
-        if halves.holds(told[0], self._rules):
+        if _is_shown(told[0]):
             return None
         why = f"the stack that ends with it gains too little: {_change(told[0], self._rules.direction)}"
         return _fall(self._level, self._chosen[-1], why)
@@ -164,19 +164,19 @@ class _Rung:
         """What each group gains on top of what holds, or the runs that this takes: each has another half of them."""
         seen: list[Seen] = []
         known: tuple[Effect, ...] | None = None
-        for replicate in range(halves.replicates(len(groups), self._rules)):
-            if wanted := tuple(self._look(held, groups, replicate, seen)):
+        for replicate, design in enumerate(halves.designs(len(groups), self._rules)):
+            if wanted := tuple(self._look(held, groups, replicate, design, seen)):
                 return Runs(wanted=wanted)
-            known = halves.effects(
-                seen, changes=len(groups), direction=self._rules.direction, spread=self._level.spread
-            )
-            if known is not None and all(halves.holds(effect, self._rules) is not None for effect in known):
+            known = halves.effects(seen, changes=len(groups), rules=self._rules, spread=self._level.spread)
+            if known is not None and all(effect.holds is not None for effect in known):
                 break
         return known or (None,) * len(groups)
 
-    def _look(self, held: Commits, groups: Sequence[Commits], replicate: int, seen: list[Seen]) -> Iterator[Wanted]:
+    def _look(
+        self, held: Commits, groups: Sequence[Commits], replicate: int, design: Sequence[halves.Half], seen: list[Seen]
+    ) -> Iterator[Wanted]:
         """What one replicate has shown goes to `seen`; the runs that it lacks."""
-        for half in halves.design(len(groups), replicate):
+        for half in design:
             inside = {*held, *(commit for place in half for commit in groups[place])}
             commits = tuple(commit for commit in self._chosen if commit in inside)
             if self._ladder.stack(commits) is None:
@@ -193,7 +193,7 @@ class _Rung:
     ) -> Iterator[tuple[CommitOid, Standing]]:
         for group, effect in zip(groups, told, strict=True):
             change = _change(effect, self._rules.direction)
-            if halves.holds(effect, self._rules):
+            if _is_shown(effect):
                 yield from ((commit, _standing(self._level, change, holds=True)) for commit in group)
             else:
                 yield group[-1], _standing(self._level, change, holds=False)
@@ -242,6 +242,11 @@ def _rested(failing: Sequence[Measurement]) -> float:
     """When a rung is tried again (Unix time): each time after twice as long. The newest failure comes first."""
     rest = min(FIRST_REST_SECONDS * 2.0 ** (len(failing) - TRIES), LONGEST_REST_SECONDS)
     return failing[0].started + failing[0].wall_seconds + rest
+
+
+def _is_shown(effect: Effect | None) -> bool:
+    """Whether a change is shown to gain something; not so where too many runs failed."""
+    return effect is not None and effect.holds is True
 
 
 def _change(effect: Effect | None, direction: Direction) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autoresearchd.archive import Archive
-from autoresearchd.blame import finished, trusted, undisturbed
+from autoresearchd.blame import finished, undisturbed
 from autoresearchd.equipment import equip
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Ending, Lines, Measurement, Outcome, Verdict
@@ -32,7 +32,7 @@ from autoresearchd.judge import (
     missing_baseline_seeds,
     reference,
 )
-from autoresearchd.judgement import rules_of
+from autoresearchd.judgement import rules_of, samples
 from autoresearchd.ledger import Course, Ledger, fetch_commit, line_name
 from autoresearchd.program import Program
 from autoresearchd.reload import refuse_another_lab
@@ -171,13 +171,10 @@ class _Trial:
             decision = decide_baseline(runs=alone, rules=rules)
         else:
             decision = decide(
-                best_runs=undisturbed(world, course.onto_tree),
-                candidate_runs=trusted(world, undisturbed(world, course.tree, best=course.onto_tree)),
-                baseline_runs=alone,
+                samples(world, course.tree, parent=course.onto_tree),
                 rules=rules,
                 spread=world.spread,
                 lines=Lines(added=0, removed=0),  # each change has earned its own
-                category="baseline",
                 largest_gain=self.gained,
             )
         if isinstance(decision, Conclude):

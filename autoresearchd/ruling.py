@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from autoresearchd.blame import doubtful, finished, trusted, undisturbed
+from autoresearchd.blame import doubtful
 from autoresearchd.experiment import FALSE_KEEP, NULL, ON_BEST, Experiment, Gain, Outcome, Verdict
 from autoresearchd.holds import closing, hold
 from autoresearchd.judge import Conclude, added, gain_of, improper, standing
-from autoresearchd.judgement import rules_of, verdict_of
+from autoresearchd.judgement import rules_of, samples, verdict_of
 from autoresearchd.mending import concluded_or_mended
 from autoresearchd.screening import worse
 from autoresearchd.world import Action, ConcludeExperiment, Open, Replay, Settle, World
@@ -65,13 +65,8 @@ def _alone(world: World, experiment: Experiment, verdict: Verdict | None = None)
         return experiment.alone
     if verdict is not None and (won := gain_of(verdict, world.program.metric.direction)) is not None:
         return won
-    return standing(
-        best_runs=undisturbed(world, experiment.parent_tree),
-        candidate_runs=trusted(world, undisturbed(world, experiment.tree, best=experiment.parent_tree)),
-        baseline_runs=finished(undisturbed(world, world.baseline_tree)) if world.baseline_tree else (),
-        rules=rules_of(world),
-        spread=world.spread,
-    )
+    runs = samples(world, experiment.tree, parent=experiment.parent_tree)
+    return standing(runs, rules=rules_of(world), spread=world.spread)
 
 
 def _is_unbound(world: World) -> bool:

@@ -183,7 +183,7 @@ def _is_better(slope: Slope, without: Sequence[int], with_: Sequence[int]) -> bo
     """Two stacks by the same boundaries, with the same seeds."""
     (name,) = slope.gains
     seen: list[Seen] = []
-    for replicate in range(halves.replicates(1, slope.rules)):
+    for replicate in range(len(halves.designs(1, slope.rules))):
         for half, places in ((frozenset[int](), without), (frozenset({0}), with_)):
             tree = _tree(frozenset(places))
             ours = slope.runs.get((_places(tree), Environment(name)), [])
@@ -194,9 +194,9 @@ def _is_better(slope: Slope, without: Sequence[int], with_: Sequence[int]) -> bo
             if run.ending is Ending.CRASH:
                 return False
             seen.append(Seen(half=half, replicate=replicate, number=run.metrics["loss"]))
-        known = halves.effects(seen, changes=1, direction=slope.rules.direction, spread=slope.spread(name))
-        if known is not None and (holds := halves.holds(known[0], slope.rules)) is not None:
-            return holds
+        known = halves.effects(seen, changes=1, rules=slope.rules, spread=slope.spread(name))
+        if known is not None and known[0].holds is not None:
+            return known[0].holds
     return False
 
 

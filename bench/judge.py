@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 from autoresearchd.experiment import Direction, Ending, Environment, Lines, Measurement, Outcome, TreeOid
-from autoresearchd.judge import Conclude, Decision, Rules, Side, Spread, decide, decide_baseline, estimate
+from autoresearchd.judge import Conclude, Decision, Rules, Samples, Side, Spread, decide, decide_baseline, estimate
 
 LOG = Path(__file__).parent.parent / "tests" / "data" / "autoresearch-mar8-results.tsv"
 SEED_MOVE = 0.0007
@@ -148,13 +148,10 @@ def _decide(
     spread: Spread,
 ) -> Decision:
     return decide(
-        best_runs=best,
-        candidate_runs=candidate,
-        baseline_runs=baseline,
+        Samples(candidate=candidate, best=best, baseline=baseline),
         rules=rules,
         spread=spread,
         lines=Lines(added=1, removed=1),
-        category="simulated",
     )
 
 

@@ -6,7 +6,7 @@ from autoresearchd.judge.additivity import Fate, Tally, added, fate, gain_of, st
 from autoresearchd.judge.composite import composed, reference
 from autoresearchd.judge.contention import MOST_REPEATS, contended
 from autoresearchd.judge.curves import hopeless
-from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Side
+from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Samples, Side
 from autoresearchd.judge.edits import improper
 from autoresearchd.judge.halves import Effect, Seen
 from autoresearchd.judge.metric import value
@@ -21,6 +21,7 @@ __all__ = [
     "Fate",
     "Measure",
     "Rules",
+    "Samples",
     "Seen",
     "Side",
     "Spread",

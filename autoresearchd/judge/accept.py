@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from autoresearchd.experiment import Lines, Measurement, Outcome, Verdict
 from autoresearchd.judge.bounds import bounds
 from autoresearchd.judge.constraints import broken, unchecked
-from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Side
+from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Samples, Side
 from autoresearchd.judge.evidence import Numbers, gather, noise_of, weigh, weigh_unselected
 from autoresearchd.judge.metric import by_seed, mean
 from autoresearchd.judge.plausible import implausible, sane_gain
@@ -65,45 +65,27 @@ def missing_baseline_seeds(*, runs: Sequence[Measurement], rules: Rules) -> tupl
 
 
 def decide(
-    *,
-    best_runs: Sequence[Measurement],
-    candidate_runs: Sequence[Measurement],
-    baseline_runs: Sequence[Measurement],
-    rules: Rules,
-    spread: Spread,
-    lines: Lines,
-    category: str,
-    largest_gain: float | None = None,
+    samples: Samples, *, rules: Rules, spread: Spread, lines: Lines, largest_gain: float | None = None
 ) -> Decision:
-    """What to do about one experiment, from the runs of its parent and of itself in one environment.
+    """What to do about one experiment.
 
-    Both hold failed runs as well: a seed with which best failed is not asked for again. `spread` is the night's,
-    `largest_gain` the largest that was verified so far, in the metric's unit; None before the first keep. The
-    candidate's first run has seed 0; its repeats take the smallest seeds that neither tree has had, and best is
-    measured on the same ones.
+    `spread` is the night's, `largest_gain` the largest that was verified so far, in the metric's unit; None before the
+    first keep. The candidate's first run has seed 0; its repeats take the smallest seeds that neither tree has had, and
+    best is measured on the same ones.
     """
-    if candidate_runs and (found := refused(candidate_runs, baseline_runs, rules)) is not None:
+    if samples.candidate and (found := refused(samples.candidate, samples.baseline, rules)) is not None:
         return Conclude(found)
-    if not by_seed(best_runs, rules.metric):
-        return Measure(Side.BEST, _unused(best_runs))
-    if not candidate_runs:
+    if not by_seed(samples.best, rules.metric):
+        return Measure(Side.BEST, _unused(samples.best))
+    if not samples.candidate:
         return Measure(Side.CANDIDATE, SELECTING_SEED)
-    baseline_trees = {run.tree for run in baseline_runs}
-    numbers = gather(
-        best_runs=best_runs,
-        candidate_runs=candidate_runs,
-        metric=rules.metric,
-        best_is_baseline=any(run.tree in baseline_trees for run in best_runs),
-    )
-    noise = noise_of(best_runs, numbers.judged(candidate_runs), metric=rules.metric, spread=spread)
+    numbers = gather(samples, metric=rules.metric)
+    noise = noise_of(samples.best, numbers.judged(samples.candidate), metric=rules.metric, spread=spread)
     if not noise.degrees and len(numbers.best) < rules.baseline_runs:
-        return Measure(Side.BEST, _unused(best_runs))
-    tried = frozenset(run.seed for run in (*best_runs, *numbers.judged(candidate_runs)))
-    usual = _usual(best_runs, baseline_runs, metric=rules.metric)
+        return Measure(Side.BEST, _unused(samples.best))
+    usual = _usual(samples.best, samples.baseline, metric=rules.metric)
     sane = sane_gain(std_dev=usual.std_dev, spreads=rules.sane_gain, largest=largest_gain)
-    return _look(
-        _Case(numbers=numbers, noise=noise, rules=rules, lines=lines, tried=tried, candidate=candidate_runs, sane=sane)
-    )
+    return _look(_Case(samples=samples, numbers=numbers, noise=noise, rules=rules, lines=lines, sane=sane))
 
 
 def _usual(*pools: Sequence[Measurement], metric: str) -> Spread:
@@ -116,15 +98,18 @@ def _usual(*pools: Sequence[Measurement], metric: str) -> Spread:
 class _Case:
     """All that one look at an experiment rests on; both trees have a number."""
 
+    samples: Samples
     numbers: Numbers
     noise: Spread
     rules: Rules
     lines: Lines
-    tried: frozenset[int]
-    """Seeds that either tree has had, the reserved ones aside."""
-    candidate: Sequence[Measurement]
     sane: float
     """A larger gain is believed only once it is confirmed."""
+
+    @property
+    def tried(self) -> frozenset[int]:
+        """Seeds that either tree has had, the reserved ones aside."""
+        return frozenset(run.seed for run in (*self.samples.best, *self.numbers.judged(self.samples.candidate)))
 
     @property
     def simplifies(self) -> bool:
@@ -198,7 +183,7 @@ def _nearly_kept(case: _Case) -> Decision:
         return _conclude(case, Outcome.DISCARD, f"less than the {case.worth:.3g} it has to gain")
     beyond = repeats.gain > case.sane
     if len(numbers.reserved) < max(case.reserve, beyond):
-        seed = next_seed({run.seed for run in case.candidate}, block=numbers.block + 1)
+        seed = next_seed({run.seed for run in case.samples.candidate}, block=numbers.block + 1)
         return Measure(Side.CANDIDATE, seed, audit=beyond)
     if beyond:
         return _flagged(case, repeats.gain)
@@ -248,7 +233,7 @@ def _conclude(case: _Case, outcome: Outcome, words: str) -> Conclude:
     why = f"{words}: {abs(reported.gain):.3g} {way} over {runs}, standard error {reported.std_error:.2g}"
     confidence = 1.0 - evidence.p_value(case.margin) if case.noise.degrees else None
     return Conclude(
-        verdict(outcome, why, runs=case.candidate, rules=case.rules, evidence=reported, confidence=confidence)
+        verdict(outcome, why, runs=case.samples.candidate, rules=case.rules, evidence=reported, confidence=confidence)
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from autoresearchd.experiment import ON_BEST, Concluded, Direction, Experiment, Gain, Measurement, Outcome, Verdict
-from autoresearchd.judge.decision import Rules
+from autoresearchd.experiment import ON_BEST, Concluded, Direction, Experiment, Gain, Outcome, Verdict
+from autoresearchd.judge.decision import Rules, Samples
 from autoresearchd.judge.evidence import gather, noise_of, weigh
 from autoresearchd.judge.metric import by_seed
 from autoresearchd.judge.spread import Spread
@@ -36,25 +36,12 @@ class Tally:
     together: Gain
 
 
-def standing(
-    *,
-    best_runs: Sequence[Measurement],
-    candidate_runs: Sequence[Measurement],
-    baseline_runs: Sequence[Measurement],
-    rules: Rules,
-    spread: Spread,
-) -> Gain | None:
+def standing(samples: Samples, *, rules: Rules, spread: Spread) -> Gain | None:
     """What a candidate gains as far as it was measured; None where that may be chance. Its first run is a lucky one."""
-    if not (by_seed(best_runs, rules.metric) and by_seed(candidate_runs, rules.metric)):
+    if not (by_seed(samples.best, rules.metric) and by_seed(samples.candidate, rules.metric)):
         return None
-    baseline = {run.tree for run in baseline_runs}
-    numbers = gather(
-        best_runs=best_runs,
-        candidate_runs=candidate_runs,
-        metric=rules.metric,
-        best_is_baseline=any(run.tree in baseline for run in best_runs),
-    )
-    noise = noise_of(best_runs, numbers.judged(candidate_runs), metric=rules.metric, spread=spread)
+    numbers = gather(samples, metric=rules.metric)
+    noise = noise_of(samples.best, numbers.judged(samples.candidate), metric=rules.metric, spread=spread)
     evidence = weigh(numbers, direction=rules.direction, noise=noise)
     if not noise.degrees or evidence.gain <= BEYOND_CHANCE * evidence.std_error:
         return None

@@ -20,6 +20,8 @@ MISS_POWER = 0.3
 """How the rest of it is spent over the later looks: below 1 sooner, which saves runs of what does nothing."""
 POINTS = 160
 """Of the grid that the integration runs on."""
+WIDTH = 6.0
+"""Standard deviations of the score beyond which no path is followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ def expected_best_runs(runs: int) -> float:
     return 6.0 + (runs - 1) / 2.0
 
 
+def information(runs: int) -> float:
+    """The inverse of the variance of the gain, when the candidate has had `runs`."""
+    return 1.0 / (1.0 / runs + 1.0 / expected_best_runs(runs))
+
+
 @cache
 def bounds(alpha: float, looks: int) -> tuple[Bound, ...]:
     """The boundaries for each number of the candidate's runs, 1 to `looks`.
@@ -58,17 +65,34 @@ def bounds(alpha: float, looks: int) -> tuple[Bound, ...]:
     found: list[Bound] = []
     density, before = _Density((0.0,), (1.0,)), 0.0
     for look in range(1, looks + 1):
-        information = 1.0 / (1.0 / look + 1.0 / expected_best_runs(look))
-        step, root = information - before, math.sqrt(information)
+        now = information(look)
+        step, root = now - before, math.sqrt(now)
         share, previous = _share(look, looks), _share(look - 1, looks)
         keep = math.inf
         if share > 0.0:
             # Never easier than one honest test at this level: what is reported as confidence must hold by itself.
             keep = max(_upper(density, step, alpha * (share - previous)), _quantile(alpha) * root)
         discard = min(_lower(density, step, before, _missed(look, looks) - _missed(look - 1, looks)), keep)
-        found.append(Bound(discard / information, _above(keep / root)))
-        density = _advance(density, step, discard, min(keep, EFFECT * information + 6.0 * root))
-        before = information
+        found.append(Bound(discard / now, _above(keep / root)))
+        density = _advance(density, step, discard, min(keep, EFFECT * now + WIDTH * root))
+        before = now
+    return tuple(found)
+
+
+@cache
+def keep_levels(alpha: float, looks: int) -> tuple[float, ...]:
+    """The p-value that is small enough at each of so many looks, of equal information, any of which may be the last.
+
+    `alpha` is spent evenly (Lan & DeMets 1983). No discard is counted on: who comes to look again, for whatever reason,
+    still keeps what gains nothing no more often than that.
+    """
+    found: list[float] = []
+    density = _Density((0.0,), (1.0,))
+    for look in range(1, looks + 1):
+        root = math.sqrt(look)
+        keep = _upper(density, 1.0, alpha / looks)
+        found.append(_above(keep / root))
+        density = _advance(density, 1.0, -WIDTH * root, keep)
     return tuple(found)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from autoresearchd.experiment import Direction, Verdict
+from autoresearchd.experiment import Direction, Measurement, Verdict
 from autoresearchd.program import Program
 from autoresearchd.yardstick import Constraint, Metric
 
@@ -15,6 +16,17 @@ class Side(StrEnum):
 
     BEST = "best"
     CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """The runs that an experiment is judged by, in whatever order: all of one environment."""
+
+    candidate: Sequence[Measurement]
+    best: Sequence[Measurement]
+    """Of its parent; failed ones too, since a seed with which best failed is not asked for again."""
+    baseline: Sequence[Measurement]
+    """Finished ones, of the user's project alone: what constraints compare with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoresearchd.experiment import Direction, Measurement
+from autoresearchd.judge.decision import Samples
 from autoresearchd.judge.metric import by_seed, mean
 from autoresearchd.judge.seeds import SELECTING_SEED, end_of, is_planned, repeats_in, selected_by
 from autoresearchd.judge.spread import Spread, estimate, shrunk
-from autoresearchd.judge.student import upper_tail
+from autoresearchd.judge.student import chance
 
 CLIP = 2.0
 """A run counts up to this many standard deviations from its tree's median (Huber 1964; 2 costs 2 % efficiency on
@@ -41,12 +42,7 @@ class Evidence:
 
     def p_value(self, margin: float = 0.0) -> float:
         """How often chance alone shows this much or more where the true gain is `margin`."""
-        excess = self.gain - margin
-        if self.noise.degrees == 0:
-            return 1.0
-        if self.std_error == 0.0:
-            return 0.0 if excess > 0 else 1.0
-        return upper_tail(excess / self.std_error, self.noise.degrees)
+        return chance(self.gain - margin, self.std_error, self.noise.degrees)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,38 +67,35 @@ class Numbers:
         return tuple(run for run in runs if run.seed < end_of(self.block))
 
 
-def gather(
-    *,
-    best_runs: Sequence[Measurement],
-    candidate_runs: Sequence[Measurement],
-    metric: str,
-    best_is_baseline: bool,
-) -> Numbers:
-    """The runs that may be compared.
-
-    Best's first run is left out where others exist. The other runs that it was kept for are too good as well, though
-    less; they are its oldest and the first to make room for newer ones.
-    """
-    candidate, best = by_seed(candidate_runs, metric), by_seed(best_runs, metric)
-    tried = {run.seed for run in best_runs}
-    planned = best_is_baseline or is_planned(tried)
+def gather(samples: Samples, *, metric: str) -> Numbers:
+    """The runs that may be compared; best needs at least one number."""
+    candidate, best = by_seed(samples.candidate, metric), by_seed(samples.best, metric)
+    tried, trees = {run.seed for run in samples.best}, {run.tree for run in samples.baseline}
+    planned = is_planned(tried) or any(run.tree in trees for run in samples.best)
     block = repeats_in(tried, planned=planned)
-    honest = len(best) if planned else len(best.keys() - selected_by(tried))
-    if not planned and len(best) > 1:
-        best.pop(SELECTING_SEED, None)
     judged = {seed: number for seed, number in candidate.items() if seed < end_of(block)}
     repeats = [seed for seed in judged if seed != SELECTING_SEED]
     fresh = tuple(seed for seed in repeats if seed in best)
-    old = [seed for seed in best if seed not in fresh][-OLD_RUNS:]
     return Numbers(
         candidate=judged,
-        best={seed: best[seed] for seed in sorted([*old, *fresh])},
+        best=_newest(best, fresh, planned=planned),
         fresh=fresh,
         missing=tuple(seed for seed in repeats if seed not in tried),
-        honest=honest,
+        honest=len(best) if planned else len(best.keys() - selected_by(tried)),
         reserved={seed: number for seed, number in candidate.items() if seed not in judged},
         block=block,
     )
+
+
+def _newest(best: Mapping[int, float], fresh: Collection[int], *, planned: bool) -> dict[int, float]:
+    """The numbers of best that stand for it: the fresh ones, and the newest of the others.
+
+    Its first run is left out where others exist. The other runs that it was kept for are too good as well, though less;
+    they are its oldest and the first to make room for newer ones.
+    """
+    lucky = () if planned or len(best) == 1 else (SELECTING_SEED,)
+    old = [seed for seed in best if seed not in fresh and seed not in lucky][-OLD_RUNS:]
+    return {seed: best[seed] for seed in sorted([*old, *fresh])}
 
 
 def noise_of(*pools: Sequence[Measurement], metric: str, spread: Spread) -> Spread:

@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from autoresearchd.experiment import Direction
-from autoresearchd.judge.bounds import bounds, expected_best_runs
+from autoresearchd.judge.bounds import bounds, information, keep_levels
 from autoresearchd.judge.decision import Rules
 from autoresearchd.judge.spread import Spread, shrunk
-from autoresearchd.judge.student import upper_tail
+from autoresearchd.judge.student import chance
 
 Half = frozenset[int]
 """The changes that one run has, by place."""
 ORDERS = (3, 7, 11, 19, 23)
 """Primes one below a multiple of four: of each there is a design of one run more (Paley 1933)."""
 SPARE = 3
-"""Runs of a replicate beyond what it tells of: of fewer than these the noise is not known, and another is made."""
+"""Runs beyond what they tell of: of fewer than these the noise is not known."""
 MOST = ORDERS[-1] - SPARE
 """Changes that one design bears."""
 
@@ -45,91 +44,100 @@ class Effect:
     std_error: float
     noise: Spread
     runs: int
+    holds: bool | None
+    """Whether it is shown to gain something; None while that is open."""
 
-    @property
-    def p_value(self) -> float:
-        """How often chance alone shows this much or more where it gains nothing."""
-        if self.noise.degrees == 0:
-            return 1.0
-        if self.std_error == 0.0:
-            return 0.0 if self.gain > 0 else 1.0
-        return upper_tail(self.gain / self.std_error, self.noise.degrees)
+
+def designs(changes: int, rules: Rules) -> tuple[tuple[Half, ...], ...]:
+    """The halves of each replicate that may be made; in all about as many runs as two trees may be given.
+
+    Each change is in half of a replicate's runs, and any two together in a quarter. Of one change there are two runs:
+    all of it and nothing. Every second replicate has the opposite halves (fold-over): what two changes do only together
+    is then told from what each does.
+    """
+    return _designs(changes, 2 * rules.max_repeats)
 
 
 @cache
-def design(changes: int, replicate: int) -> tuple[Half, ...]:
-    """The halves of one replicate: each change is in half of them, and any two together in a quarter.
+def _designs(changes: int, runs: int) -> tuple[tuple[Half, ...], ...]:
+    """Of the designs that bear so many changes, the one that takes the fewest runs."""
+    bearing = (
+        [_square(order) for order in ORDERS if order >= changes] if changes > 1 else [(frozenset({0}), frozenset())]
+    )
 
-    Of one change there are two: all of it and nothing.
+    def replicates(design: Sequence[Half]) -> int:
+        told = len(design) - 1
+        return max(math.ceil(runs / len(design)), math.ceil((changes + SPARE) / told))
 
-    Every second replicate has the opposite halves (fold-over): what two changes do only together is then told from
-    what each does.
-    """
-    if changes == 1:
-        return frozenset({0}), frozenset()
-    order = next(prime for prime in ORDERS if prime >= changes)
-    squares = {number * number % order for number in range(order)}
-    halves = [frozenset(c for c in range(changes) if (c - row) % order in squares) for row in range(order)]
+    chosen = min(bearing, key=lambda design: len(design) * replicates(design))
     every = frozenset(range(changes))
-    return tuple(every - half if replicate % 2 else half for half in [*halves, frozenset[int]()])
+    halves = [half & every for half in chosen]
+    opposite = [every - half for half in halves]
+    return tuple(tuple(opposite if replicate % 2 else halves) for replicate in range(replicates(chosen)))
 
 
-def replicates(changes: int, rules: Rules) -> int:
-    """Most of them: as many runs as two trees may be given to be compared, and enough to know the noise."""
-    runs = len(design(changes, 0))
-    return max(math.ceil(2 * rules.max_repeats / runs), 1 if runs - 1 - changes >= SPARE else 2)
+def _square(order: int) -> tuple[Half, ...]:
+    """As many changes as a prime, in one run more: its quadratic residues, shifted from run to run, and none of them."""
+    squares = {number * number % order for number in range(order)}
+    rows = (frozenset(place for place in range(order) if (place - row) % order in squares) for row in range(order))
+    return *rows, frozenset()
 
 
-def effects(seen: Sequence[Seen], *, changes: int, direction: Direction, spread: Spread) -> tuple[Effect, ...] | None:
-    """By least squares, each replicate with a level of its own; None where the runs cannot tell the changes apart.
+def effects(seen: Sequence[Seen], *, changes: int, rules: Rules, spread: Spread) -> tuple[Effect, ...] | None:
+    """What the replicates so far tell; None where their runs cannot tell the changes apart.
 
     `spread` is what is known of the noise from repeats elsewhere.
     """
+    fitted = _fitted(sorted(seen, key=lambda run: (run.replicate, sorted(run.half))), changes)
+    if fitted is None:
+        return None
+    slopes, own = fitted
+    noise, looks = shrunk(own, spread), len(designs(changes, rules))
+    look = 1 + max(run.replicate for run in seen)
+    found = [(rules.direction.gain(slope, 0.0), noise.std_dev * math.sqrt(variance)) for slope, variance in slopes]
+    return tuple(
+        Effect(
+            gain=gain,
+            std_error=error,
+            noise=noise,
+            runs=len(seen),
+            holds=_holds(gain, error, noise, rules, look=look, looks=looks),
+        )
+        for gain, error in found
+    )
+
+
+def _fitted(seen: Sequence[Seen], changes: int) -> tuple[list[tuple[float, float]], Spread] | None:
+    """Least squares, each replicate with a level of its own: slope and variance (of noise 1) of each; what is left."""
     import numpy
 
     levels = sorted({run.replicate for run in seen})
     rows = [
-        [*(float(place in run.half) for place in range(changes)), *(float(run.replicate == level) for level in levels)]
-        for run in sorted(seen, key=lambda run: (run.replicate, sorted(run.half)))
+        [*(place in run.half for place in range(changes)), *(run.replicate == each for each in levels)] for run in seen
     ]
-    numbers = [run.number for run in sorted(seen, key=lambda run: (run.replicate, sorted(run.half)))]
+    matrix, numbers = numpy.array(rows, dtype=float), numpy.array([run.number for run in seen])
     columns = changes + len(levels)
-    if not rows or int(numpy.linalg.matrix_rank(rows)) < columns:
+    if not rows or int(numpy.linalg.matrix_rank(matrix)) < columns:
         return None
-    matrix = numpy.array(rows)
     inverse = numpy.linalg.inv(matrix.T @ matrix)
-    found = inverse @ matrix.T @ numpy.array(numbers)
+    found = inverse @ matrix.T @ numbers
     degrees = len(rows) - columns
-    squares = float(numpy.sum((matrix @ found - numpy.array(numbers)) ** 2))
+    squares = float(numpy.sum((matrix @ found - numbers) ** 2))
     own = Spread(std_dev=math.sqrt(squares / degrees) if degrees else 0.0, degrees=degrees)
-    noise = shrunk(own, spread)
-    return tuple(
-        Effect(
-            gain=direction.gain(float(found[place]), 0.0),
-            std_error=noise.std_dev * math.sqrt(float(inverse[place][place])),
-            noise=noise,
-            runs=len(rows),
-        )
-        for place in range(changes)
-    )
+    return [(float(found[place]), float(inverse[place][place])) for place in range(changes)], own
 
 
-def holds(effect: Effect | None, rules: Rules) -> bool | None:
-    """Whether a change is shown to gain something; None while that is open. Without an effect it is not.
+def _holds(gain: float, std_error: float, noise: Spread, rules: Rules, *, look: int, looks: int) -> bool | None:
+    """Whether a change is shown to gain something at this look; None while another may show it.
 
-    By the boundaries of a comparison of two trees, at the look that has as much information as these runs.
+    What is given up, by the judge's own boundary at as much information, is looked at again where others need it.
     """
-    if effect is None:
-        return False
-    information = math.inf if effect.std_error == 0.0 else (effect.noise.std_dev / effect.std_error) ** 2
-    look = max((n for n in range(1, rules.max_repeats + 1) if _information(n) <= information), default=1)
-    bound = bounds(1.0 - rules.confidence, rules.max_repeats)[look - 1]
-    if effect.p_value <= bound.keep_level:
-        return True
-    if effect.gain <= 0.0 or effect.gain < bound.discard_below * effect.noise.std_dev:
-        return False
-    return False if look == rules.max_repeats and effect.noise.degrees else None
-
-
-def _information(look: int) -> float:
-    return 1.0 / (1.0 / look + 1.0 / expected_best_runs(look))
+    alpha, is_last = 1.0 - rules.confidence, look == looks
+    # Looks at hardly known noise agree less with later ones than the levels reckon with.
+    if is_last or noise.degrees >= SPARE:
+        if chance(gain, std_error, noise.degrees) <= keep_levels(alpha, looks)[look - 1]:
+            return True
+    known = math.inf if std_error == 0.0 else (noise.std_dev / std_error) ** 2
+    runs = max((n for n in range(1, rules.max_repeats + 1) if information(n) <= known), default=1)
+    is_hopeless = gain <= 0.0 or gain < bounds(alpha, rules.max_repeats)[runs - 1].discard_below * noise.std_dev
+    return False if is_hopeless or is_last else None

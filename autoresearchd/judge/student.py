@@ -25,6 +25,15 @@ def upper_tail(t: float, degrees: float) -> float:
     return half if t >= 0 else 1.0 - half
 
 
+def chance(excess: float, std_error: float, degrees: int) -> float:
+    """How often chance alone shows this much or more; 1 as long as nothing is known of the noise."""
+    if degrees == 0:
+        return 1.0
+    if std_error == 0.0:
+        return 0.0 if excess > 0.0 else 1.0
+    return upper_tail(excess / std_error, degrees)
+
+
 def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
     """The regularised incomplete beta function I_x(a, b); `rest` is 1 - x without its cancellation."""
     if x <= 0.0 or rest <= 0.0:

@@ -24,6 +24,8 @@ from autoresearchd.trailers import Record, line, parse
 log = structlog.get_logger()
 KEY = "Scale-"
 """How the trailers begin that say what was measured on a rung."""
+MOST_STACKS = 4096
+"""So many trees of stacks are remembered: a look asks for some hundreds, and a daemon looks for weeks."""
 _WORDS = {True: "holds", False: "does not hold"}
 _NOTE = re.compile(rf"{KEY}([A-Za-z0-9-]+): (holds|does not hold): (.*) \[(\S+)\]")
 _TRAILER = re.compile(rf"^{KEY}([A-Za-z0-9-]+): (.+)$", re.MULTILINE)
@@ -172,7 +174,8 @@ class Promoted:
         """A tree with the changes of these commits replayed on it, in this order; None where one conflicts."""
         if not commits:
             return base
-        if base != self._base:  # what was merged onto another is not asked for again
+        # What was merged onto another base is not asked for again; of one base there are ever more.
+        if base != self._base or len(self._stacks) >= MOST_STACKS:
             self._stacks.clear()
             self._base = base
         if (base, commits) not in self._stacks:

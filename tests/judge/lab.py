@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autoresearchd.experiment import CurvePoint, Direction, Ending, Environment, Lines, Measurement, TreeOid
-from autoresearchd.judge import Decision, Rules, Spread, decide
+from autoresearchd.judge import Decision, Rules, Samples, Spread, decide
 from autoresearchd.program import Program, parse
 
 RULES = Rules(metric="val_bpb", direction=Direction.LOWER)
@@ -53,17 +53,8 @@ def judged(
     rules: Rules = RULES,
     spread: Spread = SPREAD,
     lines: Lines = PLAIN,
-    category: str = "architecture",
 ) -> Decision:
-    return decide(
-        best_runs=best,
-        candidate_runs=candidate,
-        baseline_runs=baseline,
-        rules=rules,
-        spread=spread,
-        lines=lines,
-        category=category,
-    )
+    return decide(Samples(candidate=candidate, best=best, baseline=baseline), rules=rules, spread=spread, lines=lines)
 
 
 def program(more: str = "") -> Program:

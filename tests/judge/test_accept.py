@@ -196,13 +196,11 @@ def test_a_smaller_tree_that_is_worse_loses() -> None:
     assert settled(-3 * SIGMA, rules=rules, lines=SMALLER)[0].outcome is Outcome.DISCARD
 
 
-def test_nothing_is_kept_for_its_size_without_a_min_delta_or_by_its_name_alone() -> None:
+def test_nothing_is_kept_for_its_size_without_a_min_delta_or_where_it_is_as_large() -> None:
     assert settled(-0.2 * SIGMA, lines=SMALLER)[0].outcome is Outcome.DISCARD
     rules = replace(RULES, min_delta=5 * SIGMA)
-    larger = judged(
-        [run("new", 0, 1.0 + 0.2 * SIGMA)], rules=rules, lines=Lines(added=5, removed=5), category="simplify"
-    )
-    assert verdict(larger).outcome is Outcome.DISCARD
+    as_large = judged([run("new", 0, 1.0 + 0.2 * SIGMA)], rules=rules, lines=Lines(added=5, removed=5))
+    assert verdict(as_large).outcome is Outcome.DISCARD
 
 
 def test_where_repeats_agree_to_the_last_digit_two_runs_and_one_of_best_settle_it() -> None:

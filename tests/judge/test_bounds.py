@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import pytest
 
-from autoresearchd.judge.bounds import EFFECT, MISS, Bound, bounds, expected_best_runs
+from autoresearchd.judge.bounds import EFFECT, MISS, Bound, bounds, expected_best_runs, keep_levels
 
 
 def played(plan: tuple[Bound, ...], gain: float, *, games: int) -> tuple[float, float]:
@@ -50,6 +50,20 @@ def test_there_is_a_bound_for_every_look_of_every_program(alpha: float, looks: i
     plan = bounds(alpha, looks)
     assert len(plan) == looks
     assert all(math.isfinite(bound.discard_below) and 0 <= bound.keep_level <= alpha * 1.000001 for bound in plan)
+
+
+@pytest.mark.parametrize(("alpha", "looks"), [(0.05, 1), (0.05, 2), (0.05, 12), (0.2, 5)])
+def test_whoever_looks_until_something_is_shown_keeps_nothing_more_often_than_allowed(alpha: float, looks: int) -> None:
+    rng, games, shown = random.Random(3), 8_000, 0
+    need = [NormalDist().inv_cdf(1 - level) for level in keep_levels(alpha, looks)]
+    for _ in range(games):
+        score = 0.0
+        for look, bound in enumerate(need, 1):
+            score += rng.gauss()
+            if score / math.sqrt(look) >= bound:
+                shown += 1
+                break
+    assert shown / games == pytest.approx(alpha, abs=3 * math.sqrt(alpha / games))
 
 
 def test_one_run_never_keeps_unless_it_is_all_that_is_allowed() -> None:
