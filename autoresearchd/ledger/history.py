@@ -22,10 +22,10 @@ from autoresearchd.trailers import parse, slug
 log = structlog.get_logger()
 BULK = 64
 """From this many commits on one `git cat-file` is faster than asking libgit2 one at a time."""
-REMEMBERED = 512
-"""So many of the newest records are held; older ones are read again when they are asked for, 70 µs each.
+REMEMBERED = 64
+"""So many of the newest records are held; older ones are read again when they are asked for, 40 µs each.
 
-More than the proposers look at again and again.
+More than the loop looks at again and again; proposers read all of them once a proposal.
 """
 
 
