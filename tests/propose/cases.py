@@ -109,6 +109,7 @@ EMBEDDINGS = (
         "weight-tying-add", MODEL, "config.vocab_size, bias=False)\n",
         "config.vocab_size, bias=False)\n        self.lm_head.weight = self.wte.weight\n",
         OLD_MODEL.partition("\n\n\n")[2],
+        ("self.lm_head(x)", "self.lm_head(x * self.lm_head.in_features**-0.5)"),
     ),
     case(
         "weight-tying-remove", OLD_MODEL, "        self.wte.weight = self.lm_head.weight  # tied\n", "",

@@ -24,11 +24,13 @@ from autoresearchd.propose.catalogue._syntax import (
     code,
     dotted,
     expression,
+    operand,
     statement,
     walk,
 )
 from autoresearchd.propose.catalogue._torch import FUNCTIONAL, is_norm, names, norm_of
 
+Change = Callable[[cst.BaseExpression, Above], cst.BaseExpression | None]
 _TOKENS = ("wte", "tok_emb", "token_emb", "embedding", "embed", "emb")
 
 
@@ -121,10 +123,33 @@ def _tie(module: cst.Module) -> cst.Module | None:
         for table, embedding in tables:
             for head, linear in heads:
                 if _is_turned(embedding, linear) and not _is_tied(node):
-                    return declared(node, statement(f"{head}.weight = {table}.weight"))
+                    tied = declared(node, statement(f"{head}.weight = {table}.weight"))
+                    return tied and rewrite_expressions(tied, _said_by(head, _shrunk))
         return None
 
     return rewrite_classes(module, rewrite)
+
+
+def _said_by(head: str, change: Callable[[cst.BaseExpression, str], str | None]) -> Change:
+    """Another argument for every call of the head."""
+
+    def rewrite(node: cst.BaseExpression, _: Above) -> cst.BaseExpression | None:
+        if not isinstance(node, cst.Call) or dotted(node.func) != head or len(node.args) != 1:
+            return None
+        text = change(node.args[0].value, f"{head}.in_features**-0.5")
+        return None if text is None else expression(f"{head}({text})")
+
+    return rewrite
+
+
+def _shrunk(value: cst.BaseExpression, share: str) -> str:
+    """Embeddings that start at unit variance would give logits as large as the root of their width (T5)."""
+    return f"{operand(value)} * {share}"
+
+
+def _as_it_was(value: cst.BaseExpression, share: str) -> str | None:
+    is_shrunk = isinstance(value, cst.BinaryOperation) and code(value.right) == share
+    return code(cst.ensure_type(value, cst.BinaryOperation).left) if is_shrunk else None
 
 
 def _is_turned(embedding: cst.Call, linear: cst.Call) -> bool:
@@ -145,9 +170,17 @@ def _tying(line: cst.CSTNode) -> bool:
 def _untie(module: cst.Module) -> cst.Module | None:
     def rewrite(body: Block, _: Scope) -> list[cst.BaseStatement] | None:
         marks = [index for index, line in enumerate(body) if _tying(line)]
-        return without(body, marks[0]) if marks and len(body) > 1 else None
+        if not marks or len(body) < 2:
+            return None
+        target, _value = assignment(body[marks[0]]) or (None, None)
+        heads.append((dotted(target) or "").removesuffix(".weight") if target is not None else "")
+        return without(body, marks[0])
 
-    return rewrite_blocks(module, rewrite)
+    heads = list[str]()
+    untied = rewrite_blocks(module, rewrite)
+    for head in heads if untied is not None else ():
+        untied = rewrite_expressions(untied, _said_by(head, _as_it_was)) or untied
+    return untied
 
 
 def _pattern(name: str, title: str, rationale: str, apply: Transform) -> Pattern:
@@ -182,7 +215,8 @@ PATTERNS = (
     _pattern(
         "weight-tying-add",
         "Tie the head to the embedding",
-        "One table for reading and writing tokens halves their weights and gets both gradients (Press and Wolf, 2017).",
+        "One table for reading and writing tokens halves their weights and gets both gradients (Press and Wolf, 2017); "
+        "what the head reads shrinks as in T5, so that the first logits stay small.",
         _tie,
     ),
     _pattern(

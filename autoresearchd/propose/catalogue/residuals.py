@@ -57,7 +57,7 @@ def _parallel(module: cst.Module) -> cst.Module | None:
         for index in range(len(body) - 1):
             target, value = assignment(body[index]) or (None, None)
             first = _branch(value) if value is not None else None
-            second = _final(body[index + 1])
+            second = _final(body, index + 1)
             found = _branch(second) if second is not None else None
             if target is None or first is None or second is None or found is None:
                 continue
@@ -71,14 +71,23 @@ def _parallel(module: cst.Module) -> cst.Module | None:
     return rewrite_blocks(module, rewrite)
 
 
-def _final(line: cst.BaseStatement) -> cst.BaseExpression | None:
-    """The value of `x = …` or `return …`."""
+def _final(body: Block, index: int) -> cst.BaseExpression | None:
+    """The value of `x = x …`, of `return …`, or of a name that is returned at once."""
+    if (value := _returned(body, index)) is not None:
+        return value
+    target, value = assignment(body[index]) or (None, None)
+    if not isinstance(target, cst.Name) or value is None:
+        return None
+    following = _returned(body, index + 1)
+    is_returned = following is not None and code(following) == target.value
+    return value if is_returned or code(value).startswith(target.value) else None
+
+
+def _returned(body: Block, index: int) -> cst.BaseExpression | None:
+    line = body[index] if index < len(body) else None
     if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1 and isinstance(line.body[0], cst.Return):
         return line.body[0].value
-    target, value = assignment(line) or (None, None)
-    return (
-        value if isinstance(target, cst.Name) and value is not None and code(value).startswith(code(target)) else None
-    )
+    return None
 
 
 def _serial(module: cst.Module) -> cst.Module | None:
@@ -86,7 +95,7 @@ def _serial(module: cst.Module) -> cst.Module | None:
 
     def rewrite(body: Block, _: Scope) -> list[cst.BaseStatement] | None:
         for index, line in enumerate(body):
-            value = _final(line)
+            value = _final(body, index)
             if not isinstance(value, cst.BinaryOperation) or not isinstance(value.operator, cst.Add):
                 continue
             first = _branch(value.left)
