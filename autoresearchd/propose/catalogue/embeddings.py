@@ -178,7 +178,9 @@ def _untie(module: cst.Module) -> cst.Module | None:
 
     heads = list[str]()
     untied = rewrite_blocks(module, rewrite)
-    for head in heads if untied is not None else ():
+    if untied is None:
+        return None
+    for head in heads:
         untied = rewrite_expressions(untied, _said_by(head, _as_it_was)) or untied
     return untied
 
