@@ -66,7 +66,7 @@ def holder(lab: Path) -> int | None:
     """
     try:
         descriptor = os.open(file_of(lab), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _request())

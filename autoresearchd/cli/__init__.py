@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -34,7 +34,8 @@ def main() -> NoReturn:
         _run()
     finally:
         try:
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter will flush once more
 
@@ -42,7 +43,7 @@ def main() -> NoReturn:
 def _run() -> NoReturn:
     default_logging()
     try:
-        app(standalone_mode=False)
+        app(standalone_mode=False, prog_name="autoresearchd")
     except UserError as error:
         print(f"autoresearchd: {plain(str(error))}", file=sys.stderr)
         sys.exit(2)
@@ -54,12 +55,22 @@ def _run() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
-        show = getattr(error, "show", None)  # the argument parser's own sentences
-        if show is None:
+        if (said := _misread(error)) is None:
             raise
-        show()
-        sys.exit(getattr(error, "exit_code", 2))
+        print(said, file=sys.stderr, end="")
+        sys.exit(2)
     sys.exit(0)
+
+
+def _misread(error: Any) -> str | None:
+    """The sentence of the argument parser, with the way out; None of an error that is not its own."""
+    if not hasattr(error, "format_message"):
+        return None
+    words = plain(error.format_message()).rstrip(".")
+    if not words:  # it was called with nothing at all, and has shown its help
+        return ""
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "autoresearchd"
+    return f"autoresearchd: {words[0].lower()}{words[1:]}; `{command} --help` says what it takes\n"
 
 
 def _version(wanted: bool) -> None:

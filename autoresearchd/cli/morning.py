@@ -37,7 +37,8 @@ def report(
     if plot:
         from autoresearchd.report.morning import plot as drawing
 
-        drawing.write(made.facts, plot)
+        with filing.writing(plot):
+            drawing.write(made.facts, plot)
         print(plot)
         return
     text = pages.markdown(made) if as_markdown else json.dumps(pages.as_json(made)) if as_json else pages.html(made)
@@ -45,7 +46,8 @@ def report(
     if output == Path("-"):
         print(text)
         return
-    filing.replace(output, text)
+    with filing.writing(output):
+        filing.replace(output, text)
     print(output)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +23,7 @@ commands = typer.Typer()
 def init(program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """Make experiments.git from what is committed in the project; the project itself is never touched."""
     from autoresearchd.ledger import Ledger, project_state
+    from autoresearchd.report.words import counted
 
     settings, path = load(program)
     project = program.resolve().parent / settings.program.project
@@ -35,8 +37,9 @@ def init(program: ProgramFile = DEFAULT_PROGRAM) -> None:
     Ledger.init(path, project_path=project)
     if state.dirty:
         shown = ", ".join(state.dirty[:5]) + (" …" if len(state.dirty) > 5 else "")
-        print(f"note: {len(state.dirty)} uncommitted changes are not in the lab ({shown}); what is committed is used")
-    print(f"{path}: best is {state.head[:10]} of {state.branch}, {len(editable)} files may be edited")
+        many = counted(len(state.dirty), "uncommitted change")
+        print(f"note: not in the lab: {many} ({shown}); what is committed is used")
+    print(f"{path}: best is {state.head[:10]} of {state.branch}, {counted(len(editable), 'file')} may be edited")
 
 
 @commands.command()
@@ -155,12 +158,10 @@ def _target(until: str, program: Program) -> float:
     metric = program.metric
     sign = "<" if metric.direction == "lower" else ">"
     found = re.fullmatch(rf"\s*{re.escape(metric.name)}\s*{sign}=?\s*(\S+)\s*", until)
-    number: Any = None
-    if found:
-        try:
-            number = float(found[1])
-        except ValueError:
-            found = None
-    if not found:
+    try:
+        number = float(found[1]) if found else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         raise UserError(f"--until {until!r} is not understood: write it as '{metric.name}{sign}1.23'")
-    return float(number)
+    return number

@@ -67,12 +67,18 @@ class Handover:
         self._grow(_tree(tip), message, self._onto, tip.author)
 
     def write_patches(self, folder: Path) -> tuple[Path, ...]:
-        """Write what was replayed as `git format-patch` does. Raises: UserError when the folder has patches."""
+        """Write what was replayed as `git format-patch` does.
+
+        Raises: UserError when the folder has patches, or cannot be written.
+        """
         folder = folder.absolute()
         if any(folder.glob("*.patch")):
             raise UserError(f"{folder} has patches already; name a folder without")
         quiet = ("--quiet", "--no-signature", "--output-directory", str(folder))
-        git(Path(self._repo.path), "format-patch", *quiet, f"{self._onto}..{self._tip}")
+        try:
+            git(Path(self._repo.path), "format-patch", *quiet, f"{self._onto}..{self._tip}")
+        except GitFailed as error:
+            raise UserError(f"{folder} cannot be written ({error.why}); name another folder") from error
         return tuple(sorted(folder.glob("*.patch")))
 
     def write_branch(self, clone: Path, name: str) -> None:

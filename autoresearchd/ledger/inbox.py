@@ -69,13 +69,11 @@ class Inbox:
         self._listing.note(idea.ref, None)
         self._ideas.pop(idea.ref, None)
 
-    def submit_patch(self, patch: bytes, *, title: str, now: float) -> RefName:
+    def submit_patch(self, patch: bytes, *, title: str, best: CommitOid, now: float) -> RefName:
         """Queue a patch against best; a mail's subject is its title.
 
         Raises: UserError when it does not apply.
         """
-        best = refs.read(self._repo, refs.BEST)
-        assert best is not None
         subject = _subject(patch) or title
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
@@ -91,7 +89,7 @@ class Inbox:
         refs.create(self._repo, ref, commit, why="patch")
         return ref
 
-    def submit_wish(self, words: str, *, now: float) -> RefName:
+    def submit_wish(self, words: str, *, best: CommitOid, now: float) -> RefName:
         """Queue what a person wants tried, in words: an empty commit on best whose message they are.
 
         Raises: UserError when there are none, or too many.
@@ -100,8 +98,6 @@ class Inbox:
             raise UserError(f"a wish of {len(words)} characters is too long: at most {LONGEST_RATIONALE}")
         if not (message := paragraphs(words)):
             raise UserError("a wish needs words: say what should be tried")
-        best = refs.read(self._repo, refs.BEST)
-        assert best is not None
         who = signature(now)
         tree = self._repo[best].peel(pygit2.Commit).tree_id
         commit = str(self._repo.create_commit(None, who, who, f"{message}\n", tree, [best]))

@@ -204,11 +204,11 @@ class Ledger(View):
 
     def submit_patch(self, patch: bytes, *, title: str) -> RefName:
         """Queue a patch against best. Raises: UserError when it does not apply."""
-        return self._inbox.submit_patch(patch, title=title, now=time.time())
+        return self._inbox.submit_patch(patch, title=title, best=self.best().commit, now=time.time())
 
     def submit_wish(self, words: str) -> RefName:
         """Queue a wish in words. Raises: UserError when there are none, or too many."""
-        return self._inbox.submit_wish(words, now=time.time())
+        return self._inbox.submit_wish(words, best=self.best().commit, now=time.time())
 
     def submit_branch(self, project_path: Path, branch: str) -> RefName:
         """Queue a branch of the project. Raises: UserError when there is no such branch."""

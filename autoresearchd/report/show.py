@@ -117,7 +117,7 @@ def _facts(found: Row, metric: Metric) -> Iterator[tuple[str, str]]:
         if verdict.confidence is not None:
             yield "confidence", f"{verdict.confidence:.4f} that it is an improvement"
         seeds = ", ".join(map(str, verdict.seeds))
-        yield "evidence", f"{verdict.runs} runs" + (f", seeds {seeds}" if seeds else "")
+        yield "evidence", counted(verdict.runs, "run") + (f", seeds {seeds}" if seeds else "")
         yield "trained", f"{duration(verdict.train_seconds)} on {verdict.device}" if verdict.device else ""
         if verdict.peak_memory_mib is not None:
             yield "peak memory", f"{verdict.peak_memory_mib:.0f} MiB"

@@ -93,7 +93,7 @@ def test_an_experiment_is_named_by_number_commit_or_branch(night: Path) -> None:
     for name, words in (
         ("no-such-branch", "no commit or branch"),
         ("best~99", "no commit"),
-        ("--all", "No such option"),
+        ("--all", "no such option"),
     ):
         wrong = command(night, "show", name, check=False)
         assert wrong.returncode == 2

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -38,25 +40,39 @@ def read(program: Path) -> Document:
 def file(program: Path) -> Path:
     """Write the report into the folder of `[report]`, point `latest.html` at it, and run the hook.
 
-    Raises: UserError when the hook fails, after the report was written.
+    Raises: UserError where it cannot be written; or when the hook fails, after that.
     """
     settings, home = load(program), program.resolve().parent
     folder = home / (settings.report.folder or f"{settings.program.experiments}/autoresearchd/reports")
     made = read(program)
     place = folder / f"{datetime.fromtimestamp(made.facts.now).astimezone():%Y-%m-%d-%H%M}.html"
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(place, pages.html(made))
-    _point(folder / LATEST, place.name)
+    with writing(place):
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(place, pages.html(made))
+        _point(folder / LATEST, place.name)
     if settings.report.hook:
         _tell(settings.report, f"{made.facts.sentence} {made.facts.lately.sentence}", place, home)
     return place
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises: UserError where the file that is written in it cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}; name another place") from error
 
 
 def replace(path: Path, text: str) -> None:
     """Write a file so that a reader never sees half of it."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.write_text(text, "utf-8")
-    fresh.replace(path)
+    try:
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink()
+        raise
 
 
 def _point(link: Path, name: str) -> None:

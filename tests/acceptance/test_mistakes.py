@@ -1,0 +1,170 @@
+"""Whatever a person types, and whatever state a lab is in: one sentence with the way out, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autoresearchd.cli import main
+from tests.acceptance.daemon import environment
+from tests.page.served import climbed_lab
+from tests.support.projects import git
+
+Typed = tuple[int, str, str]
+"""Exit code, standard output and standard error."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return climbed_lab(tmp_path_factory.mktemp("mistakes")).parent
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a program with a lab of two keeps, and the current one."""
+    shutil.copytree(made, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def typed(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Typed]:
+    """The command line as the console script runs it."""
+    assert Path.cwd() == home
+
+    def run(*arguments: str) -> Typed:
+        monkeypatch.setattr(sys, "argv", ["autoresearchd", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        (["nonsense"], "`autoresearchd --help`"),
+        (["run", "--experiments", "-1"], "`autoresearchd run --help`"),
+        (["run", "--hours", "soon"], "invalid value for '--hours'"),
+        (["run", "--until", "val_bpb<nan"], "'val_bpb<1.23'"),
+        (["run", "--until", "val_bpb<inf"], "'val_bpb<1.23'"),
+        (["run", "--until", "val_bpb>1"], "'val_bpb<1.23'"),
+        (["run", "--metrics-port", "99999"], "`autoresearchd run --help`"),
+        (["log", "-n", "0"], "`autoresearchd log --help`"),
+        (["log", "--verdict", "kept"], "known are open, baseline, keep"),
+        (["log", "--since", "yesterday"], "write 12h, 2d"),
+        (["show"], "missing argument 'EXPERIMENT'"),
+        (["show", ""], "`autoresearchd log` lists them"),
+        (["show", "999"], "`autoresearchd log` lists them"),
+        (["show", "--all"], "no such option: --all"),
+        (["show", "best:train.py"], "`autoresearchd log` lists them"),
+        (["skip", "1"], "`status` lists those"),
+        (["stop"], "`autoresearchd status`"),
+        (["propose"], "or `--llm --dry-run`"),
+        (["propose", "no-such-branch"], "neither a file nor a branch"),
+        (["propose", "program.toml"], "make it against `best`"),
+        (["propose", "--words", " "], "say what should be tried"),
+        (["propose", "--llm"], "`--llm --dry-run`"),
+        (["report", "--md", "--json"], "exclude each other"),
+        (["report", "-o", "nowhere/report.html"], "nowhere/report.html cannot be written: No such file"),
+        (["report", "-o", "project"], "project cannot be written: Is a directory"),
+        (["report", "--plot", "nowhere/best.png"], "nowhere/best.png cannot be written: No such file"),
+        (["report", "--plot", "best.gif"], ".png, .svg, .pdf"),
+        (["export"], "`--patches FOLDER` or `--branch NAME`"),
+        (["export", "--branch", "bad name"], "no name for a branch"),
+        (["export", "--branch", "found", "3"], "`autoresearchd log --verdict keep`"),
+        (["export", "--patches", "program.toml"], "name another folder"),
+        (["rebase", "--onto", "nowhere"], "'nowhere' is no commit"),
+        (["reproduce", "99"], "`autoresearchd log` lists those"),
+        (["import", "no-such-file"], "no-such-file cannot be read"),
+        (["ablate", "--json"], "give --list with it"),
+        (["backup", "program.toml"], "cannot be copied"),
+        (["serve", "--port", "99999"], "`autoresearchd serve --help`"),
+        (["serve", "--host", "203.0.113.1"], "choose another"),
+        (["top"], "`autoresearchd status`"),
+        (["log", "--program", "elsewhere.toml"], "elsewhere.toml"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_sentence_that_names_the_way_out(
+    typed: Callable[..., Typed], words: list[str], way_out: str
+) -> None:
+    code, out, err = typed(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("autoresearchd: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert way_out in err
+
+
+def test_nothing_half_written_is_left_of_a_report_that_could_not_be_written(
+    typed: Callable[..., Typed], home: Path
+) -> None:
+    before = sorted(home.iterdir())
+    typed("report", "-o", "project")
+    assert sorted(home.iterdir()) == before
+
+
+def test_a_half_written_program_lets_people_look_and_stop(typed: Callable[..., Typed], home: Path) -> None:
+    (home / "program.toml").write_text((home / "program.toml").read_text()[:40])
+    assert typed("status")[0] == 0
+    assert typed("pause")[:2] == (0, "paused; `autoresearchd resume` goes on\n")
+    assert typed("resume")[0] == 0
+    for words in (["log"], ["run"], ["report"], ["show", "1"], ["serve"], ["fsck"]):
+        code, out, err = typed(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1), words
+        assert err.startswith("autoresearchd: program.toml"), err
+
+
+@pytest.mark.parametrize(
+    "words", [["log"], ["run"], ["report"], ["pause"], ["fsck"], ["serve"], ["propose", "--words", "x"]]
+)
+def test_a_lab_of_a_newer_format_is_left_alone(typed: Callable[..., Typed], home: Path, words: list[str]) -> None:
+    lab = home / "experiments.git"
+    blob = git(lab, "hash-object", "-w", "--stdin", given="99\n").strip()
+    git(lab, "update-ref", "refs/autoresearch/format", blob)
+    before = git(lab, "for-each-ref")
+    code, out, err = typed(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "install the newer autoresearchd that wrote it" in err
+    assert git(lab, "for-each-ref") == before
+
+
+@pytest.mark.parametrize("words", [["report"], ["run"], ["propose", "--words", "x"], ["export", "--branch", "found"]])
+def test_a_lab_whose_best_is_gone_says_who_knows_the_way_out(
+    typed: Callable[..., Typed], home: Path, words: list[str]
+) -> None:
+    git(home / "experiments.git", "update-ref", "-d", "refs/heads/best")
+    code, out, err = typed(*words)
+    assert (code, out) == (2, "")
+    assert "refs/heads/best: it is missing; `autoresearchd fsck` says what is wrong" in err
+
+
+@pytest.mark.parametrize("words", [["status"], ["log"], ["stop"], ["pause"], ["run"], ["init"], ["fsck"], ["mcp"]])
+def test_a_file_in_the_place_of_a_lab_is_no_lab(typed: Callable[..., Typed], home: Path, words: list[str]) -> None:
+    shutil.rmtree(home / "experiments.git")
+    (home / "experiments.git").write_text("no lab\n")
+    code, out, err = typed(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert (home / "experiments.git").read_text() == "no lab\n"
+
+
+@pytest.mark.parametrize("words", [["log"], ["schema"], ["fsck"]])
+def test_a_reader_who_goes_away_is_not_spoken_of(home: Path, words: list[str]) -> None:
+    command = [sys.executable, "-m", "autoresearchd", *words]
+    with subprocess.Popen(
+        command, cwd=home, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
