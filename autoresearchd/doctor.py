@@ -89,6 +89,7 @@ def _project(program: Program, project: Path) -> Iterator[Finding]:
         return
     yield from _committed(program, state)
     yield from scripts.luck(project)
+    yield from scripts.constants(program, project, state.tracked)
     yield from scripts.commands(program, project, state.tracked)
 
 
@@ -99,7 +100,8 @@ def _committed(program: Program, state: ProjectState) -> Iterator[Finding]:
         what = f"no committed file matches program.editable ({globs})"
         yield Finding(name="project", state="missing", what=what, mend="git add and commit them, or mend the glob")
         return
-    what = f"{state.branch} at {state.head[:10]}, {len(editable)} files may be edited: {some(editable)}"
+    many = "1 file" if len(editable) == 1 else f"{len(editable)} files"
+    what = f"{state.branch} at {state.head[:10]}, {many} may be edited: {some(editable)}"
     yield Finding(name="project", state="ok", what=what)
     if state.dirty:
         what = f"{len(state.dirty)} uncommitted changes are not in the lab: {some(state.dirty)}"

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from autoresearchd.inventory import Finding, some
 from autoresearchd.ledger.repository import GitFailed, git_in
 from autoresearchd.program import Program
+from autoresearchd.propose.constants import find
 
 FIXED_SEED, GIVEN_SEED = r"(manual_seed|seed_everything|set_seed|random\.seed)\(", "AUTORESEARCH_SEED"
 """How a script takes the same luck each time, and how it takes that which it is given."""
@@ -27,6 +28,22 @@ def luck(project: Path) -> Iterator[Finding]:
         what = f"{some(fixed)} has the same seed in every run, so that repeats cannot tell luck from progress"
         mend = f'seed with int(os.environ.get("{GIVEN_SEED}", 0)), which is another one in every repeat'
         yield Finding(name="seed", state="note", what=what, mend=mend)
+
+
+def constants(program: Program, project: Path, tracked: Sequence[str]) -> Iterator[Finding]:
+    """Whether the numeric search has anything to search over."""
+    wanted = [name for name in tracked if name.endswith(".py") and program.may_edit(name)]
+    if not program.propose.space.enabled or any(
+        find({name: _committed(project, name)}, program.propose.space.constants) for name in wanted
+    ):
+        return
+    what = "no constant is found in what may be edited, so `space` and `refine` have nothing to search over"
+    mend = "name them at the top in capitals (LEARNING_RATE = 3e-4), in a dataclass, or as options of argparse"
+    yield Finding(name="constants", state="note", what=what, mend=mend)
+
+
+def _committed(project: Path, name: str) -> bytes:
+    return git_in(project, "cat-file", "blob", f"HEAD:{name}")
 
 
 def _committed_scripts(project: Path, pattern: str) -> list[str]:
@@ -73,7 +90,7 @@ def _script(argv: Sequence[str], tracked: Sequence[str]) -> str | None:
 def _not_installed(project: Path, script: str, tracked: Sequence[str]) -> list[str]:
     """What a committed script imports at its top, and neither this Python nor the project has."""
     try:
-        body = ast.parse(git_in(project, "cat-file", "blob", f"HEAD:{script}")).body
+        body = ast.parse(_committed(project, script)).body
     except (GitFailed, SyntaxError, ValueError):
         return []  # whoever runs it says what is wrong with it
     named = [alias.name for line in body if isinstance(line, ast.Import) for alias in line.names]

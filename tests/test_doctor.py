@@ -248,6 +248,14 @@ def test_what_a_script_imports_and_this_python_does_not_have_is_named(tmp_path: 
     assert finding.what == f"train.py imports nobodys_package, which {sys.executable} does not have"
 
 
+@pytest.mark.parametrize(("line", "said"), [("rate = 0.1\n", True), ("RATE = 0.1\n", False)])
+def test_code_without_constants_to_search_over_is_named(tmp_path: Path, line: str, *, said: bool) -> None:
+    folder = project(tmp_path / "project")
+    (folder / "train.py").write_text(line)
+    git(folder, "commit", "-q", "-a", "--allow-empty", "-m", "Name it")
+    assert [finding.state for finding in _found(_write(tmp_path), "constants")] == ["note"] * said
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -50,6 +50,8 @@ def decide_baseline(*, runs: Sequence[Measurement], rules: Rules) -> Decision:
     numbers = by_seed(runs, rules.metric)
     spread = estimate([runs], metric=rules.metric)
     why = f"{len(numbers)} runs, standard deviation {spread.std_dev:.3g}"
+    if spread.degrees and not spread.std_dev:
+        why += ": the seed changes nothing, so that every gain looks certain; does the script read AUTORESEARCH_SEED?"
     if silent := unchecked(rules.constraints, baseline_runs=runs):
         why += f"; not reported, so its constraint binds nobody: {', '.join(silent)}"
     found = verdict(Outcome.BASELINE, why, runs=runs, rules=rules)

@@ -293,3 +293,10 @@ def test_the_baseline_is_run_as_often_as_the_program_says() -> None:
     assert (found.outcome, found.metric, found.runs) == (Outcome.BASELINE, 2.0, 3)
     assert found.std_error == pytest.approx(1 / math.sqrt(3))
     assert found.baseline is None
+
+
+@pytest.mark.parametrize(("numbers", "said"), [((1.0, 1.0, 1.0), True), ((1.0, 1.0, 1.1), False)])
+def test_a_baseline_in_which_the_seed_changes_nothing_says_so(numbers: tuple[float, ...], *, said: bool) -> None:
+    runs = [run("base", seed, number) for seed, number in enumerate(numbers)]
+    found = verdict(decide_baseline(runs=runs, rules=Rules.of(program())))
+    assert ("the seed changes nothing" in found.why) == said
