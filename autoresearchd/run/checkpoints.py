@@ -6,6 +6,8 @@ folder leads to that of best.
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import secrets
 import shutil
@@ -16,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from autoresearchd.experiment import RunSpec, TreeOid
-from autoresearchd.run.folders import Disposal
+from autoresearchd.run.folders import Disposal, weigh
 
 logger = structlog.get_logger()
 BEST = "best"
@@ -125,11 +127,11 @@ class Checkpoints:
 
 
 def _size(folder: Path) -> float:
-    """Bytes on the disk; infinite where there are more files than anybody would leave."""
-    total, files = 0, 0
-    for parent, folders, names in os.walk(folder):
-        files += len(names) + len(folders)
-        if files > MOST_FILES:
-            return float("inf")
-        total += sum(os.lstat(Path(parent, name)).st_blocks * 512 for name in names)
-    return total
+    """Bytes on the disk; infinite where there are more files than anybody would leave, or deeper ones."""
+    try:
+        size, files = weigh(folder, most_files=MOST_FILES)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return math.inf
+    return math.inf if files > MOST_FILES else size

@@ -26,6 +26,8 @@ class Clearing:
         """`epoll` wakes whoever waits for the end of their processes."""
         self._epoll, self._keep = epoll, keep
         self._dying: dict[Site, RunSpec | None] = {}
+        self._unseen: set[Site] = set()
+        """Of these: where looking failed, which was said."""
         self._disposal = Disposal()
 
     def take(self, site: Site, now: float, *, finished: RunSpec | None = None) -> None:
@@ -45,8 +47,16 @@ class Clearing:
     def look(self, now: float) -> None:
         """Go on with those whose processes have ended; never waits."""
         for site, finished in tuple(self._dying.items()):
-            if site.is_dead(now):
+            try:
+                is_dead = site.is_dead(now)
+            except OSError as error:  # such as that this process can open nothing more
+                if site not in self._unseen:
+                    logger.warning("run_not_looked_at", run=site.name, why=str(error), then="tried again")
+                self._unseen.add(site)
+                continue
+            if is_dead:
                 del self._dying[site]
+                self._unseen.discard(site)
                 if finished is not None and self._keep is not None:
                     self._keep(site.out(Phase.TRAIN), finished)
                 self._disposal.put(*site.release())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import queue
 import shutil
 import stat
+import subprocess
 import threading
 from pathlib import Path
 
@@ -106,27 +108,42 @@ def remove(folder: Path) -> None:
     """Delete what a run left, whatever it did to its permissions; what stays is said, and tried again at next start."""
     try:
         if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder)
+            _delete(folder)
         else:
             folder.unlink(missing_ok=True)
-    except PermissionError:
-        _remove_locked(folder)
     except OSError as error:
         logger.warning("leftover", folder=str(folder), why=str(error))
 
 
-def _remove_locked(folder: Path) -> None:
+def _delete(folder: Path) -> None:
+    """Raises: OSError for what stays."""
     try:
-        _unlock(folder)
         shutil.rmtree(folder)
-    except OSError as error:
-        logger.warning("leftover", folder=str(folder), why=str(error))
+    except (PermissionError, RecursionError):  # a training may lock its folders, and nest them a thousand deep
+        for words in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+            done = subprocess.run((*words, "--", folder), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if folder.exists():
+            raise OSError(done.stderr.decode("utf-8", "replace")[:LONGEST_WHY]) from None
 
 
-def _unlock(folder: Path) -> None:
-    folder.chmod(stat.S_IRWXU)
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if not path.is_symlink():
-                path.chmod(stat.S_IRWXU)
+def weigh(folder: Path, *, most_bytes: float = math.inf, most_files: float = math.inf) -> tuple[int, int]:
+    """Bytes on the disk and number of all that is below a folder, until it is more than one of the two bounds.
+
+    Follows no link, and goes however deep. What its owner moves or locks meanwhile is left out.
+    Raises: OSError, also where a path is too long to be looked at.
+    """
+    size, count, waiting = 0, 0, [str(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    size += 512 * entry.stat(follow_symlinks=False).st_blocks
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    if size > most_bytes or count > most_files:
+                        return size, count
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ESTALE, errno.ELOOP):
+                raise
+    return size, count

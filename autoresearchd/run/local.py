@@ -176,8 +176,12 @@ class LocalExecutor:
     def _look_at_next(self, now: float) -> None:
         """An interpreter that died while it waited is nobody's fault: the next run starts without it."""
         for device, site in tuple(self._next.items()):
-            site.step(now)
-            if site.is_empty:
+            try:
+                site.step(now)
+                is_useless = site.is_empty
+            except OSError:  # such as that this process can open nothing more: then there are better times to wait
+                is_useless = True
+            if is_useless:
                 self._clearing.take(self._next.pop(device), now)
 
     def _lose(self, trial: Trial, error: OSError | CorruptRecord, now: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import resource
@@ -51,7 +50,8 @@ def variable(pid: int, name: str) -> str | None:
 
 def everybody() -> Iterator[int]:
     """The numbers of all processes."""
-    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+    with os.scandir("/proc") as entries:
+        yield from (int(entry.name) for entry in entries if entry.name.isdigit())
 
 
 def children() -> list[int]:
@@ -144,33 +144,6 @@ def file_bound(wanted: int) -> int:
     """The bound to give to `confine`: below our own, so that it tells descendants of runs from our other children."""
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard - 1)
-
-
-def written(folder: Path, *, most_bytes: int, most_files: int) -> str:
-    """Which of the two bounds the files below a folder break, as a sentence; empty if none. Follows no links."""
-    size, count, waiting = 0, 0, [str(folder)]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    count += 1
-                    size += 512 * entry.stat(follow_symlinks=False).st_blocks
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    if size > most_bytes:
-                        return too_much(most_bytes)
-                    if count > most_files:
-                        return f"wrote more than {most_files} files"
-        except OSError as error:
-            # The target moves and locks its files while we look; what cannot be read now is looked at next time.
-            if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ESTALE, errno.ELOOP):
-                raise
-    return ""
-
-
-def too_much(most_bytes: int) -> str:
-    """The sentence for a run that floods the disk."""
-    return f"wrote more than {most_bytes / 2**20:.0f} MiB"
 
 
 def oom_kills() -> int:

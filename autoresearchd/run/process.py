@@ -6,6 +6,7 @@ Never waits; `step` is called when the epoll says so, and at every tick. Knows n
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import signal
 import time
@@ -15,8 +16,8 @@ from pathlib import Path
 
 import structlog
 
-from autoresearchd.run import proc
 from autoresearchd.run.bounds import Bounds, Limits
+from autoresearchd.run.folders import weigh
 from autoresearchd.run.kin import Kin
 from autoresearchd.run.log import Log
 from autoresearchd.run.sandbox import Command
@@ -120,16 +121,22 @@ class Process:
         if now < self._next_look or self._flooded:
             return
         began = time.monotonic()
-        if broken := proc.written(self._folder, most_bytes=self._most_bytes, most_files=MOST_FILES):
-            self._flooded = self._flood(broken)
+        try:
+            size, files = weigh(self._folder, most_bytes=self._most_bytes, most_files=MOST_FILES)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                return  # our want of descriptors is no reason to end it; it is looked at next time
+            raise
+        if size > self._most_bytes or files > MOST_FILES:
+            self._flooded = self._too_much() if size > self._most_bytes else f"wrote more than {MOST_FILES} files"
             self.kill(now)
         # Looking at very many files takes its time: never more than a twentieth of it.
         self._next_look = now + max(LOOK_SECONDS, 20 * (time.monotonic() - began))
 
-    def _flood(self, broken: str) -> str:
-        """Which bound it broke, and where that is the disk's and not the program's."""
-        is_short = self._most_bytes < self._ward.file_bytes and broken == proc.too_much(self._most_bytes)
-        return f"{broken}, half of what was free on the disk" if is_short else broken
+    def _too_much(self) -> str:
+        """The sentence for what floods the disk, and whether the bound was the disk's or the program's."""
+        whose = ", half of what was free on the disk" if self._most_bytes < self._ward.file_bytes else ""
+        return f"wrote more than {self._most_bytes / 2**20:.0f} MiB{whose}"
 
     def _overdue(self, now: float) -> bool:
         return self._killed is not None and now >= self._killed + REAP_SECONDS
@@ -153,7 +160,7 @@ class Process:
             code = 128 - code  # bubblewrap speaks like a shell
         said = self.log.last_error() if code else ""
         if code == -signal.SIGXFSZ or "[Errno 27] File too large" in said:
-            self._flooded = self._flood(proc.too_much(self._most_bytes))
+            self._flooded = self._too_much()
         ended = Exit(
             code=-signal.SIGKILL if code is None else code,
             timed_out=self._timed_out,

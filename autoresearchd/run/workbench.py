@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from autoresearchd.experiment import Edit, TreeOid
 from autoresearchd.program import Program
 from autoresearchd.run._protocol import Checkout
 from autoresearchd.run.errand import DIGEST, VARIABLES
+from autoresearchd.run.folders import remove
 from autoresearchd.run.target import INHERITED
 
 GRACE_SECONDS = 60.0
@@ -34,7 +34,7 @@ class LocalWorkbench:
     def __init__(self, program: Program, *, folder: Path, work: Path, checkout: Checkout) -> None:
         """`folder` is where program.toml lies, `work` gets a folder for every errand."""
         self._program, self._folder, self._work, self._checkout = program, folder.resolve(), work.absolute(), checkout
-        shutil.rmtree(self._work, ignore_errors=True)  # what a killed daemon left
+        remove(self._work)  # what a killed daemon left
 
     async def check(self, tree: TreeOid, edits: tuple[Edit, ...], *, command: str, seconds: float) -> str:
         """What `command` says against these edits of this tree; empty where it ends well in time."""
@@ -93,7 +93,7 @@ class LocalWorkbench:
             }
             return await _run(json.dumps(order).encode(), seconds + GRACE_SECONDS)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            remove(work)
 
 
 async def _run(order: bytes, seconds: float) -> dict[str, Any]:

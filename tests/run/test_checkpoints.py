@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +15,7 @@ from autoresearchd.experiment import TreeOid
 from autoresearchd.run import folders
 from autoresearchd.run.checkpoints import Checkpoints
 from tests.run.room import Room, finish, program, spec
+from tests.support.patience import until
 
 BEST, OPEN, JUDGED = (TreeOid(letter * 40) for letter in "abc")
 MIB = 2**20
@@ -49,14 +49,6 @@ class Shelf:
     def there(self) -> list[str]:
         """Runs that are kept, by name."""
         return sorted(path.name for path in self.folder.glob("[!.]*/*") if path.parent.name != "best")
-
-
-def until(done: Callable[[], object]) -> None:
-    """Wait for it."""
-    end = time.monotonic() + 120
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -145,6 +137,24 @@ def test_a_folder_that_its_training_locked_is_kept_all_the_same(shelf: Shelf) ->
     shelf.checkpoints.take(out, spec(BEST, run="locked"))
     shelf.checkpoints.tidy(BEST, [])
     assert (shelf.folder / "best" / "model.pt").read_text() == "weights"
+
+
+@pytest.mark.parametrize(("depth", "kept"), [(1200, True), (3000, False)])
+def test_folders_a_thousand_deep_stop_nobody_and_what_no_path_reaches_is_no_checkpoint(
+    shelf: Shelf, depth: int, *, kept: bool
+) -> None:
+    out = shelf.out()
+    descriptor = os.open(out, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    shelf.checkpoints.take(out, spec(BEST, run="deep"))
+    assert shelf.tidied_to(BEST) == ["deep"] * kept
+    assert shelf.tidied_to(JUDGED) == []
+    until(lambda: not list(shelf.folder.iterdir()))
 
 
 def test_of_two_that_a_killed_daemon_left_the_newer_stays(shelf: Shelf, tmp_path: Path) -> None:

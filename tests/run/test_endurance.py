@@ -20,7 +20,7 @@ from autoresearchd.experiment import Ending, TreeOid
 from autoresearchd.limits import Mode
 from autoresearchd.run import LocalExecutor, cgroup, proc, sandbox
 from autoresearchd.run.site import TEMPORARY_PREFIX
-from tests.run.room import HANG, Room, finish, out_of, pid_in, program, spec, until
+from tests.run.room import ESCAPE, HANG, Room, finish, out_of, pid_in, program, spec, until
 from tests.support import patience
 
 MODES: tuple[Mode, ...] = ("none", "bubblewrap")
@@ -31,8 +31,9 @@ def descriptors() -> list[int]:
     return [int(path.name) for path in Path("/proc/self/fd").iterdir()]
 
 
-def held(room: Room) -> dict[str, object]:
-    """All that could be left of runs by now."""
+def held(room: Room, executor: LocalExecutor) -> dict[str, object]:
+    """All that is left of runs once what they wrote is deleted."""
+    patience.until(lambda: executor._clearing._disposal.is_through)
     links = (link for link in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*") if link.is_symlink())
     groups = {place for place in (cgroup.places().memory, cgroup.places().processes) if place is not None}
     return {
@@ -65,8 +66,7 @@ def test_whatever_becomes_of_runs_nothing_of_them_stays(room: Room, mode: Mode) 
             executor.kill(killed)
             with pytest.raises(KeyError):
                 executor.start(spec(damaged, run=f"damaged-{cycle}"))
-            patience.until(lambda: not list(room.work.iterdir()))
-            counts.append(held(room))
+            counts.append(held(room, executor))
     assert counts[0] == counts[-1]
     assert not any(counts[0][name] for name in ("processes", "links", "groups"))
 
@@ -77,7 +77,7 @@ def test_a_run_that_cannot_be_begun_for_want_of_descriptors_costs_none(room: Roo
         pytest.skip(why)
     with room.executor(program(mode=mode)) as executor:
         begin(executor, room)
-        before, refused = held(room), 0
+        before, refused = held(room, executor), 0
         for number in range(16):
             try:
                 with descriptors_left(number):
@@ -86,7 +86,7 @@ def test_a_run_that_cannot_be_begun_for_want_of_descriptors_costs_none(room: Roo
                 refused += 1
             else:
                 assert finish(executor).ending is Ending.FINISHED
-        after = held(room)
+        after = held(room, executor)
     assert refused > 3
     assert {**after, "folders": []} == {**before, "folders": []}
 
@@ -109,11 +109,25 @@ def descriptors_left(number: int) -> Iterator[None]:
             os.close(descriptor)
 
 
+def test_a_want_of_descriptors_ends_no_run_and_keeps_none_alive(room: Room) -> None:
+    with room.executor(program()) as executor:
+        begin(executor, room)
+        before = held(room, executor)
+        executor.start(spec(room.tree(ESCAPE + HANG)))
+        until(executor, lambda: pid_in(out_of(room) / "pid"))
+        with descriptors_left(0):
+            assert not executor.poll(time.time() + 5)
+            assert executor.progress(), "a training was given up because nobody could look at its files"
+            executor.kill("run-1")
+            assert not executor.poll(time.time())
+        patience.until(lambda: executor.poll(time.time()) or not list(room.work.iterdir()))
+        assert held(room, executor) == before
+
+
 def begin(executor: LocalExecutor, room: Room) -> None:
     """One run, so that all is there that is made for the first."""
     executor.start(spec(room.tree("say(loss=1)"), run="first"))
     assert finish(executor).ending is Ending.FINISHED
-    patience.until(lambda: not list(room.work.iterdir()))
 
 
 def test_a_run_that_ended_in_time_was_in_time_however_late_anybody_looks(room: Room) -> None:

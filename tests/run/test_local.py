@@ -207,6 +207,23 @@ def test_a_run_that_locks_its_own_folders_is_removed(room: Room) -> None:
     assert list(room.work.iterdir()) == []
 
 
+DEEP = """
+os.chdir(OUT)
+for _ in range(1200):
+    os.mkdir("d")
+    os.chdir("d")
+say(loss=1)
+"""
+
+
+def test_a_run_that_nests_folders_a_thousand_deep_is_removed_and_so_is_the_next(room: Room) -> None:
+    with room.executor(program()) as executor:
+        for run in ("deep", "next"):
+            executor.start(spec(room.tree(DEEP if run == "deep" else "say(loss=1)"), run=run))
+            assert finish(executor).ending is Ending.FINISHED
+    assert list(room.work.iterdir()) == []
+
+
 def test_a_machine_that_fails_leaves_nothing_behind(room: Room) -> None:
     def full(_tree: TreeOid, folder: Path) -> None:
         (folder / "half").write_text("")
