@@ -13,6 +13,7 @@ from itertools import islice
 import structlog
 
 from autoresearchd import audit
+from autoresearchd.actions import Action
 from autoresearchd.blame import SAME_CRASHES, calm
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import (
@@ -31,7 +32,7 @@ from autoresearchd.judge import Spread, composed, estimate
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.status import AuditStatus
-from autoresearchd.world import Action, Open, Past
+from autoresearchd.world import Open, Past
 
 log = structlog.get_logger()
 NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})

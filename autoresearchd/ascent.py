@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from autoresearchd.actions import Start
 from autoresearchd.experiment import Device
 from autoresearchd.promotion import Move, Runs
-from autoresearchd.world import Start, World
+from autoresearchd.world import World
 
 
 def is_waited_for(world: World, move: Move | None) -> bool:

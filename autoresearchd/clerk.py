@@ -8,6 +8,7 @@ from typing import assert_never
 import structlog
 
 from autoresearchd import announce, controls
+from autoresearchd.actions import ApplyFix, ConcludeExperiment, LedgerMove, OpenBaseline, OpenExperiment, Replay, Settle
 from autoresearchd.errors import UnfilablePath
 from autoresearchd.experiment import Concluded, Environment, Experiment, Outcome, Proposal, TreeOid, Verdict
 from autoresearchd.judge import value
@@ -17,16 +18,7 @@ from autoresearchd.pipeline import Pipeline
 from autoresearchd.promotion import Climb, Note, Promotion
 from autoresearchd.reception import Reception
 from autoresearchd.trailers import number
-from autoresearchd.world import (
-    ApplyFix,
-    ConcludeExperiment,
-    LedgerMove,
-    OpenBaseline,
-    OpenExperiment,
-    Replay,
-    Session,
-    Settle,
-)
+from autoresearchd.world import Session
 from autoresearchd.yardstick import Metric
 
 log = structlog.get_logger()

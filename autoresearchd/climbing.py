@@ -8,6 +8,7 @@ from functools import partial
 
 import structlog
 
+from autoresearchd.actions import Start
 from autoresearchd.backoff import Backoff
 from autoresearchd.blame import calm, is_the_devices
 from autoresearchd.errors import CorruptRecord
@@ -29,7 +30,6 @@ from autoresearchd.memory import Memory
 from autoresearchd.program import Program
 from autoresearchd.promotion import Ladder as Known
 from autoresearchd.promotion import Level, Move
-from autoresearchd.world import Start
 
 log = structlog.get_logger()
 

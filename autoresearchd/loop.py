@@ -10,6 +10,7 @@ import select
 
 import structlog
 
+from autoresearchd.actions import Action, Ask, AskFix, AskWish, Drop, Finish, Prune, Start, Stop
 from autoresearchd.clerk import Clerk
 from autoresearchd.climbing import Climbing
 from autoresearchd.describe import Record, describe, idle
@@ -25,7 +26,7 @@ from autoresearchd.promotion import Writing
 from autoresearchd.reception import Reception
 from autoresearchd.status import LiveRun, Status, live_runs
 from autoresearchd.trainings import Trainings
-from autoresearchd.world import Action, Ask, AskFix, AskWish, Drop, Finish, Prune, Start, Stop, World
+from autoresearchd.world import World
 
 log = structlog.get_logger()
 Failure = StaleRef | RefLocked | OSError | CorruptRecord

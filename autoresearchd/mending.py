@@ -6,8 +6,9 @@ is in its commit, so no restart forgets that either.
 
 from __future__ import annotations
 
+from autoresearchd.actions import Action, ApplyFix, AskFix, ConcludeExperiment
 from autoresearchd.experiment import LLM, Experiment, Outcome, Verdict
-from autoresearchd.world import Action, ApplyFix, AskFix, ConcludeExperiment, World
+from autoresearchd.world import World
 
 MENDABLE = frozenset({Outcome.CRASH, Outcome.OUT_OF_MEMORY})
 """Accidents of the code, with a traceback; a training that diverges or is too slow says something about the idea."""

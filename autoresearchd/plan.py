@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autoresearchd import ascent, audit
+from autoresearchd.actions import Action, Ask, AskWish, Drop, Finish, OpenBaseline, OpenExperiment, Prune, Start, Stop
 from autoresearchd.blame import doubtful, failures_of_best, finished, undisturbed
 from autoresearchd.experiment import AGENT, PERSON, Device, Experiment, Proposal, TreeOid
 from autoresearchd.holds import closing, hold
@@ -18,19 +19,7 @@ from autoresearchd.judgement import rules_of, verdict_of
 from autoresearchd.promotion import Climb, Note, Promotion
 from autoresearchd.ruling import ledger_moves
 from autoresearchd.screening import is_screened, views
-from autoresearchd.world import (
-    Action,
-    Ask,
-    AskWish,
-    Drop,
-    Finish,
-    OpenBaseline,
-    OpenExperiment,
-    Prune,
-    Start,
-    Stop,
-    World,
-)
+from autoresearchd.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from autoresearchd.actions import Action, ConcludeExperiment, Replay, Settle
 from autoresearchd.blame import doubtful
 from autoresearchd.experiment import FALSE_KEEP, NULL, ON_BEST, Experiment, Gain, Outcome, Verdict
 from autoresearchd.holds import closing, hold
@@ -12,7 +13,7 @@ from autoresearchd.judge import Conclude, added, gain_of, improper, standing
 from autoresearchd.judgement import rules_of, samples, verdict_of
 from autoresearchd.mending import concluded_or_mended
 from autoresearchd.screening import worse
-from autoresearchd.world import Action, ConcludeExperiment, Open, Replay, Settle, World
+from autoresearchd.world import Open, World
 
 CUT_OFF = Verdict(outcome=Outcome.SKIPPED, why="its rebase was ended before best moved")
 """Of the baseline that a killed rebase had opened."""

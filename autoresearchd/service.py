@@ -16,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from autoresearchd import announce, controls, metrics, notify
+from autoresearchd.actions import Finish
 from autoresearchd.admission import admit
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.equipment import Equipment, equip
@@ -36,7 +37,7 @@ from autoresearchd.run.checkpoints import Checkpoints
 from autoresearchd.run.workbench import LocalWorkbench
 from autoresearchd.status import LiveRun, Status, wishes_wait
 from autoresearchd.watch import SavedFile, Wake, ending, hangup, watching
-from autoresearchd.world import Finish, Session
+from autoresearchd.world import Session
 
 log = structlog.get_logger()
 TICK_SECONDS = 1.0

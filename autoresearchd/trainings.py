@@ -7,11 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from autoresearchd import announce
+from autoresearchd.actions import Prune, Start, Stop
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import Ending, Environment, Measurement, Progress, RunSpec
 from autoresearchd.lab import Lab
 from autoresearchd.memory import Memory
-from autoresearchd.world import Prune, Start, Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -183,9 +183,10 @@ def report(way: str, found: Night, seconds: float) -> None:
 def run_daemon(options: argparse.Namespace) -> int:
     """The real daemon on the program in this folder; after the window it is paused, and ends with its last run."""
     from autoresearchd import loop, service
+    from autoresearchd.actions import Action, Ask
     from autoresearchd.report.lines import default_logging
     from autoresearchd.request import Request
-    from autoresearchd.world import Action, Ask, World
+    from autoresearchd.world import World
 
     default_logging()
     whole_plan, build = loop.plan, service.build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autoresearchd.actions import ConcludeExperiment, Finish, OpenExperiment, Start
 from autoresearchd.describe import Record, describe
 from autoresearchd.experiment import Environment, Progress, RunSpec
 from autoresearchd.figures import Figures
@@ -13,7 +14,7 @@ from autoresearchd.promotion import Ladder
 from autoresearchd.rungs import Promote, Rung
 from autoresearchd.screening import is_screened
 from autoresearchd.status import Status
-from autoresearchd.world import ConcludeExperiment, Finish, Ideas, OpenExperiment, Orders, Session, Start, World
+from autoresearchd.world import Ideas, Orders, Session, World
 from bench.bisect import Slope
 from tests.support.lab_model import LabModel
 from tests.test_plan import measured_lab

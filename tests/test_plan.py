@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autoresearchd.actions import Ask, ConcludeExperiment, OpenExperiment, Settle, Start
 from autoresearchd.experiment import NULL, CommitOid, Device, Ending, Outcome, Rebased
 from autoresearchd.holds import hold
 from autoresearchd.plan import plan
-from autoresearchd.world import Ask, ConcludeExperiment, OpenExperiment, Settle, Start
 from tests.support.lab_model import LabModel, tree_of
 
 SIGMA = 0.01

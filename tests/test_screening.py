@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from autoresearchd.actions import Start
 from autoresearchd.experiment import Device, Ending, Environment, Outcome, RunSpec
 from autoresearchd.holds import hold
 from autoresearchd.judge import Measure
 from autoresearchd.judgement import verdict_of
 from autoresearchd.plan import plan
 from autoresearchd.screening import is_screened, views
-from autoresearchd.world import Start, World
+from autoresearchd.world import World
 from tests.support.lab_model import ENVIRONMENT, FASTER, SLOWER, LabModel, tree_of
 
 SIGMA = 0.01

@@ -7,6 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from autoresearchd.actions import (
+    Action,
+    ApplyFix,
+    Ask,
+    AskFix,
+    ConcludeExperiment,
+    Drop,
+    Finish,
+    LedgerMove,
+    OpenBaseline,
+    OpenExperiment,
+    Prune,
+    Replay,
+    Settle,
+    Start,
+    Stop,
+)
 from autoresearchd.experiment import (
     LLM,
     ON_BEST,
@@ -26,28 +43,7 @@ from autoresearchd.judge import Spread, estimate
 from autoresearchd.judge.seeds import BLOCK
 from autoresearchd.plan import plan
 from autoresearchd.program import Program, parse
-from autoresearchd.world import (
-    Action,
-    ApplyFix,
-    Ask,
-    AskFix,
-    ConcludeExperiment,
-    Drop,
-    Finish,
-    Ideas,
-    LedgerMove,
-    OpenBaseline,
-    OpenExperiment,
-    Orders,
-    Past,
-    Prune,
-    Replay,
-    Screen,
-    Settle,
-    Start,
-    Stop,
-    World,
-)
+from autoresearchd.world import Ideas, Orders, Past, Screen, World
 from tests.support.git_model import ENVIRONMENT, GitModel, tree_of
 
 PROGRAM = parse("""

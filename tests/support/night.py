@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from autoresearchd.actions import Finish
 from autoresearchd.experiment import (
     Concluded,
     Device,
@@ -21,7 +22,7 @@ from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.program import parse
 from autoresearchd.run.fleet import Fleet
-from autoresearchd.world import Finish, Session
+from autoresearchd.world import Session
 from tests.support.fakes import FakeExecutor, FakePipeline, failed, finished, proposal
 from tests.support.projects import PROGRAM
 
