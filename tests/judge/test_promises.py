@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import Direction, Lines, Measurement, Outcome
+from autoresearchd.experiment import Direction, Ending, Lines, Measurement, Outcome
 from autoresearchd.judge import Conclude, Decision
 from autoresearchd.judge.seeds import BLOCK
 from tests.judge.lab import BASELINE, RULES, SPREAD, judged, run
@@ -117,3 +118,48 @@ def test_what_is_kept_would_be_kept_if_it_were_better_still(
     if isinstance(plain, Conclude) and plain.verdict.outcome is Outcome.KEEP:
         assert isinstance(improved, Conclude)
         assert improved.verdict.outcome is Outcome.KEEP
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.randoms(use_true_random=False),
+    st.lists(st.floats(0.9, 1.1), min_size=0, max_size=8),
+    st.lists(st.floats(0.9, 1.1), min_size=1, max_size=8),
+    st.lists(st.sampled_from(list(Ending)), max_size=1),
+    st.integers(-40, 40),
+)
+def test_the_decision_never_depends_on_the_order_in_which_equal_evidence_arrived(
+    rng: random.Random, ours: list[float], theirs: list[float], failures: list[Ending], net: int
+) -> None:
+    seeds = [0, *range(10_000, 10_010)]
+    candidate = [run("new", seed, number) for seed, number in zip(seeds, ours, strict=False)]
+    candidate += [run("new", 77_000 + i, None, ending=ending) for i, ending in enumerate(failures)]
+    best = [
+        run("best", seed, number) for seed, number in zip([*seeds[:4], *range(20_000, 20_010)], theirs, strict=False)
+    ]
+    rules, lines = replace(RULES, min_delta=0.005), Lines(added=50 + net, removed=50)
+    expected = judged(candidate, best, rules=rules, lines=lines)
+    shuffled = judged(
+        rng.sample(candidate, len(candidate)),
+        rng.sample(best, len(best)),
+        baseline=rng.sample(BASELINE, len(BASELINE)),
+        rules=rules,
+        lines=lines,
+    )
+    assert shuffled == expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.floats(0.5, 1.5), max_size=6), st.floats(-100, 100), st.floats(0.01, 100))
+def test_neither_unit_nor_zero_of_a_metric_matters(ours: list[float], shift: float, scale: float) -> None:
+    def changed(runs: list[Measurement]) -> list[Measurement]:
+        return [replace(r, metrics={"val_bpb": shift + scale * r.metrics["val_bpb"]}) for r in runs]
+
+    candidate = [run("new", seed, number) for seed, number in zip([0, *range(10_000, 10_009)], ours, strict=False)]
+    plain = judged(candidate)
+    moved = judged(changed(candidate), changed(BASELINE), spread=replace(SPREAD, std_dev=scale * SPREAD.std_dev))
+    if isinstance(plain, Conclude):
+        assert isinstance(moved, Conclude)
+        assert moved.verdict.outcome is plain.verdict.outcome
+    else:
+        assert moved == plain
