@@ -50,6 +50,19 @@ def test_a_baseline_without_its_branch_is_still_what_best_grows_on(night: Night)
     assert subjects == ["Set RATE to 0.25", "Set RATE to 0.5", "Measure the baseline", "Import"]
 
 
+def test_a_best_without_its_branch_is_still_the_best_that_the_status_shows(night: Night) -> None:
+    night.steps(6)
+    night.propose(0.5)
+    night.steps()
+    before = night.loop.status
+    git(night.ledger.path, "branch", "-D", "exp/0001-set-rate-to-0-5")
+    night.ledger.refresh()
+    night.steps(1)
+    for loop in (night.loop, Night(Ledger(night.ledger.path)).loop):
+        assert (loop.status.best_number, loop.status.best_title) == (1, "Set RATE to 0.5")
+        assert loop.status.best == before.best
+
+
 def test_a_baseline_that_is_deleted_before_its_verdict_is_missed_and_its_number_not_given_again(night: Night) -> None:
     night.hanging = True
     night.steps(2)

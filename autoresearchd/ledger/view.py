@@ -74,18 +74,18 @@ class View:
         if commit is None:
             raise CorruptRecord(refs.BEST, "it is missing")
         if self._best is None or self._best.commit != commit or self._best.number is None:
-            number = self._history.number_at(commit)
-            if number is None:
+            step = self._history.step_at(commit)
+            if step is None:
                 self.refresh()  # another process may have kept it since
-                number = self._history.number_at(commit)
+                step = self._history.step_at(commit)
+            number = None if step is None else step.experiment.number
             self._best = Best(commit=commit, tree=self._history.tree_of(commit), number=number)
         return self._best
 
     def best_record(self) -> Concluded | None:
-        """The experiment that `best` is; None while it is still the imported HEAD."""
-        number = self.best().number
-        found = None if number is None else self.find(number)
-        return found if isinstance(found, Concluded) else None
+        """The experiment that `best` is, its branch there or not; None while it is still the imported HEAD."""
+        best = self.best()
+        return None if best.number is None else self._history.step_at(best.commit)
 
     def entries(self) -> Sequence[Entry]:
         """Number, tree and outcome of every experiment: cheap at any size."""
