@@ -88,12 +88,6 @@ def environment(
     what is imported ahead: a script that counts its own imports as training trains longer without them.
     """
     train, metric = program.train, program.metric
-    budget = f"{train.seconds:g}s"
-    if not device.is_cuda:
-        own = len(pinned(program.devices, device))
-        budget = f"{train.cpu_steps}steps" if train.cpu_steps else budget
-        budget += f"-{threads(program.devices, device)}t"
-        budget += f"-{own}c" if own and not train.cpu_steps else ""  # what is done in a second depends on it
     facts = {
         "protected": {path: hashlib.sha256(content).hexdigest() for path, content in protected.items()},
         "command": train.command,
@@ -104,7 +98,18 @@ def environment(
         **({"ahead": list(ahead)} if ahead else {}),
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    return Environment(f"{slug(device.model)}/torch{_torch()}/{budget}/{digest}")
+    return Environment(f"{slug(device.model)}/torch{_torch()}/{_budget(program, device)}/{digest}")
+
+
+def _budget(program: Program, device: Device) -> str:
+    """What a run has to train with: time, or steps and threads."""
+    train = program.train
+    if device.is_cuda:
+        return f"{train.seconds:g}s"
+    own = len(pinned(program.devices, device))
+    cores_of_its_own = f"-{own}c" if own and not train.cpu_steps else ""  # what is done in a second depends on them
+    counted = f"{train.cpu_steps}steps" if train.cpu_steps else f"{train.seconds:g}s"
+    return f"{counted}-{threads(program.devices, device)}t{cores_of_its_own}"
 
 
 def slug(model: str) -> str:

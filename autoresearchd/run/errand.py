@@ -6,6 +6,7 @@ It runs as a training does - same sandbox, same bounds; the answer on stdout say
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import select
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from autoresearchd.experiment import Device, Direction, Ending, Environment, Measurement, RunSpec, TreeOid
 from autoresearchd.program import Program, Train
@@ -50,29 +53,30 @@ class Order:
     """The checkout to work on; it is copied."""
     command: str
     seconds: float
-    edits: bool
+    edits: bool = False
     """Whether what it changes is wanted."""
-    network: bool
+    network: bool = False
 
 
 def main() -> int:
     """Read an order, run it, write the answer."""
-    found = json.loads(sys.stdin.buffer.read())
+    order = _orders().validate_json(sys.stdin.buffer.read())
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what is logged is no answer
-    order = Order(
-        program=Program.model_validate_json(found["program"]),
-        folder=Path(found["folder"]),
-        work=Path(found["work"]),
-        tree=Path(found["tree"]),
-        command=found["command"],
-        seconds=found["seconds"],
-        edits=found["edits"],
-        network=found["network"],
-    )
     with answer:
         answer.write(json.dumps(run(order)))
     return 0
+
+
+def dump(order: Order) -> bytes:
+    """For the standard input of `main`."""
+    return _orders().dump_json(order)
+
+
+@functools.cache
+def _orders() -> TypeAdapter[Order]:
+    """Milliseconds to make."""
+    return TypeAdapter(Order)
 
 
 def run(order: Order) -> dict[str, Any]:

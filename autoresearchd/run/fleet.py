@@ -48,20 +48,20 @@ def fleet(
     """
     texts, found = tuple(editable), dict[Environment, list[Device]]()
     ahead = {device: modules_ahead(program, device, texts) for device in devices}
+
+    def label(device: Device, rung: str = "") -> Environment:
+        return environment(program.on(rung), device, folder=folder, protected=protected, ahead=ahead[device])
+
     for device in devices:
-        label = environment(program, device, folder=folder, protected=protected, ahead=ahead[device])
-        found.setdefault(label, []).append(device)
+        found.setdefault(label(device), []).append(device)
     leader = _leader(program.devices.lead, devices)
-    leading = next(label for label, own in found.items() if leader in own)
-    scales = {
-        rung.name: environment(program.on(rung.name), leader, folder=folder, protected=protected, ahead=ahead[leader])
-        for rung in program.scale
-    }
+    leading = next(shared for shared, own in found.items() if leader in own)
+    scales = {rung.name: label(leader, rung.name) for rung in program.scale}
     refuse_equal(leading, scales)
     return Fleet(
         environment=leading,
         devices=tuple(found[leading]),
-        screens={label: tuple(own) for label, own in found.items() if label != leading},
+        screens={screen: tuple(own) for screen, own in found.items() if screen != leading},
         ahead=max(ahead.values(), key=len),
         scales=scales,
     )

@@ -34,6 +34,13 @@ CPU_SECONDS = "cpu_seconds"
 INHERITED = ("LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "NVIDIA_VISIBLE_DEVICES",
              "NVIDIA_DRIVER_CAPABILITIES", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "SYSTEMROOT")  # fmt: skip
 """All that a run gets of the daemon's environment, beside PATH; no home, no keys."""
+CACHES = {
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "CUDA_CACHE_PATH": "cuda",
+    "TORCH_EXTENSIONS_DIR": "extensions",
+}
+"""Where what is compiled once is found again."""
 KARPATHY_NAMES = {"training_seconds": "train_seconds", "peak_vram_mb": "peak_memory_mib"}
 """karpathy/autoresearch's names for what we call otherwise; its "MB" are bytes / 2**20."""
 _OUT_OF_MEMORY = re.compile(
@@ -93,11 +100,8 @@ def variables(
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(place.temporary),
-        "TORCHINDUCTOR_CACHE_DIR": str(place.cache / "inductor"),
-        "TRITON_CACHE_DIR": str(place.cache / "triton"),
-        "CUDA_CACHE_PATH": str(place.cache / "cuda"),
-        "TORCH_EXTENSIONS_DIR": str(place.cache / "extensions"),
         "AUTORESEARCH_CACHE": str(place.cache),
+        **{name: str(place.cache / folder) for name, folder in CACHES.items()},
         RUN_VARIABLE: spec.run,
         WORK_VARIABLE: str(work),
         "AUTORESEARCH_SEED": str(spec.seed),

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autoresearchd.experiment import Edit, TreeOid
 from autoresearchd.program import Program
 from autoresearchd.run._protocol import Checkout
-from autoresearchd.run.errand import DIGEST, VARIABLES
+from autoresearchd.run.errand import DIGEST, VARIABLES, Order, dump
 from autoresearchd.run.folders import remove
 from autoresearchd.run.target import INHERITED
 
@@ -38,8 +40,9 @@ class LocalWorkbench:
 
     async def check(self, tree: TreeOid, edits: tuple[Edit, ...], *, command: str, seconds: float) -> str:
         """What `command` says against these edits of this tree; empty where it ends well in time."""
-        answer = await self._errand(tree, edits, {}, command=command, seconds=seconds, wanted=False)
-        return str(answer["why"])
+        with self._laid_out(tree, command, seconds) as order:
+            _apply(order.tree, edits)
+            return str((await _run(order))["why"])
 
     async def work(
         self,
@@ -53,52 +56,41 @@ class LocalWorkbench:
     ) -> tuple[tuple[Edit, ...], str]:
         """Let `command` change a checkout of this tree: what it changed, or why it ended badly."""
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
-        files = {DIGEST: digest.encode(), VARIABLES: exports.encode()}
-        answer = await self._errand(tree, (), files, command=command, seconds=seconds, wanted=True, network=network)
+        with self._laid_out(tree, command, seconds) as order:
+            for name, text in ((DIGEST, digest), (VARIABLES, exports)):
+                (order.tree / name).write_text(text, "utf-8")
+            answer = await _run(replace(order, edits=True, network=network))
         edits = tuple(
             Edit(path=path, content=None if content is None else base64.b64decode(content))
             for path, content in sorted(answer["files"].items())
         )
         return edits, str(answer["why"])
 
-    async def _errand(
-        self,
-        tree: TreeOid,
-        edits: tuple[Edit, ...],
-        files: Mapping[str, bytes],
-        *,
-        command: str,
-        seconds: float,
-        wanted: bool,
-        network: bool = False,
-    ) -> dict[str, Any]:
+    @contextlib.contextmanager
+    def _laid_out(self, tree: TreeOid, command: str, seconds: float) -> Iterator[Order]:
+        """A checkout of a tree and what is to be done there; nothing of it is left afterwards."""
         self._work.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="errand-", dir=self._work))
+        order = Order(
+            program=self._program,
+            folder=self._folder,
+            work=work / "runs",
+            tree=work / "tree",
+            command=command,
+            seconds=seconds,
+        )
         try:
-            place = work / "tree"
-            place.mkdir()
-            self._checkout(tree, place)
-            _apply(place, edits)
-            for name, content in files.items():
-                (place / name).write_bytes(content)
-            order = {
-                "program": self._program.model_dump_json(),
-                "folder": str(self._folder),
-                "work": str(work / "runs"),
-                "tree": str(place),
-                "command": command,
-                "seconds": seconds,
-                "edits": wanted,
-                "network": network,
-            }
-            return await _run(json.dumps(order).encode(), seconds + GRACE_SECONDS)
+            order.tree.mkdir()
+            self._checkout(tree, order.tree)
+            yield order
         finally:
             remove(work)
 
 
-async def _run(order: bytes, seconds: float) -> dict[str, Any]:
+async def _run(order: Order) -> dict[str, Any]:
     environment = {name: os.environ[name] for name in ("PATH", "TMPDIR", *INHERITED) if name in os.environ}
     package = str(Path(__file__).resolve().parents[2])
+    seconds = order.seconds + GRACE_SECONDS
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "autoresearchd.run.errand"),  # -P: no module of the folder that it is started in
         stdin=asyncio.subprocess.PIPE,
@@ -108,7 +100,7 @@ async def _run(order: bytes, seconds: float) -> dict[str, Any]:
         start_new_session=True,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(order), seconds)
+        out, err = await asyncio.wait_for(process.communicate(dump(order)), seconds)
     except TimeoutError:
         return {"why": f"still running after {seconds:g} s", "files": {}}
     finally:
