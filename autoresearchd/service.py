@@ -29,7 +29,7 @@ from autoresearchd.pipeline import Pipeline
 from autoresearchd.program import Program, load
 from autoresearchd.propose.command import Command
 from autoresearchd.propose.llm import Key, Llm, take_key
-from autoresearchd.propose.portfolio import build, is_enabled
+from autoresearchd.propose.portfolio import Portfolio, build, is_enabled
 from autoresearchd.reload import differences, refuse_fixed
 from autoresearchd.request import Request
 from autoresearchd.run import reap_leftovers
@@ -76,6 +76,7 @@ class _Parts:
     """What one daemon is put together from."""
 
     loop: Loop
+    portfolio: Portfolio
     llm: Llm
     housekeeping: Housekeeping
     checkpoints: Checkpoints
@@ -95,12 +96,13 @@ def _assembled(
         stack.callback(ours.executor.close)
         llm, command = thinkers(program, folder, ledger, take_key())
         memory = min((device.memory_mib for device in ours.fleet.devices if device.memory_mib), default=None)
-        pipeline = Pipeline(build(program, llm, command), ledger.path, wake=wake, memory_mib=memory)
+        portfolio = build(program, llm, command)
+        pipeline = Pipeline(portfolio, ledger.path, wake=wake, memory_mib=memory)
         stack.callback(pipeline.close)
         loop = _loop(program, ledger, ours, pipeline, request.session(program, time.time()))
         housekeeping = Housekeeping(ledger.path)
         stack.callback(housekeeping.close)
-        yield _Parts(loop=loop, llm=llm, housekeeping=housekeeping, checkpoints=checkpoints)
+        yield _Parts(loop=loop, portfolio=portfolio, llm=llm, housekeeping=housekeeping, checkpoints=checkpoints)
 
 
 def _loop(program: Program, ledger: Ledger, ours: Equipment, pipeline: Pipeline, session: Session) -> Loop:
@@ -193,7 +195,8 @@ class _Daemon:
         llm = self.parts.llm
         model = llm.status if is_enabled(self.loop.program, llm) else None
         why = wishes_wait(model) if self.loop.status.wishes else ""
-        return replace(self.loop.status, llm=model, wishes_why=why, program_refused=self.refused)
+        failing = self.parts.portfolio.failing
+        return replace(self.loop.status, llm=model, failing=failing, wishes_why=why, program_refused=self.refused)
 
     def _write(self, status: Status, live: Sequence[LiveRun]) -> None:
         """For those who look from elsewhere; a disk that is full for them is no reason to end."""

@@ -159,7 +159,8 @@ class Status:
     """Concluded in this session, over its length; None before the first."""
     llm: LlmStatus | None = None
     """None where none is enabled."""
-
+    failing: Mapping[str, str] = field(default_factory=dict)
+    """The proposers that go on failing and are asked less and less, with why; the others go on."""
     wishes: int = 0
     """Wishes in words that wait for the language model to make a change of them."""
     wishes_why: str = ""

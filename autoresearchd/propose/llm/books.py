@@ -46,9 +46,9 @@ class Books:
 
         return Meter(rates=price, pay=pay, afford=afford)
 
-    def objection(self, settings: Llm, limit: float | None) -> tuple[str, float | None]:
+    def objection(self, settings: Llm, limit: float | None, *, held: bool = True) -> tuple[str, float | None]:
         """Why no conversation may begin, and from when on it may (None: not by itself); '' if it may."""
-        return self.purse.objection(settings, limit, self._needed, self._clock())
+        return self.purse.objection(settings, limit, self._needed, self._clock(), held=held)
 
     def close(self, talk: str, task: Task, ending: Ending, calls: int) -> float:
         """A conversation is over: what it cost, in USD."""

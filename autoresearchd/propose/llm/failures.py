@@ -90,7 +90,7 @@ def _refused(error: anthropic.APIStatusError, settings: Llm, key: Key) -> CallFa
     said = line(key.scrub(str(error.api_message or error.message)), most=200)
     code, kind, where = error.status_code, str(error.type or ""), whom(settings)
     if code == 402 or kind == "billing_error" or error.error_code in _SPENT or "credit balance" in said:
-        return _failed(f"the credit at the API is used up ({said})", fatal=True)
+        return _failed(f"the API's credit is used up ({said})", fatal=True)
     if code in (401, 403) or kind in ("authentication_error", "permission_error"):
         return _failed(f"{where} refuses the API key ({said})", fatal=True)
     if code == 404 or kind == "not_found_error":

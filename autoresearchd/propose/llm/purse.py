@@ -112,13 +112,18 @@ class Purse:
         """The conversations that led to a proposal which git does not hold, nor ever may."""
         return self._unopened().keys()
 
-    def objection(self, settings: Llm, total_limit: float | None, usd: float, now: float) -> tuple[str, float | None]:
-        """Why so much may not be spent now, and from when on it may (None: not by itself); '' if it may."""
-        spent, held = self.spent(now), sum(self._reserved.values())
+    def objection(
+        self, settings: Llm, total_limit: float | None, usd: float, now: float, *, held: bool = True
+    ) -> tuple[str, float | None]:
+        """Why so much may not be spent now, and from when on it may (None: not by itself); '' if it may.
+
+        With `held`, what is held back for calls that are being made counts as spent.
+        """
+        spent, back = self.spent(now), sum(self._reserved.values()) if held else 0.0
         limit = min((each for each in (settings.usd_total, total_limit) if each is not None), default=None)
-        if limit is not None and spent.total + held + usd > limit:
+        if limit is not None and spent.total + back + usd > limit:
             return f"${spent.total:.2f} of ${limit:.2f} are spent in all", None
-        if spent.today + held + usd > settings.usd_per_day:
+        if spent.today + back + usd > settings.usd_per_day:
             return f"${spent.today:.2f} of ${settings.usd_per_day:.2f} are spent today", now - now % DAY + DAY
         return "", None
 

@@ -263,16 +263,16 @@ class Llm:
         self._connection.follow(self.settings)
         self.status = self._describe()
 
-    def _why_not(self) -> tuple[str, float | None]:
-        """Why no conversation may begin, and until when."""
+    def _why_not(self, *, held: bool = True) -> tuple[str, float | None]:
+        """Why no conversation may begin, and until when; but for `held`, what calls in flight may cost is free."""
         if not self._key and self.settings.base_url is None:
             return "there is no API key: set ANTHROPIC_API_KEY, or the credential anthropic-api-key", None
-        return self._books.objection(self.settings, self._program.budget.usd)
+        return self._books.objection(self.settings, self._program.budget.usd, held=held)
 
     def _describe(self) -> LlmStatus:
         settings, books, thinking = self.settings, self._books, self._background.thinking
         spent, failure = books.purse.spent(self._clock()), self._connection.breaker.failure
-        why, until = self._why_not()
+        why, until = self._why_not(held=False)
         state = "thinking" if thinking else "ready"
         if failure is not None:
             why, until = failure.why, self._connection.breaker.until

@@ -95,6 +95,7 @@ def test_what_is_held_back_cannot_be_spent_twice() -> None:
     purse, settings = Purse(), Llm(usd_per_day=1.0)
     purse.reserve("a", 0.7)
     assert purse.objection(settings, None, 0.7, NOW)[0]
+    assert not purse.objection(settings, None, 0.7, NOW, held=False)[0]  # and nobody is told that it is spent
     purse.reserve("a", 0.0)
     assert not purse.objection(settings, None, 0.7, NOW)[0]
 
