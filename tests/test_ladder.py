@@ -61,7 +61,7 @@ def test_whatever_gains_on_every_rung_by_itself_is_promoted(slope: Slope) -> Non
 @settings(max_examples=40, deadline=None)
 @given(slopes(), st.integers(0, 2**20))
 def test_the_order_in_which_runs_end_changes_nothing_of_what_is_promoted(slope: Slope, seed: int) -> None:
-    one, other = (replace(slope, runs={}, standings={}, promoted=[], climbing=None) for _ in range(2))
+    one, other = (replace(slope, sigma=1.0, runs={}, standings={}, promoted=[], climbing=None) for _ in range(2))
     climb(one)
     climb(other, random.Random(seed))
     assert one.promoted == other.promoted

@@ -71,6 +71,12 @@ def test_what_is_promising_gets_a_fresh_seed() -> None:
     assert judged([run("new", 0, 1.0 - 2 * SIGMA)]) == Measure(Side.CANDIDATE, 10_000)
 
 
+def test_of_the_two_the_one_with_fewer_runs_is_measured_next() -> None:
+    promising = [run("new", seed, 1.0 - 1.1 * SIGMA) for seed in (0, 10_000, 10_001, 10_002)]
+    assert judged(promising, BASELINE[:3]) == Measure(Side.BEST, 10_000)
+    assert judged(promising, BASELINE) == Measure(Side.CANDIDATE, 10_003)
+
+
 def test_one_run_never_keeps_however_good() -> None:
     assert isinstance(judged([run("new", 0, -1e6)]), Measure)
 

@@ -101,12 +101,18 @@ class GitModel:
 
     def _move_best(self, experiment: Experiment) -> None:
         assert experiment.parent == self.line[-1], "best would not be linear"
-        runs = [run for run in self.runs.get(experiment.tree, []) if run.environment == ENVIRONMENT]
-        finished = [run for run in runs if run.ending is Ending.FINISHED]
-        assert finished, "best moved without a finished run of this very tree where it is led"
+        assert self._measured(experiment.tree), "best moved without a finished run of this very tree where it is led"
+        if not experiment.is_baseline:
+            assert len(self._measured(experiment.tree)) > 1, "one lucky run moved best"
+            assert self._measured(experiment.parent_tree), "best moved without a run of what it was compared with"
         commit = CommitOid(f"{experiment.commit}-done")
         self.holds[commit] = self.contents[experiment.number]
         self.line.append(commit)
+
+    def _measured(self, tree: TreeOid) -> set[int]:
+        """The seeds that a tree was measured with where best is led."""
+        runs = [run for run in self.runs.get(tree, []) if run.environment == ENVIRONMENT]
+        return {run.seed for run in runs if run.ending is Ending.FINISHED}
 
     def _replay(self, experiment: Experiment) -> None:
         assert experiment.parent != self.line[-1], "nothing to replay on"
