@@ -57,11 +57,16 @@ def _marked(work: Path) -> Iterator[tuple[int, int]]:
         except OSError:
             continue  # gone meanwhile
         found = proc.stat(pid)
-        mine = found is not None and not found.zombie and noted.get(pid) == found.started
-        if mine or (found and not found.zombie and proc.variable(pid, WORK_VARIABLE) == str(work)):
+        if found and not found.zombie and (noted.get(pid) == found.started or _works_in(pid, work)):
             yield pid, descriptor
         else:
             os.close(descriptor)
+
+
+def _works_in(pid: int, work: Path) -> bool:
+    """By its mark; an errand has a folder of its own below."""
+    marked = proc.variable(pid, WORK_VARIABLE)
+    return marked is not None and Path(marked).is_relative_to(work)
 
 
 def _noted(work: Path) -> Iterator[tuple[int, int]]:

@@ -23,6 +23,7 @@ from autoresearchd.program import Program
 from autoresearchd.run._protocol import Checkout
 from autoresearchd.run.errand import DIGEST, VARIABLES, Order, dump
 from autoresearchd.run.folders import remove
+from autoresearchd.run.leftovers import reap_leftovers
 from autoresearchd.run.target import INHERITED
 
 GRACE_SECONDS = 60.0
@@ -36,7 +37,7 @@ class LocalWorkbench:
     def __init__(self, program: Program, *, folder: Path, work: Path, checkout: Checkout) -> None:
         """`folder` is where program.toml lies, `work` gets a folder for every errand."""
         self._program, self._folder, self._work, self._checkout = program, folder.resolve(), work.absolute(), checkout
-        remove(self._work)  # what a killed daemon left
+        reap_leftovers(self._work)
 
     async def check(self, tree: TreeOid, edits: tuple[Edit, ...], *, command: str, seconds: float) -> str:
         """What `command` says against these edits of this tree; empty where it ends well in time."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from autoresearchd.run import reap_leftovers
 from autoresearchd.run.site import TEMPORARY_PREFIX
-from tests.run.room import ESCAPE, HANG, Room, alive, gone, out_of, pid_in
+from autoresearchd.run.workbench import LocalWorkbench
+from tests.run.room import ESCAPE, HANG, Room, alive, gone, out_of, pid_in, program
 
 DAEMON = """
 import select, sys
@@ -67,6 +68,16 @@ def test_a_process_of_another_lab_is_left_alone(room: Room) -> None:
         assert other.poll() is None
         other.communicate(b"\n")
     assert other.returncode == 0
+
+
+def test_what_a_killed_daemon_tried_a_draft_with_is_ended_with_the_next_start(room: Room) -> None:
+    errands, tried = room.folder / "errands", room.folder / "errands" / "errand-x" / "runs"
+    tried.mkdir(parents=True)
+    env = {"AUTORESEARCH_WORK": str(tried), "AUTORESEARCH_RUN": "errand"}
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE, env=env) as left:
+        LocalWorkbench(program(), folder=room.folder, work=errands, checkout=room.checkout)
+    assert left.returncode == -signal.SIGKILL
+    assert list(errands.iterdir()) == []
 
 
 def test_a_process_that_a_run_noted_is_ended_even_without_its_mark(room: Room) -> None:
