@@ -60,6 +60,10 @@ class Api:
         self._settings, self._key = settings, key
         self._client: anthropic.AsyncAnthropic | None = None
 
+    async def load(self) -> None:
+        """Import the SDK: it takes a second or more, which is no silence of the API's."""
+        await asyncio.to_thread(_sdk)
+
     async def ask(self, settings: Llm, request: Request, *, retries: int, paid: Callable[[Usage], None]) -> Answer:
         """Make one call; `paid` hears what it used, also when it breaks off or is cancelled.
 

@@ -101,6 +101,7 @@ class Conversation:
         Raises: Abandoned, CallFailed.
         """
         self._messages = [{"role": "user", "content": list(opening)}]
+        await self._api.load()
         try:
             async with asyncio.timeout(self._settings.max_seconds):
                 for _ in range(self._settings.max_turns):
