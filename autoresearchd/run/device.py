@@ -239,7 +239,7 @@ def _word(path: Path) -> str:
 
 def _ask_torch() -> tuple[Device, ...]:
     """By a process of its own: whoever has once begun with CUDA holds memory of the GPU for as long as it lives."""
-    if not Path("/dev/nvidiactl").exists() or importlib.util.find_spec("torch") is None:
+    if not (nodes.DEV / nodes.CONTROL).exists() or importlib.util.find_spec("torch") is None:
         return ()  # without the driver there is no use in the seconds that importing torch takes
     words, environment = (sys.executable, "-P", "-c", TELL), {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     try:

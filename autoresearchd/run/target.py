@@ -232,6 +232,11 @@ def out_of_memory(log: Log) -> bool:
     return _OUT_OF_MEMORY.search(log.text()) is not None
 
 
+def out_of_space(log: Log) -> bool:
+    """Whether the log speaks of a disk that is full."""
+    return "No space left on device" in log.text()
+
+
 def _spoken(code: int) -> str:
     if code >= 0:
         return f"exit code {code}, and no word why"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping
 
@@ -20,6 +21,8 @@ from autoresearchd.run.site import Site
 
 QUIET_SECONDS = 10.0
 """A training that says nothing is under way after so long."""
+FULL_BYTES = 2**26
+"""Less than this is left on a disk on which somebody could not write."""
 _MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
     None,  # git cannot write, and says no number
@@ -137,6 +140,7 @@ class Trial:
             self._curve.read_all()
         failed = target.failure(exit, self._log)
         if failed is not None:
+            self._refuse_to_blame()
             ending, why = self._worded(exit, *failed)
             return self._measurement(Ending.FINISHED if self._phase is Phase.AUDIT else ending, why)
         if self._phase is Phase.CHECK:
@@ -156,6 +160,13 @@ class Trial:
             return self._numbered(why)
         self._evaluate(Phase.EVALUATE)
         return None
+
+    def _refuse_to_blame(self) -> None:
+        """Raises: OSError where it found the disk full. It may fill half of what is free, so somebody else did."""
+        if self._phase is Phase.AUDIT or not target.out_of_space(self._log):
+            return
+        if shutil.disk_usage(self.site.folder).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, "the disk was full before it ended")
 
     def _evaluate(self, phase: Phase) -> None:
         self._phase = phase

@@ -11,7 +11,7 @@ import pytest
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device
 from autoresearchd.program import Program
-from autoresearchd.run import device, discover, environment
+from autoresearchd.run import device, discover, environment, nodes
 from autoresearchd.run.device import cores, slug, threads
 from autoresearchd.slots import Devices
 from tests.run.room import program
@@ -84,6 +84,30 @@ def test_a_gpu_whose_driver_fails_is_said_and_no_night_is_spent_on_the_cpu(
 def test_one_gpu_that_has_fallen_off_the_bus_takes_no_other_with_it(two_gpus: Path) -> None:
     two_gpus.write_text(f"{two_gpus.read_text()}echo 'Unable to determine the device handle for GPU2: Lost'\nexit 15\n")
     assert [found.name for found in discover(Devices())] == ["cuda:0", "cuda:1"]
+
+
+TORCH = """
+import os
+from types import SimpleNamespace
+assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ["CUDA_DEVICE_ORDER"]) == ("MIG-77,MIG-78", "PCI_BUS_ID")
+part = SimpleNamespace(name="NVIDIA H200 MIG 1g.18gb", total_memory=18 * 2**30)
+cuda = SimpleNamespace(device_count=lambda: 1, get_device_properties=lambda number: part)
+print("something that torch says")
+"""
+
+
+def test_parts_of_a_gpu_are_counted_as_cuda_does_by_a_process_that_ends(
+    two_gpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA takes the first part only; and whoever asks it holds memory of the GPU until it ends."""
+    for name, text in {"dev/nvidiactl": "", "modules/torch.py": TORCH}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(nodes, "DEV", tmp_path / "dev")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-77,MIG-78")
+    (part,) = discover(Devices())
+    assert (part.name, part.model, part.memory_mib) == ("cuda:0", "NVIDIA H200 MIG 1g.18gb", 18432.0)
 
 
 def test_cpu_means_cpu_even_beside_a_gpu(two_gpus: Path) -> None:
