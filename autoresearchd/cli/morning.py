@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autoresearchd.cli.lab import DEFAULT_PROGRAM, AsJson, ProgramFile, ledger_at, load
 from autoresearchd.errors import UserError
+
+if TYPE_CHECKING:
+    from autoresearchd.report.facts import Facts
 
 commands = typer.Typer()
 
@@ -35,11 +38,7 @@ def report(
         return
     made = filing.read(program)
     if plot:
-        from autoresearchd.report.morning import plot as drawing
-
-        with filing.writing(plot):
-            drawing.write(made.facts, plot)
-        print(plot)
+        _draw(made.facts, plot)
         return
     text = pages.markdown(made) if as_markdown else json.dumps(pages.as_json(made)) if as_json else pages.html(made)
     output = output or Path("-" if as_markdown or as_json else "report.html")
@@ -49,6 +48,14 @@ def report(
     with filing.writing(output):
         filing.replace(output, text)
     print(output)
+
+
+def _draw(facts: Facts, path: Path) -> None:
+    from autoresearchd.report.morning import filing, plot
+
+    with filing.writing(path):
+        plot.write(facts, path)
+    print(path)
 
 
 @commands.command()

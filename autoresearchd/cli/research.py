@@ -14,6 +14,7 @@ from autoresearchd.cli.lab import DEFAULT_PROGRAM, ProgramFile, ledger_at, load,
 from autoresearchd.errors import UserError
 
 if TYPE_CHECKING:
+    from autoresearchd.ledger import Ledger
     from autoresearchd.program import Program
 
 commands = typer.Typer()
@@ -89,8 +90,6 @@ def propose(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the prompt, its tokens and the price.")] = False,
 ) -> None:
     """Queue an idea of yours: it is trained and judged like any other."""
-    from autoresearchd.report import status as reading
-
     settings, path = load(program)
     if llm != dry_run or [bool(source), words is not None, llm].count(True) != 1:
         raise UserError("give an idea to queue (a patch, `-`, a branch, or `--words`), or `--llm --dry-run`")
@@ -99,18 +98,28 @@ def propose(
 
         print(rehearsal.text(settings, ledger_at(path)))
         return
-    ledger = ledger_at(path)
     if words is not None:
-        ref = ledger.submit_wish(words)
-    elif source == "-":
-        ref = ledger.submit_patch(sys.stdin.buffer.read(), title=title or "a patch from stdin")
-    elif Path(source).is_file():
-        ref = ledger.submit_patch(Path(source).read_bytes(), title=title or Path(source).stem)
-    else:
-        ref = ledger.submit_branch(program.resolve().parent / settings.program.project, source)
-    print(f"queued as {ref}")
-    if words is not None and (why := reading.wishes_wait(reading.read(path), ledger.holder())):
+        _wish(ledger_at(path), words)
+        return
+    project = program.resolve().parent / settings.program.project
+    print(f"queued as {_queued(ledger_at(path), source, title, project)}")
+
+
+def _wish(ledger: Ledger, words: str) -> None:
+    from autoresearchd.report import status as reading
+
+    print(f"queued as {ledger.submit_wish(words)}")
+    if why := reading.wishes_wait(reading.read(ledger.path), ledger.holder()):
         print(f"it waits there: {why}")
+
+
+def _queued(ledger: Ledger, source: str, title: str | None, project: Path) -> str:
+    """The branch of a patch, or of a branch of the project. Raises: UserError."""
+    if source == "-":
+        return ledger.submit_patch(sys.stdin.buffer.read(), title=title or "a patch from stdin")
+    if Path(source).is_file():
+        return ledger.submit_patch(Path(source).read_bytes(), title=title or Path(source).stem)
+    return ledger.submit_branch(project, source)
 
 
 @commands.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
+from starlette.applications import Starlette
 
 from autoresearchd.errors import UserError
 from autoresearchd.page.app import build
@@ -46,15 +47,7 @@ def serve(
     rules = Rules(names=_names(host, names), any_address=_is_wildcard(host), token=token, control=control)
     door = f"?token={quote(token, safe='')}" if token else ""
     say(f"{_address(host, listening.getsockname()[1])}{door}")
-    config = uvicorn.Config(
-        build(lab, news, rules),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=1,
-    )
-    _Server(config, news).run(sockets=[listening])
+    _Server(build(lab, news, rules), news).run(sockets=[listening])
 
 
 def _secret(host: str, token: str) -> str:
@@ -66,7 +59,15 @@ def _secret(host: str, token: str) -> str:
 class _Server(uvicorn.Server):
     """Ends the streams of news before it waits for the connections to end: they would never do so by themselves."""
 
-    def __init__(self, config: uvicorn.Config, news: News) -> None:
+    def __init__(self, app: Starlette, news: News) -> None:
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
         super().__init__(config)
         self._news = news
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from autoresearchd.experiment import FAILED, IMPORTED, NULL, Concluded, Direction, Outcome
+from autoresearchd.experiment import ABLATE, FAILED, IMPORTED, NULL, Concluded, Direction, Outcome
 from autoresearchd.report.rows import Row
 from autoresearchd.report.words import DAY, HOUR, gain_figure
 from autoresearchd.status import Status
@@ -16,8 +16,8 @@ LONGEST_LIST = 10
 NEAREST = 5
 CLEARLY = 2.0
 """Standard errors from which on a change is called worse."""
-NUMERIC = frozenset({"space", "refine", "null"})
-"""Proposers that turn numbers without arguing: that one of theirs hurts teaches nobody anything."""
+SILENT = frozenset({"space", "refine", "null", ABLATE})
+"""Proposers that do not argue: that one of theirs hurts teaches nobody anything, or that what was kept is worth it."""
 ALMOST = frozenset({Outcome.DISCARD.value, Outcome.INCONCLUSIVE.value})
 
 
@@ -194,7 +194,7 @@ def _elsewhere(name: str, group: Sequence[Concluded]) -> Elsewhere:
 
 def hurt(tried: Iterable[Row]) -> tuple[Row, ...]:
     """Changes that somebody argued for and that are worse by more than chance shows, the worst first."""
-    argued = [row for row in tried if row.proposer not in NUMERIC and row.category != NULL and not row.is_step]
+    argued = [row for row in tried if row.proposer not in SILENT and row.category != NULL and not row.is_step]
     worse = [row for row in argued if row.sigmas is not None and row.sigmas <= -CLEARLY]
     return tuple(sorted(worse, key=lambda row: row.gain or 0.0)[:LONGEST_LIST])
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Concluded, Experiment, Outcome
+from autoresearchd.experiment import Concluded, Direction, Experiment, Outcome, Verdict
 from autoresearchd.ledger import Ledger
 from autoresearchd.report.rows import OPEN
 from autoresearchd.report.screen import (
@@ -32,6 +32,9 @@ Row = Experiment | Concluded
 PROPOSER = 6
 """The column that gives way on a narrow terminal; `show` has it."""
 NARROWEST_TITLE = 24
+MEASURED = ("metric", "baseline", "gain", "std_error", "confidence", "runs", "seeds", "train_seconds", "device")
+NOT_YET: dict[str, Any] = {**dict.fromkeys(MEASURED), "metrics": {}, "why": ""}
+"""What an open experiment has in place of what was measured."""
 UNITS = {"min": MINUTE, "h": HOUR, "d": DAY}
 
 
@@ -53,16 +56,15 @@ def select(
     """
     if verdict is not None and verdict not in {OPEN, *Outcome}:
         raise UserError(f"there is no verdict {verdict!r}; known are {', '.join([OPEN, *Outcome])}")
-    wanted = grep.casefold() if grep else None
 
     def matches(row: Row) -> bool:
         experiment = experiment_of(row)
         return (
-            (verdict is None or verdict_word(row) == verdict)
-            and (proposer is None or experiment.proposer == proposer)
-            and (category is None or experiment.category == category)
+            verdict in (None, verdict_word(row))
+            and proposer in (None, experiment.proposer)
+            and category in (None, experiment.category)
             and (since is None or experiment.opened >= since)
-            and (wanted is None or wanted in experiment.title.casefold())
+            and (grep or "").casefold() in experiment.title.casefold()
         )
 
     return _newest(ledger, newest, matches)
@@ -112,22 +114,11 @@ def as_json(rows: Sequence[Row], metric: Metric) -> list[dict[str, Any]]:
 def row_as_json(row: Row, metric: Metric) -> dict[str, Any]:
     """One row as plain data; `gain` is positive where the experiment was better than its parent."""
     experiment = experiment_of(row)
-    verdict = row.verdict if isinstance(row, Concluded) else None
     found = {
         "number": experiment.number,
         "verdict": verdict_word(row),
         "metric_name": metric.compared,
-        "metric": verdict.metric if verdict else None,
-        "baseline": verdict.baseline if verdict else None,
-        "gain": gain_of(verdict, metric.direction) if verdict else None,
-        "std_error": verdict.std_error if verdict else None,
-        "confidence": verdict.confidence if verdict else None,
-        "runs": verdict.runs if verdict else None,
-        "seeds": verdict.seeds if verdict else None,
-        "train_seconds": verdict.train_seconds if verdict else None,
-        "device": verdict.device if verdict else None,
-        "metrics": verdict.metrics if verdict else {},
-        "why": verdict.why if verdict else "",
+        **(_measured(row.verdict, metric.direction) if isinstance(row, Concluded) else NOT_YET),
         "title": experiment.title,
         "category": experiment.category,
         "proposer": experiment.proposer,
@@ -142,6 +133,22 @@ def row_as_json(row: Row, metric: Metric) -> dict[str, Any]:
         "ref": experiment.ref,
     }
     return {key: finite(value) for key, value in found.items()}
+
+
+def _measured(verdict: Verdict, direction: Direction) -> dict[str, Any]:
+    return {
+        "metric": verdict.metric,
+        "baseline": verdict.baseline,
+        "gain": gain_of(verdict, direction),
+        "std_error": verdict.std_error,
+        "confidence": verdict.confidence,
+        "runs": verdict.runs,
+        "seeds": verdict.seeds,
+        "train_seconds": verdict.train_seconds,
+        "device": verdict.device,
+        "metrics": verdict.metrics,
+        "why": verdict.why,
+    }
 
 
 def table(rows: Sequence[Row], metric: Metric) -> None:

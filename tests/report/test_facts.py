@@ -98,6 +98,10 @@ def test_an_argued_change_that_clearly_hurt_is_worth_knowing_and_a_number_that_w
     assert [row.number for row in found.hurt] == [2, 1]
 
 
+def test_a_kept_change_that_is_missed_when_it_is_taken_out_is_no_failure() -> None:
+    assert told(concluded(1, Outcome.DISCARD, 2.5, 2.0, std_error=0.01, proposer="ablate")).hurt == ()
+
+
 def test_gains_that_do_not_add_up_are_seen() -> None:
     found = told(kept(1, 0, 1.8, 2.0), kept(2, 1, 1.7, 1.9)).additivity
     assert found is not None

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from autoresearchd.errors import UserError
 from autoresearchd.ledger import Ledger
@@ -85,22 +86,12 @@ def _point(link: Path, name: str) -> None:
 def _tell(settings: Report, sentence: str, report: Path, folder: Path) -> None:
     """Run the hook, its whole process group bounded by the time it may take."""
     assert settings.hook
-    environment = {**os.environ, "AUTORESEARCH_REPORT": str(report)}
+    named = f"{report} is written; report.hook = {settings.hook!r}"
     with tempfile.TemporaryFile() as said:
         try:
-            hook = subprocess.Popen(
-                split(settings.hook),
-                stdin=subprocess.PIPE,
-                stdout=said,
-                stderr=said,
-                cwd=folder,
-                env=environment,
-                start_new_session=True,
-            )
+            hook = _started(settings.hook, report, folder, said)
         except OSError as error:
-            raise UserError(
-                f"{report} is written; report.hook = {settings.hook!r} cannot be started: {error}"
-            ) from error
+            raise UserError(f"{named} cannot be started: {error}") from error
         try:
             hook.communicate(f"{sentence}\n".encode(), timeout=settings.hook_seconds)
             ending = f"ended with exit code {hook.returncode}"
@@ -111,9 +102,19 @@ def _tell(settings: Report, sentence: str, report: Path, folder: Path) -> None:
         if hook.returncode != 0:
             said.seek(max(0, said.seek(0, os.SEEK_END) - SAID_BYTES))
             words = plain(said.read().decode("utf-8", "replace"))
-            raise UserError(
-                f"{report} is written; report.hook = {settings.hook!r} {ending}: {words or 'it said nothing'}"
-            )
+            raise UserError(f"{named} {ending}: {words or 'it said nothing'}")
+
+
+def _started(hook: str, report: Path, folder: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        split(hook),
+        stdin=subprocess.PIPE,
+        stdout=said,
+        stderr=said,
+        cwd=folder,
+        env={**os.environ, "AUTORESEARCH_REPORT": str(report)},
+        start_new_session=True,
+    )
 
 
 def _end(hook: subprocess.Popen[bytes]) -> None:

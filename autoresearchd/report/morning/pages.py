@@ -50,8 +50,7 @@ def _content(document: Document) -> dict[str, object]:
     return {
         "document": document,
         "facts": facts,
-        "busiest": sorted(facts.devices.idle_seconds.items(), key=lambda each: -each[1]),
-        "span": facts.now - min((row.opened for row in facts.rows), default=facts.now),
+        "idle": sorted(facts.devices.idle_seconds.items(), key=lambda each: -each[1]),
     }
 
 

@@ -14,7 +14,7 @@ function fill(name, head, found, cells) {
   if (news === seen[name]) return; // nobody's focus is lost for nothing
   seen[name] = news;
   byId(name).hidden = !found.length;
-  byId(`${name}-head`).replaceChildren(...head.map((words) => el("th", { scope: "col" }, words)));
+  byId(`${name}-head`).replaceChildren(...head.map((words) => el("th", { scope: "col", class: words.endsWith("s.e.") ? "number" : null }, words)));
   byId(`${name}-rows`).replaceChildren(...found.map((each) => el("tr", {}, titled(each), ...cells(each))));
 }
 
