@@ -89,7 +89,7 @@ def past(status: Status, now: float) -> Status:
         today = llm.spent_today if now // DAY == status.now // DAY else 0.0
         llm = replace(llm, state=OFF, why=NOBODY, until=None, thinking=0, ready=0, spent_today=today)
     why = NOBODY if status.wishes else ""
-    return replace(status, devices=(), ready=0, thinking=0, until=None, llm=llm, wishes_why=why)
+    return replace(status, devices=(), ready=0, thinking=0, until=None, llm=llm, failing={}, wishes_why=why)
 
 
 def typed(data: Mapping[str, Any] | None) -> Status | None:
@@ -157,35 +157,45 @@ def _present(status: Status) -> str:
     return line
 
 
-def _results(status: Status) -> list[str]:
-    metric = plain(status.metric)
-    if status.baseline is None:
-        best = f"best    the imported commit; {metric} not measured yet"
-    else:
-        best = f"best    {number(status.best_number)}  {metric} {figure(status.best)}  {plain(status.best_title)}"
-        if status.gain is not None:
-            best += f"  ({gain_figure(status.gain)} on the baseline's {figure(status.baseline)})"
+def _results(status: Status) -> Iterator[str]:
+    yield f"best    {_best(status)}"
     tried = f"tried   {counted(status.tried, 'change')}, {status.kept} kept, {status.failed} failed"
     words = ", ".join(f"{count} {plain(word)}" for word, count in sorted(status.verdicts.items()))
-    found = [best, f"{tried}  ({words})" if words else tried]
+    yield f"{tried}  ({words})" if words else tried
+    yield from _troubles(status)
+    if status.side_by_side:
+        yield f"merged  {side_by_side(status.side_by_side)}"
+    if status.audits:
+        yield _audits(status)
+    if status.rungs:
+        yield from _ladder(status)
+    if status.open:
+        yield f"open    {', '.join(number(n) for n in status.open)}"
+    if status.llm is not None:
+        yield f"model   {model(status.llm, status.now)}"
+    for name, why in sorted(status.failing.items()):
+        yield f"failing {plain(name)}: {plain(why)}; it is asked less and less, the others go on"
+    yield from _inbox(status)
+
+
+def _best(status: Status) -> str:
+    metric = plain(status.metric)
+    if status.baseline is None:
+        return f"the imported commit; {metric} not measured yet"
+    best = f"{number(status.best_number)}  {metric} {figure(status.best)}  {plain(status.best_title)}"
+    if status.gain is None:
+        return best
+    return f"{best}  ({gain_figure(status.gain)} on the baseline's {figure(status.baseline)})"
+
+
+def _troubles(status: Status) -> Iterator[str]:
+    """What counts for nothing, and why."""
     if status.damaged:
         many = f" (and {len(status.damaged) - 1} more)" if len(status.damaged) > 1 else ""
-        found.append(f"damaged {plain(status.damaged[0])}{many}; not counted; `autoresearchd fsck` says the way out")
+        yield f"damaged {plain(status.damaged[0])}{many}; not counted; `autoresearchd fsck` says the way out"
     if status.disturbed:
         many = f"{counted(status.disturbed, 'run')} to be repeated, not judged"
-        found.append(f"disturbed {many}; the newest: {plain(status.disturbed_why)}")
-    if status.side_by_side:
-        found.append(f"merged  {side_by_side(status.side_by_side)}")
-    if status.audits:
-        found.append(_audits(status))
-    if status.rungs:
-        found.extend(_ladder(status))
-    if status.open:
-        found.append(f"open    {', '.join(number(n) for n in status.open)}")
-    if status.llm is not None:
-        found.append(f"model   {model(status.llm, status.now)}")
-    found.extend(_inbox(status))
-    return found
+        yield f"disturbed {many}; the newest: {plain(status.disturbed_why)}"
 
 
 def _busy(status: Status, words: str) -> Iterator[str]:

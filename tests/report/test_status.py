@@ -81,6 +81,14 @@ def test_what_was_turned_away_last_is_said_with_its_day_and_where_the_others_are
     assert "\x1b" not in said
 
 
+def test_who_of_the_proposers_only_fails_is_named_with_why_and_cannot_move_the_terminal() -> None:
+    said = text(_data(failing={"command": f"exit code 1{EVIL}"}), holder=4242)
+    assert re.search(r"^failing command: exit code 1.*; it is asked less and less, the others go on$", said, re.M)
+    assert "\x1b" not in said
+    assert "failing" not in text(_data(failing={"command": "exit code 1"}), holder=None)
+    assert "failing" not in text(_data(), holder=4242)
+
+
 def device_data(**fields: Any) -> list[dict[str, Any]]:
     return [{**each, **fields} for each in _data()["devices"]]
 
