@@ -60,7 +60,7 @@ class Patterns:
         self._results: dict[tuple[str, str, bytes], bytes | None] = {}
         """By transform, path and the file's content: most of a file's transforms outlive a change of best."""
         self._parsed: dict[bytes, Module | None] = {}
-        """The syntax trees of best's files; megabytes each."""
+        """The syntax trees of best's files, a quarter of a MiB each."""
 
     async def propose(self, context: Context) -> Proposal | None:
         spent = _spent(context)
