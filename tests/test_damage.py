@@ -64,6 +64,7 @@ def test_an_open_experiment_that_the_disk_lost_stays_open_and_the_others_go_on(
     again.propose(2.0)
     again.steps()
     assert (again.outcome(1), again.outcome(2)) == (None, Outcome.DISCARD)
+    assert lost not in again.pipeline.pending, "who thinks would fail at what nobody can read"
     assert lost.ref in again.loop.status.damaged[0]
     assert again.loop.status.state == "idle"
 

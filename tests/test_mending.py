@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
+from autoresearchd.actions import Replay
+from autoresearchd.clerk import Clerk
 from autoresearchd.experiment import LLM, CommitOid, Ending, Outcome
-from tests.support.fakes import proposal
+from tests.ledger.lab import FILES, NOW, kept, new_ledger, opened, with_baseline
+from tests.support.fakes import FakePipeline, proposal
 from tests.support.lab_model import PROGRAM, LabModel, tree_of
 from tests.support.night import Night
 from tests.support.projects import git, lab
@@ -136,6 +140,27 @@ def test_the_loop_trains_the_corrected_code_as_the_same_experiment(tmp_path: Pat
     log = git(night.ledger.path, "log", "-1", "best", "--format=%s|%(trailers:key=Cost-USD,valueonly,separator=)")
     assert log.strip() == "Halve the rate|0.375000"
     assert [entry.number for entry in night.ledger.entries()] == [0, 1]
+
+
+def test_a_correction_is_not_waited_for_once_its_experiment_is_replayed(tmp_path: Path) -> None:
+    ledger, pipeline = new_ledger(tmp_path), FakePipeline()
+    with_baseline(ledger)
+    crashed = opened(ledger, FILES["train.py"] + "raise\n")
+    kept(ledger, "FIRST = 1\n" + FILES["train.py"])
+    pipeline.fixes_asked = frozenset({crashed.commit})
+    nobody = cast("Any", None)
+    clerk = Clerk(
+        ledger=ledger,
+        pipeline=cast("Any", pipeline),
+        memory=nobody,
+        reception=nobody,
+        session=nobody,
+        metric=nobody,
+        environment=nobody,
+    )
+    clerk.move(Replay(experiment=crashed), NOW)
+    assert [each.parent for each in ledger.opened()] == [ledger.best().commit]
+    assert pipeline.fixes_asked == frozenset()
 
 
 def test_a_correction_that_git_cannot_hold_leaves_a_crash(tmp_path: Path) -> None:

@@ -176,6 +176,22 @@ def test_a_wish_that_is_renamed_is_paid_for_once(night: Night, *, answered: bool
     assert [each.experiment.wish for each in night.ledger.concluded()] == [None, None, wish]
 
 
+def test_an_idea_whose_branch_cannot_be_deleted_now_is_tried_once_and_deleted_later(night: Night) -> None:
+    project = night.ledger.path.parent
+    (project / "train.py").write_text("RATE = 2.0\nDEPTH = 2\n")
+    git(project, "commit", "-q", "-am", "Raise the rate")
+    git(project, "push", "-q", str(night.ledger.path), "HEAD:refs/heads/idea/rate")
+    lock = night.ledger.path / "refs/heads/idea/rate.lock"
+    lock.touch()
+    night.steps(10)
+    assert night.outcome(1) is Outcome.DISCARD
+    assert inbox(night) == "refs/heads/idea/rate"
+    lock.unlink()
+    night.steps(2)
+    assert inbox(night) == ""
+    assert [entry.number for entry in night.ledger.entries()] == [0, 1]
+
+
 def test_nobody_is_paid_for_a_wish_while_nothing_may_begin(tmp_path: Path) -> None:
     night = Night(lab(tmp_path / "project"))
     night.ledger.submit_wish("Before anything is measured")

@@ -97,6 +97,8 @@ class FakePipeline:
         self._answer = answer
         self._ready: list[Proposal] = []
         self.asked = 0
+        self.pending: tuple[Proposal | Experiment, ...] = ()
+        """What was open when an idea was asked for the last time."""
         self.is_exhausted = self.is_silent = False
         self.fixes_asked: frozenset[CommitOid] = frozenset()
         self.fixes: dict[CommitOid, Proposal | None] = {}
@@ -108,7 +110,8 @@ class FakePipeline:
         return tuple(self._ready)
 
     def ask(self, program: Program, pending: tuple[Proposal | Experiment, ...]) -> None:
-        del program, pending
+        del program
+        self.pending = pending
         proposal = self._answer()
         if proposal is None:
             self.asked += 1
@@ -120,6 +123,7 @@ class FakePipeline:
         self.fixes_asked |= {crash.experiment.commit}
 
     def take_fix(self, commit: CommitOid) -> None:
+        self.fixes_asked -= {commit}
         self.fixes.pop(commit, None)
 
     def ask_wish(self, program: Program, wish: Wish, pending: tuple[Proposal | Experiment, ...]) -> None:
