@@ -16,30 +16,19 @@ from autoresearchd import Ledger, load, to_pandas
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Outcome
 from autoresearchd.report import shapes
-from tests.acceptance.daemon import command, foreign_project
+from tests.acceptance.daemon import command, foreign_lab, patch_of
 from tests.report.nouns import EVIL
 
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short real night: a crash, a hostile title, some numbers."""
-    folder = foreign_project(tmp_path_factory.mktemp("api") / "project")
-    command(folder, "init")
+    folder = foreign_lab(tmp_path_factory.mktemp("api") / "project")
     lab = Ledger(folder / "experiments.git")
-    source = (folder / "train.py").read_text()
-    lab.submit_patch(_patch(source, "DEPTH = 8", "DEPTH = broken"), title="Break it")
-    lab.submit_patch(_patch(source, "DEPTH = 8", "DEPTH = 9"), title=EVIL)
+    lab.submit_patch(patch_of(folder, "DEPTH = 8", "DEPTH = broken").encode(), title="Break it")
+    lab.submit_patch(patch_of(folder, "DEPTH = 8", "DEPTH = 9").encode(), title=EVIL)
     command(folder, "run", "--experiments", "3")
     return folder
-
-
-def _patch(text: str, old: str, new: str) -> bytes:
-    import difflib
-
-    lines = difflib.unified_diff(
-        text.splitlines(True), text.replace(old, new).splitlines(True), "a/train.py", "b/train.py"
-    )
-    return "".join(lines).encode()
 
 
 def test_a_lab_reads_as_frozen_values(night: Path) -> None:
@@ -101,8 +90,7 @@ def test_what_the_commands_print_is_what_the_schema_says(night: Path, arguments:
 
 
 def test_the_status_of_a_lab_without_a_daemon_is_what_the_schema_says(tmp_path: Path) -> None:
-    folder = foreign_project(tmp_path / "project")
-    command(folder, "init")
+    folder = foreign_lab(tmp_path / "project")
     found = json.loads(command(folder, "status", "--json").stdout)
     _valid("status", found)
     assert found["running"] is False

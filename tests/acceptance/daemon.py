@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.projects import git, project
+from autoresearchd.ledger import Ledger
+from tests.support import forks
+from tests.support.forks import Started
+from tests.support.patience import PATIENCE, until
+from tests.support.projects import lab, project
 
 TARGET = '''"""A stand-in for a training script: knows nothing of us, prints karpathy/autoresearch's summary."""
 import random
@@ -58,18 +60,33 @@ use = "cpu"
 
 def foreign_project(folder: Path, *, train: str = TARGET, program: str = PROGRAM) -> Path:
     """A project in git with a program.toml and nothing else of ours."""
-    return project(folder, {"train.py": train, "README.md": "A project.\n"}, program=program)
+    return project(folder, _files(train), program=program)
+
+
+def foreign_lab(folder: Path, *, train: str = TARGET, program: str = PROGRAM) -> Path:
+    """The same after `autoresearchd init`."""
+    return lab(folder, _files(train), program=program).path.parent
+
+
+def _files(train: str) -> dict[str, str]:
+    return {"train.py": train, "README.md": "A project.\n"}
+
+
+def patch(text: str, old: str, new: str) -> str:
+    """The patch of one change in train.py."""
+    assert old in text
+    before, after = text.splitlines(keepends=True), text.replace(old, new).splitlines(keepends=True)
+    return "".join(difflib.unified_diff(before, after, "a/train.py", "b/train.py"))
 
 
 def patch_of(folder: Path, old: str, new: str) -> str:
-    """The patch of one change, made in a copy."""
-    copy = folder.parent / "copy"
-    git(folder.parent, "clone", "-q", str(folder), str(copy))
-    path = copy / "train.py"
-    path.write_text(path.read_text().replace(old, new))
-    patch = git(copy, "diff")
-    shutil.rmtree(copy)
-    return patch
+    """The same in a project's own."""
+    return patch((folder / "train.py").read_text(), old, new)
+
+
+def queue(folder: Path, title: str, old: str, new: str) -> None:
+    """Put a change of train.py into the inbox, as `autoresearchd propose` does."""
+    Ledger(folder / "experiments.git").submit_patch(patch_of(folder, old, new).encode(), title=title)
 
 
 def environment() -> dict[str, str]:
@@ -78,31 +95,16 @@ def environment() -> dict[str, str]:
 
 def command(folder: Path, *arguments: str, check: bool = True, given: str = "") -> subprocess.CompletedProcess[str]:
     """Run `autoresearchd …` in a folder to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "autoresearchd", *arguments],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        input=given,
-        timeout=600,
-    )
+    done = forks.run(folder, arguments, environment=environment(), given=given)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
 
-def start(folder: Path, *arguments: str, key: str = "") -> subprocess.Popen[bytes]:
+def start(folder: Path, *arguments: str, key: str = "") -> Started:
     """`autoresearchd run …` in the background, its log in daemon.jsonl; `key` is the language model's."""
-    with (folder / "daemon.jsonl").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "autoresearchd", "run", *arguments],
-            cwd=folder,
-            env={**environment(), **({"ANTHROPIC_API_KEY": key} if key else {})},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    variables = {**environment(), **({"ANTHROPIC_API_KEY": key} if key else {})}
+    (folder / "daemon.jsonl").touch()
+    return forks.start(folder, ["run", *arguments], environment=variables, log=folder / "daemon.jsonl")
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
@@ -116,18 +118,26 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def wait_for(folder: Path, event: str, *, count: int = 1, seconds: float = 300.0) -> list[dict[str, Any]]:
-    """Until the daemon has logged `event` so often; fails when that takes too long."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = [entry for entry in events(folder) if entry.get("event") == event]
-        if len(found) >= count:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"no {event} in {seconds} s: {events(folder)[-5:]}")
+def wait_for(
+    folder: Path, event: str, *, count: int = 1, daemon: Started | subprocess.Popen[bytes] | None = None, **fields: Any
+) -> list[dict[str, Any]]:
+    """Until `event` was logged so often, with these fields; a `daemon` that ends before that is a failure."""
+
+    def found() -> list[dict[str, Any]]:
+        logged = [e for e in events(folder) if e.get("event") == event and fields.items() <= e.items()]
+        assert len(logged) >= count or daemon is None or daemon.poll() is None, events(folder)[-5:]
+        return logged if len(logged) >= count else []
+
+    return until(found, said=lambda: f"no {event}: {events(folder)[-5:]}")
 
 
-def stop(daemon: subprocess.Popen[bytes], number: int = signal.SIGTERM, *, seconds: float = 30.0) -> int:
+def status_of(folder: Path) -> dict[str, Any]:
+    """What the daemon said last; empty before that."""
+    path = folder / "experiments.git" / "autoresearchd" / "status.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def stop(daemon: Started, number: int = signal.SIGTERM) -> int:
     """Send a signal and wait for the end."""
     daemon.send_signal(number)
-    return daemon.wait(timeout=seconds)
+    return daemon.wait(PATIENCE)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.daemon import PROGRAM, command, foreign_project, patch_of, start, stop, wait_for
-from tests.support.projects import fsck, git
+from tests.acceptance.daemon import PROGRAM, command, foreign_lab, queue, start, stop, wait_for
+from tests.support.projects import WITHOUT_IDEAS, fsck, git
 
 TRAIN = '''"""A training whose noise is its seed's; what is called `helps` has no effect any more once BETTER is set."""
 import os
@@ -40,10 +40,7 @@ def main():
 
 main()
 '''
-OFFLINE = "".join(
-    f"[propose.{name}]\nenabled = false\n" for name in ("space", "patterns", "refine", "retest", "combine")
-)
-QUIET = OFFLINE + "[propose.null]\nevery = 0\n"
+QUIET = WITHOUT_IDEAS + "[propose.null]\nevery = 0\n"
 SLACK = "[accept]\nmin_delta = 0.002\n"
 BY_HAND = "[propose.ablate]\nevery = 0\n"
 DEAD = "BETTER = 0\nBETTER += 0\nBETTER += 0\nBETTER += 0\n"
@@ -59,10 +56,9 @@ CHANGES = (
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lab that has kept a real gain, one that the third has made useless since, and that third."""
     program = PROGRAM + QUIET + SLACK + BY_HAND
-    folder = foreign_project(tmp_path_factory.mktemp("night") / "project", train=TRAIN, program=program)
-    command(folder, "init")
+    folder = foreign_lab(tmp_path_factory.mktemp("night") / "project", train=TRAIN, program=program)
     for title, old, new in CHANGES:
-        command(folder, "propose", "-", "--title", title, given=patch_of(folder, old, new))
+        queue(folder, title, old, new)
         command(folder, "run", "--experiments", "1")
     assert verdicts(folder) == ["baseline", "keep", "keep", "keep"]
     return folder
@@ -122,8 +118,7 @@ def test_the_report_says_what_each_change_is_worth_today(lab: Path) -> None:
 
 
 def test_the_dead_part_of_a_change_goes_and_the_rest_of_it_stays(tmp_path: Path) -> None:
-    folder = foreign_project(tmp_path / "project", train=TRAIN, program=PROGRAM + QUIET + SLACK + BY_HAND)
-    command(folder, "init")
+    folder = foreign_lab(tmp_path / "project", train=TRAIN, program=PROGRAM + QUIET + SLACK + BY_HAND)
     (folder / "train.py").write_text(TRAIN.replace("RATE = 0.04", "RATE = 0.08").replace("BETTER = 0\n", DEAD))
     command(folder, "propose", "-", "--title", "Two at once", given=git(folder, "diff"))
     command(folder, "run", "--experiments", "1")
@@ -160,8 +155,7 @@ def test_in_quiet_hours_the_daemon_does_it_by_itself(lab: Path) -> None:
 
 
 def test_without_a_keep_there_is_nothing_to_take_out(tmp_path: Path) -> None:
-    folder = foreign_project(tmp_path / "project", train=TRAIN)
-    command(folder, "init")
+    folder = foreign_lab(tmp_path / "project", train=TRAIN)
     done = command(folder, "ablate", check=False)
     assert done.returncode == 2
     assert "nothing was kept yet" in done.stderr

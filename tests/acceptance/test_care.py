@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
-from tests.acceptance.daemon import command, events, foreign_project, start, stop, wait_for
+from tests.acceptance.daemon import command, events, foreign_lab, start, status_of, stop, wait_for
+from tests.support.patience import until
 from tests.support.projects import git
 
 
 def test_fsck_and_backup_work_beside_a_daemon_and_a_restored_lab_goes_on(tmp_path: Path) -> None:
-    folder, copy = foreign_project(tmp_path / "project"), tmp_path / "shelf" / "copy.git"
-    command(folder, "init")
+    folder, copy = foreign_lab(tmp_path / "project"), tmp_path / "shelf" / "copy.git"
     lab = folder / "experiments.git"
     daemon = start(folder)
     try:
@@ -39,8 +38,7 @@ def test_fsck_and_backup_work_beside_a_daemon_and_a_restored_lab_goes_on(tmp_pat
 
 
 def test_fsck_says_what_is_wrong_and_the_way_out_with_exit_code_one(tmp_path: Path) -> None:
-    folder = foreign_project(tmp_path / "project")
-    command(folder, "init")
+    folder = foreign_lab(tmp_path / "project")
     lab = folder / "experiments.git"
     assert "is sound: 0 experiments" in command(folder, "fsck").stdout
     git(lab, "update-ref", "refs/heads/mine", "best")
@@ -58,8 +56,7 @@ def test_fsck_says_what_is_wrong_and_the_way_out_with_exit_code_one(tmp_path: Pa
 
 
 def test_a_lab_of_a_newer_release_is_one_sentence_and_exit_code_two(tmp_path: Path) -> None:
-    folder = foreign_project(tmp_path / "project")
-    command(folder, "init")
+    folder = foreign_lab(tmp_path / "project")
     lab = folder / "experiments.git"
     blob = git(lab, "hash-object", "-w", "--stdin", given="99\n").strip()
     git(lab, "update-ref", "refs/autoresearch/format", blob)
@@ -86,8 +83,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_on_a_disk_that_gets_full_nothing_is_started_until_there_is_room_again(small_disk: Path) -> None:
-    folder = foreign_project(small_disk / "project")
-    command(folder, "init")
+    folder = foreign_lab(small_disk / "project")
     daemon = start(folder)
     try:
         wait_for(folder, "experiment_concluded", count=2)
@@ -96,7 +92,7 @@ def test_on_a_disk_that_gets_full_nothing_is_started_until_there_is_room_again(s
             os.posix_fallocate(file.fileno(), 0, 60 * 2**20)
         held = wait_for(folder, "held")[0]
         assert f"MiB are free on the disk of {folder / 'experiments.git'}" in held["why"]
-        until_status(folder, "held")
+        until(lambda: status_of(folder)["state"] == "held")
         assert "MiB are free" in command(folder, "status").stdout
         filler.unlink()
         wait_for(folder, "resumed")
@@ -106,9 +102,3 @@ def test_on_a_disk_that_gets_full_nothing_is_started_until_there_is_room_again(s
     said = [entry["event"] for entry in events(folder)]
     assert "run_started" not in said[said.index("held") : said.index("resumed")]
     assert Ledger(folder / "experiments.git").fsck() == ()
-
-
-def until_status(folder: Path, state: str) -> None:
-    deadline = time.monotonic() + 120.0
-    while json.loads(command(folder, "status", "--json").stdout)["state"] != state:
-        assert time.monotonic() < deadline, "the status never said so"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import PROGRAM, command, foreign_project, patch_of
+from tests.acceptance.daemon import PROGRAM, command, foreign_lab, queue
 
 TARGET = """
 import os
@@ -19,10 +19,9 @@ QUIET = "[propose.null]\nevery = 1\n"
 
 def test_what_the_newest_training_of_best_left_stays_and_that_of_the_others_goes(tmp_path: Path) -> None:
     folder = tmp_path / "project"
-    foreign_project(folder, train=TARGET, program=PROGRAM + QUIET)
-    command(folder, "init")
+    foreign_lab(folder, train=TARGET, program=PROGRAM + QUIET)
     for rate in ("0.9", "0.1"):
-        command(folder, "propose", "-", given=patch_of(folder, "RATE = 0.5", f"RATE = {rate}"))
+        queue(folder, f"Set {rate}", "RATE = 0.5", f"RATE = {rate}")
     command(folder, "run", "--experiments", "3")
     ledger, kept = Ledger(folder / "experiments.git"), folder / "experiments.git/autoresearchd/checkpoints"
     assert ledger.best().number in (1, 2)

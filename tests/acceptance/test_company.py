@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 from autoresearchd.run import proc
-from tests.acceptance.daemon import TARGET, events, foreign_project
+from tests.acceptance.daemon import TARGET, events, foreign_lab, status_of, wait_for
 from tests.support.nvml import environment
+from tests.support.patience import PATIENCE, until
 
 PROGRAM = """
 [program]
@@ -45,14 +43,6 @@ def say(folder: Path, variables: dict[str, str], *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def until(folder: Path, daemon: subprocess.Popen[bytes], event: str, **wanted: Any) -> None:
-    deadline = time.monotonic() + 240.0
-    while not any(wanted.items() <= entry.items() for entry in events(folder) if entry["event"] == event):
-        assert daemon.poll() is None, events(folder)[-3:]
-        assert time.monotonic() < deadline, events(folder)[-5:]
-        time.sleep(0.05)
-
-
 def test_a_run_beside_somebody_elses_process_is_repeated_logged_and_said(tmp_path: Path) -> None:
     folder, gate, tools = tmp_path / "project", tmp_path / "gate" / "open", tmp_path / "tools"
     gate.parent.mkdir()
@@ -62,8 +52,7 @@ def test_a_run_beside_somebody_elses_process_is_repeated_logged_and_said(tmp_pat
     variables = environment(tmp_path)
     variables["PATH"] = f"{tools}{os.pathsep}{variables['PATH']}"
     state = Path(variables["NVML_STATE"])
-    foreign_project(folder, train=WAITING.replace("@", str(gate)), program=PROGRAM)
-    say(folder, variables, "init")
+    foreign_lab(folder, train=WAITING.replace("@", str(gate)), program=PROGRAM)
     state.write_text(STRANGER)
     assert f"cuda:0 is shared with {NAMED}" in say(folder, variables, "doctor")
     state.write_text("")  # who was there before the first run would be taken for a resident
@@ -71,19 +60,16 @@ def test_a_run_beside_somebody_elses_process_is_repeated_logged_and_said(tmp_pat
         words = [sys.executable, "-m", "autoresearchd", "run", "--experiments", "0"]
         daemon = subprocess.Popen(words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        until(folder, daemon, "run_started", device="cuda:0", seed=0)
+        wait_for(folder, "run_started", daemon=daemon, device="cuda:0", seed=0)
         state.write_text(STRANGER)
-        deadline = time.monotonic() + 240.0
-        while "beside it: " not in (said := say(folder, variables, "status")):
-            assert time.monotonic() < deadline, said
-        assert f"beside it: {NAMED} on cuda:0" in said
+        until(lambda: f"beside it: {NAMED} on cuda:0" in say(folder, variables, "status"))
         state.write_text("")
         gate.touch()
-        assert daemon.wait(timeout=240.0) == 0, events(folder)[-5:]
+        assert daemon.wait(PATIENCE) == 0, events(folder)[-5:]
     finally:
         daemon.kill()
     (disturbed,) = (entry for entry in events(folder) if entry["event"] == "run_disturbed")
     assert (disturbed["seed"], disturbed["why"]) == (0, f"{NAMED} on cuda:0")
     seeds = [entry["seed"] for entry in events(folder) if entry["event"] == "run_finished"]
     assert sorted(seeds) == [0, 0, 1, 2], "it was not repeated with its own seed"
-    assert json.loads((folder / "experiments.git/autoresearchd/status.json").read_text())["disturbed"] == 1
+    assert status_of(folder)["disturbed"] == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from autoresearchd.reproduce import Pair, Reproduction
-from tests.acceptance.daemon import PROGRAM, command, foreign_project, patch_of, start, stop, wait_for
-from tests.support.projects import fsck, git
+from tests.acceptance.daemon import PROGRAM, command, foreign_lab, queue, start, stop, wait_for
+from tests.support.projects import WITHOUT_IDEAS, fsck, git
 
 TRAIN = '''"""A training whose noise is its seed's."""
 import os
@@ -33,19 +33,15 @@ def main():
 
 main()
 '''
-OFFLINE = "".join(
-    f"[propose.{name}]\nenabled = false\n" for name in ("space", "patterns", "refine", "retest", "combine")
-)
 LR, DECAY = "Double the learning rate", "Halve the weight decay"
 
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose lab has kept two ideas."""
-    folder = foreign_project(tmp_path_factory.mktemp("night") / "project", train=TRAIN, program=PROGRAM + OFFLINE)
-    command(folder, "init")
+    folder = foreign_lab(tmp_path_factory.mktemp("night") / "project", train=TRAIN, program=PROGRAM + WITHOUT_IDEAS)
     for title, old, new in ((LR, "LR = 0.04", "LR = 0.08"), (DECAY, "DECAY = 0.2", "DECAY = 0.1")):
-        command(folder, "propose", "-", "--title", title, given=patch_of(folder, old, new))
+        queue(folder, title, old, new)
         command(folder, "run", "--experiments", "1")
     return folder
 

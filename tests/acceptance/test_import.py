@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,9 @@ from autoresearchd.propose.llm.digest import digest
 from autoresearchd.propose.portfolio import build
 from autoresearchd.report.facts import facts
 from autoresearchd.report.gather import gather
-from tests.acceptance.daemon import PROGRAM, TARGET, command, environment, foreign_project
+from tests.acceptance.daemon import PROGRAM, TARGET, command, environment, foreign_lab
+from tests.support import forks
+from tests.support.patience import until
 from tests.support.projects import fsck, git, write
 
 MAR8 = Path(__file__).parents[1] / "data" / "autoresearch-mar8-results.tsv"
@@ -41,8 +42,7 @@ QUIET = TARGET.replace("random.gauss(0, 0.0005)", "0.0")
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lab that has brought the published night along and tried two ideas of its own since."""
-    folder = foreign_project(tmp_path_factory.mktemp("imported") / "project", program=PROGRAM)
-    command(folder, "init")
+    folder = foreign_lab(tmp_path_factory.mktemp("imported") / "project", program=PROGRAM)
     said = command(folder, "import", str(MAR8)).stdout
     assert f"imported 126 experiments of {NAME} as 0001 to 0126: 23 kept there, 0 with their code" in said
     command(folder, "run", "--experiments", "2")
@@ -140,9 +140,7 @@ def test_a_second_import_says_so_and_adds_nothing(imported: Path) -> None:
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lab in which nothing has happened yet."""
-    folder = foreign_project(tmp_path_factory.mktemp("empty") / "project", train=QUIET)
-    Ledger.init(folder / "experiments.git", project_path=folder)
-    return folder
+    return foreign_lab(tmp_path_factory.mktemp("empty") / "project", train=QUIET)
 
 
 @pytest.fixture
@@ -194,15 +192,8 @@ def test_a_lab_that_has_worked_already_takes_it_in_and_goes_on(imported: Path, t
 
 def test_an_import_that_was_killed_goes_on_where_it_stopped(fresh: Path) -> None:
     lab = fresh / "experiments.git"
-    child = subprocess.Popen(
-        [sys.executable, "-m", "autoresearchd", "import", str(MAR8)],
-        cwd=fresh,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while child.poll() is None and len(list((lab / "refs/heads/exp").glob("*"))) < 40 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    child = forks.start(fresh, ["import", str(MAR8)], environment=environment(), log=Path(os.devnull))
+    until(lambda: child.poll() is not None or len(list((lab / "refs/heads/exp").glob("*"))) >= 40)
     child.send_signal(signal.SIGKILL)
     child.wait()
     bring(fresh, file=MAR8)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import command, events, foreign_project, patch_of, start, stop
+from tests.acceptance.daemon import command, events, foreign_lab, queue, start, stop
+from tests.support.patience import until
 from tests.support.projects import git
 
 TARGET = '''"""`everywhere` helps on every rung, `early` on the first alone, and `late` hurts above it."""
@@ -65,11 +65,9 @@ CHANGES = ("early", "everywhere", "late")
 
 def lab_with_three_ideas(folder: Path) -> Path:
     """A project and its lab, in whose inbox the three changes wait."""
-    home = foreign_project(folder / "home", train=TARGET, program=PROGRAM)
-    command(home, "init")
+    home = foreign_lab(folder / "home", train=TARGET, program=PROGRAM)
     for name in CHANGES:
-        patch = patch_of(home, f"\n{name} = 0", f"\n{name} = 1")
-        command(home, "propose", "-", "--title", f"Turn on {name}", given=patch)
+        queue(home, f"Turn on {name}", f"\n{name} = 0", f"\n{name} = 1")
     return home
 
 
@@ -136,10 +134,9 @@ def test_killed_on_any_rung_it_promotes_the_same(tmp_path: Path) -> None:
 
 def wait_for_one_of(home: Path, event: str, count: int) -> None:
     """Until so much was said, or the daemon has nothing left to do."""
-    deadline = time.monotonic() + 300.0
-    while time.monotonic() < deadline:
+
+    def is_said() -> bool:
         said = [entry.get("event") for entry in events(home)]
-        if said.count(event) >= count or "daemon_stopped" in said:
-            return
-        time.sleep(0.02)
-    raise AssertionError(events(home)[-5:])
+        return said.count(event) >= count or "daemon_stopped" in said
+
+    until(is_said, said=lambda: events(home)[-5:])

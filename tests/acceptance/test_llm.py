@@ -17,9 +17,12 @@ import pytest
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
 from autoresearchd.propose.llm.purse import Purse
-from tests.acceptance.daemon import PROGRAM, command, events, foreign_project, start, stop
+from tests.acceptance.daemon import PROGRAM, command, events, foreign_lab, start, status_of, stop
 from tests.propose.llm.room import KEY
+from tests.support.forks import Started
 from tests.support.messages import Json, MessagesServer, Say, edit, submit
+from tests.support.patience import until
+from tests.support.projects import without
 
 TRAIN = '''"""Trains nothing: the metric is a function of one line, plus a little noise."""
 import os
@@ -43,7 +46,7 @@ def main():
 main()
 '''
 ONE_CALL = 0.02
-OFFLINE = "".join(f"[propose.{name}]\nenabled = false\n" for name in ("patterns", "refine", "retest", "combine"))
+OFFLINE = without("patterns", "refine", "retest", "combine")
 """Left is the numeric sampler: with `steer_share = 1.0` each of its turns is one of the model's as well."""
 LINEAR, COSINE = 'return "linear"', 'return "cosine"'
 GOOD = Say(tools=(edit(LINEAR, COSINE), submit("Decay as a cosine", "schedule")))
@@ -56,9 +59,7 @@ def program(server: MessagesServer, extra: str = "") -> str:
 
 def lab(folder: Path, server: MessagesServer, extra: str = "") -> Path:
     """A project and its lab."""
-    project = foreign_project(folder, train=TRAIN, program=program(server, extra))
-    command(project, "init")
-    return project
+    return foreign_lab(folder, train=TRAIN, program=program(server, extra))
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,17 @@ class Daemon:
     """`autoresearchd run` in a project."""
 
     project: Path
-    process: subprocess.Popen[bytes]
+    process: Started
 
-    def until(self, reached: Callable[[Json], bool], *, seconds: float = 120.0) -> Json:
-        """The first status for which `reached` holds; fails after `seconds`, enough for the slowest machine."""
-        path, deadline = self.project / "experiments.git/autoresearchd/status.json", time.monotonic() + seconds
-        status: Json = {}
-        while time.monotonic() < deadline:
+    def until(self, reached: Callable[[Json], bool]) -> Json:
+        """The first status of this daemon's for which `reached` holds."""
+
+        def told() -> Json:
             assert self.process.poll() is None, (self.project / "daemon.jsonl").read_text()[-3000:]
-            if path.exists():
-                status = json.loads(path.read_text())
-                if status["pid"] == self.process.pid and reached(status):
-                    return status
-            time.sleep(0.05)
-        raise AssertionError(f"not reached in {seconds} s: {status}")
+            found = status_of(self.project)
+            return found if found.get("pid") == self.process.pid and reached(found) else {}
+
+        return until(told, said=lambda: f"not reached: {status_of(self.project)}")
 
     def concludes(self, more: int) -> Json:
         """The status once so many experiments more have their verdict."""
@@ -103,9 +101,7 @@ def running(project: Path) -> Iterator[Daemon]:
 
 def count(project: Path) -> int:
     """Experiments with a verdict."""
-    return sum(
-        json.loads((project / "experiments.git" / "autoresearchd" / "status.json").read_text())["verdicts"].values()
-    )
+    return sum(status_of(project)["verdicts"].values())
 
 
 def no_device_waited(project: Path) -> None:
@@ -140,6 +136,17 @@ def test_what_a_model_is_asked_is_shown_word_for_word_with_its_price_and_asks_no
     assert all(json.dumps(each, ensure_ascii=False) in shown for each in asked["tools"])
     assert re.search(r"^\d+ tokens \(counted by the API\)$", shown, re.MULTILINE)
     assert re.search(r"^about \$0\.\d{4} a proposal with claude-sonnet-5-5: ", shown, re.MULTILINE)
+
+
+def test_an_agent_that_only_fails_is_named_with_why_and_the_others_go_on(tmp_path: Path) -> None:
+    with MessagesServer([GOOD]) as server:
+        project = lab(tmp_path, server, '[propose.command]\ncommand = "false"\n')
+        with running(project) as daemon:
+            status = daemon.until(lambda status: "command" in status["failing"])
+            daemon.concludes(2)
+            shown = command(project, "status").stdout
+    assert set(status["failing"]) == {"command"}
+    assert re.search(r"^failing command: .*exit.*; it is asked less and less, the others go on$", shown, re.MULTILINE)
 
 
 def test_a_models_idea_is_trained_and_kept_and_its_price_is_in_the_commit(tmp_path: Path) -> None:
@@ -293,7 +300,7 @@ def test_whatever_a_model_says_wrong_is_counted_and_told_and_the_devices_go_on(t
 
 def test_a_stream_that_never_ends_is_given_up_and_keeps_no_device_waiting(tmp_path: Path) -> None:
     with MessagesServer([Say(text="and then " * 100_000, pause=0.2)]) as server:
-        project = lab(tmp_path, server, "max_seconds = 2.0\n")
+        project = lab(tmp_path, server, "max_seconds = 6.0\n")
         with running(project) as daemon:
             daemon.until(lambda s: "too long" in s["llm"]["endings"] and s["llm"]["spent_total"] > 0)
             daemon.concludes(3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,8 +13,10 @@ from typing import Any
 import pytest
 
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import command, environment, foreign_project, patch_of, start, stop
+from autoresearchd.status import RefusedIdea
+from tests.acceptance.daemon import command, environment, foreign_lab, patch_of, start, stop
 from tests.report.nouns import EVIL
+from tests.support.forks import Started
 
 mcp = pytest.importorskip("mcp", reason="the extra [mcp] is not installed")
 DEADLINE = 240.0
@@ -45,13 +46,11 @@ async def refused(agent: Any, tool: str, **given: Any) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = foreign_project(tmp_path / "project")
-    command(made, "init")
-    return made
+    return foreign_lab(tmp_path / "project")
 
 
 def test_an_agent_takes_a_proposal_from_question_to_verdict(folder: Path) -> None:
-    daemons: list[subprocess.Popen[bytes]] = []
+    daemons: list[Started] = []
 
     async def work() -> dict[str, Any]:
         async with client(folder) as agent:
@@ -80,7 +79,7 @@ def test_an_agent_takes_a_proposal_from_question_to_verdict(folder: Path) -> Non
         verdict = asyncio.run(asyncio.wait_for(work(), DEADLINE * 2))
     finally:
         for daemon in daemons:
-            stop(daemon, seconds=120.0)
+            stop(daemon)
     assert verdict["verdict"] == "keep", verdict
     best = Ledger(folder / "experiments.git")
     assert verdict["number"] in {row.experiment.number for row in best.concluded()}
@@ -107,6 +106,10 @@ def test_an_agent_is_told_its_mistakes_in_sentences_and_gets_harmless_text(folde
             nobody = await call(agent, "watch", idea="idea/nobody", seconds=0)
             assert (nobody["waiting"], nobody["queued"], nobody["daemon_running"]) == (False, False, False)
             assert nobody["refused"]
+            lab.file_refused(RefusedIdea(ref="refs/heads/idea/old", title=EVIL, why=EVIL, at=1e9), "Paint it")
+            old = await call(agent, "watch", idea="idea/old", seconds=0)
+            assert "owned" in old["refused"], "whatever became of the daemon that said it"
+            assert "\x1b" not in old["refused"]
 
     asyncio.run(asyncio.wait_for(work(), DEADLINE))
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autoresearchd.experiment import TreeOid
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import PROGRAM, command, environment, foreign_project, patch_of
-from tests.acceptance.test_handover import OFFLINE, refused
-from tests.support.projects import fsck, git
+from tests.acceptance.daemon import PROGRAM, command, environment, foreign_lab, patch, queue
+from tests.acceptance.test_handover import refused
+from tests.support import forks
+from tests.support.patience import until
+from tests.support.projects import WITHOUT_IDEAS, fsck, git
 
 TRAIN = '''"""A training whose noise is its seed's."""
 import os
@@ -54,10 +53,9 @@ IDEAS = ((LR, "LR = 0.04", "LR = 0.08"), (DECAY, "DECAY = 0.2", "DECAY = 0.1"), 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose lab has kept three ideas."""
-    folder = foreign_project(tmp_path_factory.mktemp("night") / "project", train=TRAIN, program=PROGRAM + OFFLINE)
-    command(folder, "init")
+    folder = foreign_lab(tmp_path_factory.mktemp("night") / "project", train=TRAIN, program=PROGRAM + WITHOUT_IDEAS)
     for title, old, new in IDEAS:
-        command(folder, "propose", "-", "--title", title, given=patch_of(folder, old, new))
+        queue(folder, title, old, new)
         command(folder, "run", "--experiments", "1")
     return folder
 
@@ -166,24 +164,13 @@ def test_what_no_longer_holds_is_tried_again_one_by_one(project: Path) -> None:
 def test_the_daemon_goes_on_and_keeps_something_on_the_new_line(project: Path) -> None:
     go_on(project, "abs(DEPTH - 6) / 50", "abs(DEPTH - 8) / 50")
     command(project, "rebase")
-    command(project, "propose", "-", "--title", "Deeper still", given=patch_of_best(project, "DEPTH = 6", "DEPTH = 8"))
+    command(project, "propose", "-", "--title", "Deeper still", given=patch(train(project), "DEPTH = 6", "DEPTH = 8"))
     command(project, "run", "--experiments", "1")
     assert line(project)[-1] == "Deeper still"
     assert "0005 " in command(project, "log").stdout
     for words in (("status",), ("show", "4"), ("log", "--graph"), ("report", "--md")):
         assert "Traceback" not in command(project, *words).stderr
     sound(project)
-
-
-def patch_of_best(folder: Path, old: str, new: str) -> str:
-    clone = folder.parent / "clone"
-    git(folder.parent, "clone", "-q", "-b", "best", str(folder / "experiments.git"), str(clone))
-    path = clone / "train.py"
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
-    patch = git(clone, "diff")
-    shutil.rmtree(clone)
-    return patch
 
 
 def test_a_second_rebase_goes_on_top_of_the_first(project: Path) -> None:
@@ -238,7 +225,7 @@ def test_killed_while_it_trains_it_leaves_the_old_lab_and_goes_on_with_what_it_h
     go_on(project, "import os\n", "import os\nimport time\n")
     go_on(project, "def main():\n", f"{wait}\n\ndef main():\n")
     before = lab(project, "for-each-ref", "refs/heads")
-    killed = started(project)
+    killed = forks.start(project, ["rebase"], environment=environment(), log=Path(os.devnull))
     until(lambda: len(runs_of_head(project)) == 3 and killed.poll() is None)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
@@ -254,25 +241,7 @@ def test_killed_while_it_trains_it_leaves_the_old_lab_and_goes_on_with_what_it_h
     sound(project)
 
 
-def started(folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "autoresearchd", "rebase"],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 def runs_of_head(folder: Path) -> set[str]:
     """The runs of the project by itself."""
     tree = TreeOid(git(folder, "rev-parse", "HEAD^{tree}").strip())
     return {run.run for run in Ledger(folder / "experiments.git").measurements(tree)}
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)

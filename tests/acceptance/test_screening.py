@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from autoresearchd.ledger import Ledger
 from autoresearchd.run.device import cores
 from autoresearchd.run.pins import pinned
 from autoresearchd.slots import Devices
-from tests.acceptance.daemon import PROGRAM, TARGET, command, environment, events, foreign_project, patch_of
+from tests.acceptance.daemon import PROGRAM, TARGET, command, environment, events, foreign_lab, queue
+from tests.support.patience import PATIENCE, until
 from tests.support.projects import fsck, git
 
 TWO_MODELS = """
@@ -47,12 +47,9 @@ def verdicts(path: Path) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows}
 
 
-def until_screened(folder: Path, daemon: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 240.0
-    while not any("screened in model-1/" in str(entry.get("why")) for entry in events(folder)):
-        assert daemon.poll() is None, (folder / "daemon.jsonl").read_text()[-2000:]
-        assert time.monotonic() < deadline, events(folder)[-5:]
-        time.sleep(0.05)
+def was_screened(folder: Path, daemon: subprocess.Popen[bytes]) -> bool:
+    assert daemon.poll() is None, (folder / "daemon.jsonl").read_text()[-2000:]
+    return any("screened in model-1/" in str(entry.get("why")) for entry in events(folder))
 
 
 def test_what_is_worse_ends_on_the_screening_device_and_every_keep_was_measured_where_best_is_led(
@@ -64,21 +61,19 @@ def test_what_is_worse_ends_on_the_screening_device_and_every_keep_was_measured_
     gate.parent.mkdir()
     leading = set(pinned(DEVICES, Device(name="cpu:0")))
     more = 'cpu_slots = 2\ncpu_pin = true\nlead = "model-0"\n[sandbox]\nreadable = ["../gate"]\n'
-    foreign_project(folder, train=SLOTS.replace("CORES", str(leading)).replace("@", str(gate)), program=PROGRAM + more)
-    command(folder, "init")
-    command(folder, "propose", "-", "--title", "Win", given=patch_of(folder, "MATRIX_LR = 0.04", "MATRIX_LR = 0.08"))
+    foreign_lab(folder, train=SLOTS.replace("CORES", str(leading)).replace("@", str(gate)), program=PROGRAM + more)
+    queue(folder, "Win", "MATRIX_LR = 0.04", "MATRIX_LR = 0.08")
     for rate in (5.0, 6.0, 7.0):
-        patch = patch_of(folder, "GATED = 0", f"GATED = 1\nMATRIX_LR = {rate}")
-        command(folder, "propose", "-", "--title", f"Set {rate}", given=patch)
+        queue(folder, f"Set {rate}", "GATED = 0", f"GATED = 1\nMATRIX_LR = {rate}")
     with (folder / "daemon.jsonl").open("ab") as log:
         words = [sys.executable, "-c", TWO_MODELS, "run", "--experiments", "4"]
         daemon = subprocess.Popen(
             words, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
-        until_screened(folder, daemon)
+        until(lambda: was_screened(folder, daemon), said=lambda: events(folder)[-5:])
         gate.touch()
-        assert daemon.wait(timeout=240.0) == 0, events(folder)[-5:]
+        assert daemon.wait(PATIENCE) == 0, events(folder)[-5:]
     finally:
         daemon.kill()
     lab = folder / "experiments.git"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import TARGET, command, events, foreign_project, patch_of, start, stop, wait_for
+from tests.acceptance.daemon import TARGET, command, events, foreign_lab, queue, start, status_of, stop, wait_for
+from tests.support.forks import Started
+from tests.support.patience import until
 from tests.support.projects import fsck, git
 
 KILLS = 50
@@ -34,15 +34,14 @@ def leftovers(lab: Path) -> list[str]:
 
 
 def test_killed_at_fifty_random_instants_it_goes_on_each_time(tmp_path: Path) -> None:
-    folder = foreign_project(tmp_path / "project")
-    command(folder, "init")
+    folder = foreign_lab(tmp_path / "project")
     lab = folder / "experiments.git"
     rng = random.Random(7)
     verdicts: dict[int, str] = {}
     best_line: list[str] = []
     for _ in range(KILLS):
         daemon = start(folder)
-        wait_for_lines(folder, rng.randint(0, 24))
+        wait_for_lines(folder, rng.randint(0, 12))
         time.sleep(rng.uniform(0.0, 0.1))
         stop(daemon, signal.SIGKILL)
         (folder / "daemon.jsonl").write_text("")
@@ -73,17 +72,7 @@ def grown(before: dict[int, str], ledger: Ledger) -> dict[int, str]:
 
 def wait_for_lines(folder: Path, count: int) -> None:
     """Until the newest daemon has said so much: work, not time, is what a slow machine does as well."""
-    deadline = time.monotonic() + 150.0
-    while len(events(folder)) < count:
-        assert time.monotonic() < deadline, events(folder)[-3:]
-        time.sleep(0.01)
-
-
-def wait_for_status(folder: Path, words: str) -> None:
-    """Until `status` says so."""
-    deadline = time.monotonic() + 120.0
-    while words not in (said := command(folder, "status").stdout):
-        assert time.monotonic() < deadline, said
+    until(lambda: len(events(folder)) >= count, said=lambda: events(folder)[-3:])
 
 
 STUBBORN = TARGET.replace("DEPTH = 8\n", "DEPTH = 8\nSLEEP = 0\n").replace(
@@ -98,22 +87,21 @@ STUBBORN = TARGET.replace("DEPTH = 8\n", "DEPTH = 8\nSLEEP = 0\n").replace(
 """A training that hangs and does not go by itself where SLEEP is set."""
 
 
-def asleep(folder: Path) -> subprocess.Popen[bytes]:
+def asleep(folder: Path) -> Started:
     """A daemon whose only experiment sleeps for ten minutes and ignores SIGTERM."""
-    foreign_project(folder, train=STUBBORN)
-    command(folder, "init")
+    foreign_lab(folder, train=STUBBORN)
     command(folder, "run", "--experiments", "0")
-    command(folder, "propose", "-", "--title", "Sleep", given=patch_of(folder, "SLEEP = 0", "SLEEP = 600"))
+    queue(folder, "Sleep", "SLEEP = 0", "SLEEP = 600")
     daemon = start(folder)
     wait_for(folder, "experiment_opened")
     wait_for(folder, "run_started")
     return daemon
 
 
-def test_sigterm_ends_it_within_ten_seconds_and_judges_nothing_that_it_interrupted(tmp_path: Path) -> None:
+def test_sigterm_ends_it_in_the_middle_of_a_training_and_judges_nothing_that_it_interrupted(tmp_path: Path) -> None:
     folder = tmp_path / "project"
     daemon = asleep(folder)
-    assert stop(daemon, seconds=10.0) == 0
+    assert stop(daemon) == 0
     ledger = Ledger(folder / "experiments.git")
     assert leftovers(ledger.path) == [], "a training outlived the daemon"
     assert [experiment.title for experiment in ledger.opened()] == ["Sleep"]
@@ -123,7 +111,7 @@ def test_sigterm_ends_it_within_ten_seconds_and_judges_nothing_that_it_interrupt
 
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
     daemon = asleep(tmp_path / "project")
-    assert stop(daemon, signal.SIGINT, seconds=10.0) == 130
+    assert stop(daemon, signal.SIGINT) == 130
 
 
 def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
@@ -145,7 +133,8 @@ def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tm
     assert "is not valid TOML" in wait_for(folder, "program_refused")[0]["why"]
     program.write_text(good + "[accept]\nconfidence = 7\n")
     assert "accept.confidence = 7" in wait_for(folder, "program_refused", count=2)[1]["why"]
-    wait_for_status(folder, "program.toml refused: program.toml: accept.confidence = 7 is not allowed")
+    refused = "program.toml refused: program.toml: accept.confidence = 7 is not allowed"
+    until(lambda: refused in command(folder, "status").stdout)
     program.write_text(good + "[accept]\nconfidence = 7\n")
 
     program.write_text(good + "[accept]\nconfidence = 0.9\n[budget]\nhours = 3\n")
@@ -155,10 +144,8 @@ def test_a_saved_program_is_in_force_by_its_settings_or_refused_and_said_once(tm
         ("accept.confidence", 0.95, 0.9), ("budget.hours", "not set", 3.0),
     ]  # fmt: skip
     assert len([event for event in events(folder) if event["event"] == "program_refused"]) == 2
-    status = folder / "experiments.git" / "autoresearchd" / "status.json"
-    deadline = time.monotonic() + 120.0
-    while (told := json.loads(status.read_text()))["session_deadline"] is None:
-        assert time.monotonic() < deadline, told
+    until(lambda: status_of(folder)["session_deadline"])
+    told = status_of(folder)
     assert told["session_deadline"] == told["session_started"] + 3 * 3600
 
     program.write_text(good.replace('name = "val_bpb"', 'name = "loss"'))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger
 from autoresearchd.lock import held
-from tests.acceptance.daemon import PROGRAM, TARGET, command, events, foreign_project, patch_of, start, wait_for
+from tests.acceptance.daemon import PROGRAM, TARGET, command, events, foreign_lab, queue, start, status_of, wait_for
+from tests.support.forks import Started
+from tests.support.patience import PATIENCE, until
 from tests.support.projects import fsck
 
 GATED = TARGET.replace("DEPTH = 8\n", "DEPTH = 8\nGATED = 0\n").replace(
@@ -27,15 +27,12 @@ BAD = "GATED = 1\nMATRIX_LR = 5.0"
 """So bad that one run is enough to say so."""
 
 
-def training(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+def training(folder: Path) -> tuple[Started, Path]:
     """A daemon in the middle of its only training, and the file that lets that end."""
     gate = folder.parent / "gate" / "open"
     gate.parent.mkdir()
-    foreign_project(
-        folder, train=GATED.replace("@", str(gate)), program=PROGRAM + '[sandbox]\nreadable = ["../gate"]\n'
-    )
-    command(folder, "init")
-    command(folder, "propose", "-", "--title", "Wait", given=patch_of(folder, "GATED = 0", BAD))
+    foreign_lab(folder, train=GATED.replace("@", str(gate)), program=PROGRAM + '[sandbox]\nreadable = ["../gate"]\n')
+    queue(folder, "Wait", "GATED = 0", BAD)
     daemon = start(folder)
     trains(folder)
     return daemon, gate
@@ -43,10 +40,7 @@ def training(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
 
 def trains(folder: Path, *, times: int = 1) -> None:
     """Until the experiment has been started so often."""
-    deadline = time.monotonic() + 120.0
-    while sum(e["event"] == "run_started" and e.get("experiment") == 1 for e in events(folder)) < times:
-        assert time.monotonic() < deadline, events(folder)[-3:]
-        time.sleep(0.05)
+    wait_for(folder, "run_started", count=times, experiment=1)
 
 
 def asked_to_end(folder: Path) -> subprocess.Popen[str]:
@@ -58,14 +52,6 @@ def asked_to_end(folder: Path) -> subprocess.Popen[str]:
     return asking
 
 
-def state(folder: Path, wanted: str) -> None:
-    """Until the daemon says that it is in that state."""
-    deadline = time.monotonic() + 120.0
-    while (found := json.loads((folder / "experiments.git/autoresearchd/status.json").read_text()))["state"] != wanted:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-
-
 def verdicts(folder: Path) -> list[str]:
     return [row.verdict.outcome.value for row in Ledger(folder / "experiments.git").concluded()]
 
@@ -74,12 +60,12 @@ def test_stop_after_run_waits_for_the_verdict_and_begins_nothing_new(tmp_path: P
     folder = tmp_path / "project"
     daemon, gate = training(folder)
     asking = asked_to_end(folder)
-    state(folder, "ending")
-    command(folder, "propose", "-", "--title", "Later", given=patch_of(folder, "DEPTH = 8", "DEPTH = 9"))
+    until(lambda: status_of(folder)["state"] == "ending")
+    queue(folder, "Later", "DEPTH = 8", "DEPTH = 9")
     wait_for(folder, "idea_queued", count=2)
     gate.touch()
-    assert daemon.wait(timeout=120) == 0, "a service manager would start it again"
-    said, _ = asking.communicate(timeout=120)
+    assert daemon.wait(timeout=PATIENCE) == 0, "a service manager would start it again"
+    said, _ = asking.communicate(timeout=PATIENCE)
     assert said == "stopped; `autoresearchd run` goes on from there\n"
     assert verdicts(folder) == ["baseline", "discard"]
     assert events(folder)[-1]["why"] == "stopped by `autoresearchd stop --after-run`"
@@ -94,14 +80,14 @@ def test_a_killed_daemon_still_ends_unless_resumed_and_a_plain_stop_waits_for_no
     asking = asked_to_end(folder)
     daemon.send_signal(signal.SIGKILL)
     daemon.wait()
-    assert "killed before that" in asking.communicate(timeout=120)[0]
-    assert start(folder).wait(timeout=120) == 0
+    assert "killed before that" in asking.communicate(timeout=PATIENCE)[0]
+    assert start(folder).wait(timeout=PATIENCE) == 0
     (folder / "experiments.git/autoresearchd/stop").touch()
     command(folder, "resume")
     daemon = start(folder)
     trains(folder, times=2)
     said = command(folder, "stop").stdout
-    assert daemon.wait(timeout=120) == 0, "a service manager would start it again"
+    assert daemon.wait(timeout=PATIENCE) == 0, "a service manager would start it again"
     assert f"SIGTERM to the daemon (pid {daemon.pid})" in said
     assert said.endswith("stopped; `autoresearchd run` goes on from there\n")
     assert verdicts(folder) == ["baseline"]
@@ -109,8 +95,7 @@ def test_a_killed_daemon_still_ends_unless_resumed_and_a_plain_stop_waits_for_no
 
 
 def test_nobody_else_is_signalled_where_no_daemon_runs_or_another_process_has_its_pid(tmp_path: Path) -> None:
-    folder = foreign_project(tmp_path / "project")
-    command(folder, "init")
+    folder = foreign_lab(tmp_path / "project")
     lab = folder / "experiments.git"
     none = command(folder, "stop", "--after-run", check=False)
     assert (none.returncode, none.stdout) == (2, "")

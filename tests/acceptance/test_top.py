@@ -9,7 +9,7 @@ import pytest
 
 from autoresearchd.experiment import Concluded, Outcome
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import command, foreign_project, start, stop, wait_for
+from tests.acceptance.daemon import foreign_lab, start, stop, wait_for
 from tests.report.test_top import terminal
 
 TRAIN = '''"""The imported code is measured at once; whatever is changed in it trains for an hour."""
@@ -26,9 +26,7 @@ print("val_bpb: 1.0")
 @pytest.fixture
 def night(tmp_path: Path) -> Path:
     """A project whose first change is to be trained for an hour."""
-    folder = foreign_project(tmp_path / "project", train=TRAIN)
-    command(folder, "init")
-    return folder
+    return foreign_lab(tmp_path / "project", train=TRAIN)
 
 
 def test_the_experiment_that_trains_is_skipped_by_a_key(night: Path) -> None:
@@ -48,7 +46,7 @@ def test_the_experiment_that_trains_is_skipped_by_a_key(night: Path) -> None:
             screen.press("q")
         stopped = wait_for(night, "run_stopped")[0]
     finally:
-        stop(daemon, seconds=120.0)
+        stop(daemon)
     assert (stopped["experiment"], stopped["run"]) == (first, begun[0]["run"])
     found = Ledger(night / "experiments.git").find(first)
     assert isinstance(found, Concluded)

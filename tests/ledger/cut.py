@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -10,9 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger, refs
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.ledger.labours"])  # imported once, not in each process
+from tests.support.forks import PROCESSES
 
 
 class Instant(StrEnum):

@@ -17,9 +17,9 @@ import pytest
 from autoresearchd.errors import AlreadyRunning
 from autoresearchd.experiment import Concluded, Outcome
 from autoresearchd.ledger import Ledger
-from tests.ledger.cut import PROCESSES
 from tests.ledger.lab import fsck, git, new_ledger, opened, with_baseline
 from tests.ledger.labours import finish, recover
+from tests.support.forks import PROCESSES
 
 KILLS = 50
 

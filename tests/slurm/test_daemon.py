@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from autoresearchd.ledger import Ledger
-from tests.acceptance.daemon import command, events, foreign_project, patch_of, start, wait_for
+from tests.acceptance.daemon import command, events, foreign_lab, queue, start, wait_for
 from tests.slurm.single_host import PATIENCE, ask, jobs
+from tests.support.forks import Started
 from tests.support.projects import fsck, git
 
 TARGET = """
@@ -55,11 +55,10 @@ poll_seconds = 0.5
 def test_a_daemon_on_slurm_keeps_what_is_better_though_it_is_killed_and_a_job_cancelled(
     slurm: Path, tmp_path: Path
 ) -> None:
-    folder = foreign_project(tmp_path / "lab", train=TARGET, program=PROGRAM.format(cache=tmp_path / "cache"))
+    folder = foreign_lab(tmp_path / "lab", train=TARGET, program=PROGRAM.format(cache=tmp_path / "cache"))
     (folder / "data").mkdir()
     (folder / "data" / "gate").write_text("shut")
-    command(folder, "init")
-    command(folder, "propose", "-", "--title", "Halve the offset", given=patch_of(folder, "= 2.0", "= 1.0"))
+    queue(folder, "Halve the offset", "= 2.0", "= 1.0")
 
     killed = start(folder, "--experiments", "1")
     until(lambda: phases(folder, killed.pid) == ["training", "training"], folder, killed)
@@ -97,7 +96,7 @@ def phases(folder: Path, pid: int) -> list[str]:
     return [device["phase"] for device in said["devices"] if said["pid"] == pid]
 
 
-def until(done: Callable[[], bool], folder: Path, daemon: subprocess.Popen[bytes]) -> None:
+def until(done: Callable[[], bool], folder: Path, daemon: Started) -> None:
     """Wait for what a daemon is to do."""
     end = time.monotonic() + 2 * PATIENCE
     while not done():
