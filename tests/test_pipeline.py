@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from autoresearchd import pipeline as pipelines
 from autoresearchd.experiment import Proposal
 from autoresearchd.ledger import Ledger
 from autoresearchd.pipeline import Pipeline
@@ -51,6 +52,13 @@ class Rig:
         self.woken.clear()
         pipeline.ask(parse(PROGRAM), ())
         assert self.woken.wait(PATIENCE), "nobody was woken"
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it never happened"
+            self.woken.wait(0.05)
+            self.woken.clear()
 
 
 @pytest.fixture
@@ -94,10 +102,7 @@ def test_who_is_asked_before_a_proposal_is_opened_and_thinks_after_it_knows_of_i
     assert thinks.wait(PATIENCE)
     pipeline.take(first)
     opened.set()
-    deadline = time.monotonic() + PATIENCE
-    while len(pipeline.ready) < 2:
-        assert time.monotonic() < deadline
-        rig.woken.wait(0.05)
+    rig.until(lambda: len(pipeline.ready) == 2)
     assert first in thinker.seen[2].pending
 
 
@@ -134,14 +139,8 @@ def test_a_proposer_that_fails_is_logged_and_asked_again_another_time(rig: Rig) 
         rig.ask(pipeline)
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["proposer_failed"]
     thinker.answer = better
-    rig.woken.clear()
-    for _ in range(100):
-        if pipeline.ready:
-            break
-        pipeline.ask(parse(PROGRAM), ())
-        rig.woken.wait(0.2)
-        rig.woken.clear()
-    assert pipeline.ready
+    pipeline.ask(parse(PROGRAM), ())
+    rig.until(lambda: pipeline.ready)
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["says nothing", "fails"])
@@ -157,7 +156,8 @@ def test_who_has_no_idea_or_fails_is_silent_and_only_the_first_has_had_them_all(
     assert pipeline.is_exhausted is not fails
 
 
-def test_an_empty_answer_is_not_asked_for_again_at_once(rig: Rig) -> None:
+def test_an_empty_answer_is_not_asked_for_again_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines, "FIRST_PAUSE_SECONDS", 60.0)
     pipeline, thinker = rig.pipeline(lambda context: None)
     rig.ask(pipeline)
     assert pipeline.asked == 1, "the pause after an empty answer is over already"
@@ -165,7 +165,7 @@ def test_an_empty_answer_is_not_asked_for_again_at_once(rig: Rig) -> None:
 
 
 def test_who_proposes_knows_the_memory_of_the_smallest_device(rig: Rig) -> None:
-    thinker = Thinker(lambda _: proposal(title="Small enough"))
+    thinker = Thinker(better)
     pipeline = Pipeline(thinker, rig.ledger.path, wake=rig.woken.set, memory_mib=24_000.0)
     rig.pipelines.append(pipeline)
     rig.ask(pipeline)
@@ -177,9 +177,10 @@ def test_who_had_no_idea_is_not_asked_with_the_same_draw_again(rig: Rig) -> None
 
     def answer(context: Context) -> Proposal | None:
         draws.append(context.rng.random())
-        return proposal(title="At last") if len(draws) == 2 else None
+        return better(context) if len(draws) == 2 else None
 
     pipeline, _ = rig.pipeline(answer)
-    rig.ask(pipeline)
-    rig.ask(pipeline)
+    for _ in range(2):
+        pipeline.ask(parse(PROGRAM), ())
+    rig.until(lambda: pipeline.ready)
     assert draws[0] != draws[1]

@@ -52,17 +52,16 @@ def texts() -> Batch:
     return Batch(tokens=whole[:, :-1], targets=whole[:, 1:], documents=np.arange(ROWS))
 
 
-def audit(model: Model, committed: Array | None = None) -> None:
+def verdict(model: Model, committed: Array | None = None) -> str:
+    """What the audit says of a model, and of costs that it committed itself to; empty where it is believed."""
     batch = texts()
     honest = evaluate.cost(model(batch.tokens), batch.targets)
     nats = honest if committed is None else committed
-    evaluate.audit(Answers(model), [batch], nats, LETTERS, close=1e-4)
-
-
-def twenty_times(model: Model) -> None:
-    """One position is tried at a time, drawn anew; after the last of a row there is nothing to change."""
-    for _ in range(20):
-        audit(model)
+    try:
+        evaluate.audit(Answers(model), [batch], nats, LETTERS, close=1e-4)
+    except Dishonest as error:
+        return str(error)
+    return ""
 
 
 def off(patch: pytest.MonkeyPatch, *checks: str) -> None:
@@ -78,34 +77,32 @@ def off(patch: pytest.MonkeyPatch, *checks: str) -> None:
 
 @pytest.mark.parametrize("honest", [counts_on, knows_nothing])
 def test_an_honest_model_passes(honest: Model) -> None:
-    audit(honest)
+    assert verdict(honest) == ""
 
 
 def test_a_look_at_the_next_letter_is_seen_by_changing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     off(monkeypatch, "check_order")
-    with pytest.raises(Dishonest, match="change with later tokens"):
-        twenty_times(peeks)
+    # One position is tried at a time, drawn anew; after the last of a row there is nothing to change.
+    assert any("change with later tokens" in verdict(peeks) for _ in range(20))
 
 
 def test_were_it_not_it_would_be_seen_by_shuffling(monkeypatch: pytest.MonkeyPatch) -> None:
     off(monkeypatch, "probe")
-    with pytest.raises(Dishonest, match="shuffled text costs no more"):
-        audit(peeks)
+    assert "shuffled text costs no more" in verdict(peeks)
 
 
 def test_with_both_off_it_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     off(monkeypatch, "probe", "check_order")
-    audit(peeks)
+    assert verdict(peeks) == ""
 
 
 def test_a_cost_that_was_made_up_is_seen_by_adding_it_up_again() -> None:
-    with pytest.raises(Dishonest, match="a fresh process finds other costs"):
-        audit(knows_nothing, committed=np.full(ROWS, 0.1))
+    assert "a fresh process finds other costs" in verdict(knows_nothing, committed=np.full(ROWS, 0.1))
 
 
 def test_with_that_off_it_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     off(monkeypatch, "check_agreement")
-    audit(knows_nothing, committed=np.full(ROWS, 0.1))
+    assert verdict(knows_nothing, committed=np.full(ROWS, 0.1)) == ""
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
