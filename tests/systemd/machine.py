@@ -13,8 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from tests.support.patience import until
+
+T = TypeVar("T")
 BOOT = Path(__file__).with_name("boot.sh")
 BOOT_SECONDS = 90.0
 USER = "researcher"
@@ -77,13 +80,9 @@ class Machine:
     def write(self, path: Path, text: str) -> None:
         self.run("sh", "-ec", f"cat >{path}", given=text)
 
-    def until(self, ask: Callable[[], Any], *, seconds: float = 150.0) -> Any:
+    def until(self, ask: Callable[[], T]) -> T:
         """What `ask` says once it is true."""
-        deadline = time.monotonic() + seconds
-        while not (found := ask()):
-            assert time.monotonic() < deadline, self.journal()[-4000:]
-            time.sleep(0.1)
-        return found
+        return until(ask, said=lambda: self.journal()[-4000:])
 
 
 @contextlib.contextmanager
@@ -136,9 +135,10 @@ def _name(pid: int) -> str:
 def _remove_groups(group: str) -> None:
     for top in (Path("/sys/fs/cgroup") / group, *Path("/sys/fs/cgroup").glob(f"*/{group}")):
         for folder, _, _ in os.walk(top, topdown=False):
-            deadline = time.monotonic() + 5.0
-            while time.monotonic() < deadline:
-                with contextlib.suppress(OSError):  # its processes are still being buried
-                    Path(folder).rmdir()
-                    break
-                time.sleep(0.05)
+            until(lambda: _removed(Path(folder)))  # noqa: B023
+
+
+def _removed(folder: Path) -> bool:
+    with contextlib.suppress(OSError):  # its processes are still being buried
+        folder.rmdir()
+    return not folder.exists()
