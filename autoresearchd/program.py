@@ -295,13 +295,13 @@ def matches(path: str, glob: str) -> bool:
     return re.fullmatch(pattern, path, flags=re.DOTALL) is not None
 
 
-def load(path: Path) -> Program:
+def load(path: Path | str) -> Program:
     """Read and check a program file.
 
     Raises: UserError when it cannot be read, ConfigError for the first value that is not allowed.
     """
     try:
-        text = path.read_text("utf-8")
+        text = Path(path).read_text("utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; write one, or go to the folder that has it") from error
     except (OSError, UnicodeDecodeError) as error:
