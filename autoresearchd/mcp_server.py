@@ -184,10 +184,8 @@ class Desk:
         }
 
     def _refusal(self, idea: str) -> str:
-        """Why an idea that has left the inbox was not tried, as soon as the daemon has said so."""
-        status = reading.typed(reading.read(self._ledger.path))
-        refused = {each.ref: each.why for each in status.refused_ideas} if status is not None else {}
-        return refused.get(f"{HEADS}{idea}", "")
+        """Why an idea that has left the inbox was not tried: that is filed before its branch goes."""
+        return next((each.why for each in reversed(self._ledger.refused()) if each.ref == f"{HEADS}{idea}"), "")
 
     def _of_idea(self, idea: str) -> Concluded | Experiment | None:
         """The experiment that an idea has become: the newest whose reason names it."""
