@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_a_lab_is_a_pandas_table_with_the_columns_of_the_json(night: Path) -> No
     assert table.loc[0, "metric"] == pytest.approx(rows[0]["metric"])
     assert table["metric"].isna().sum() == 1, "the crash has no number"
     assert table["opened"].dt.tz is not None
+
+
+def test_the_example_for_notebooks_runs_as_it_is_printed(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "docs" / "watching.md"
+    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(night)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert len(names["table"]) == 4
 
 
 def test_without_pandas_the_table_is_refused_with_the_way_out(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
