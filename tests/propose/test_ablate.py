@@ -7,17 +7,18 @@ import random
 
 import pytest
 
-from autoresearchd.experiment import Experiment, Outcome, Proposal
+from autoresearchd.experiment import Experiment, Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose.ablate import Ablate, removal
 from autoresearchd.propose.combine import Combine
 from autoresearchd.propose.portfolio import build
 from autoresearchd.propose.retest import Retest
 from autoresearchd.report.worth import Worth, worth
 from tests.propose.fakes import FakeLab, apply
+from tests.support.projects import WITHOUT_IDEAS
 
 GAP = "\n# far\n# from\n# it\n\n"
 START = GAP.join(f"{name} = 0" for name in "ABCDEF") + "\n"
-OFF = "".join(f"[propose.{name}]\nenabled = false\n" for name in ("space", "patterns", "refine", "retest", "combine"))
 
 
 def lab_with(*kept: str, toml: str = "") -> FakeLab:
@@ -209,7 +210,7 @@ def test_it_can_be_switched_off() -> None:
 
 
 def test_it_comes_when_nobody_else_has_an_idea() -> None:
-    lab = lab_with("A", "B", toml=OFF)
+    lab = lab_with("A", "B", toml=WITHOUT_IDEAS)
     proposal = asyncio.run(build(lab.program).propose(lab.context()))
     assert proposal is not None
     assert proposal.proposer == "ablate"

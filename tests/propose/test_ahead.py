@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose.llm import Llm
 from autoresearchd.propose.portfolio import build
 from tests.propose.fakes import FakeLab
-from tests.propose.llm.room import CALL, lab, researcher
+from tests.propose.llm.room import CALL, lab, researcher, thought
 from tests.support.messages import MessagesServer, Say, edit, proposal, submit
+from tests.support.projects import WITHOUT_IDEAS, without
 
 RATE = Say(tools=(edit("return MATRIX_LR", "return 2 * MATRIX_LR"), submit("Double the rate")))
-SPACE = "steer_share = 1.0\n" + "".join(
-    f"[propose.{name}]\nenabled = false\n" for name in ("patterns", "refine", "retest", "combine")
-)
-ALONE = "".join(f"[propose.{name}]\nenabled = false\n" for name in ("space", "patterns", "refine", "retest", "combine"))
+SPACE = "steer_share = 1.0\n" + without("patterns", "refine", "retest", "combine")
 
 
 def asked(the_lab: FakeLab, llm: Llm, times: int) -> list[Proposal | None]:
@@ -47,9 +46,7 @@ def test_a_finished_thought_comes_first() -> None:
 
         async def night() -> Proposal | None:
             assert await portfolio.propose(the_lab.context()) is not None
-            while llm.is_thinking:
-                await llm.wait()
-                await asyncio.sleep(0)
+            await thought(llm)
             found = await portfolio.propose(the_lab.context())
             await portfolio.close()
             return found
@@ -63,7 +60,7 @@ def test_a_finished_thought_comes_first() -> None:
 
 def test_a_model_alone_is_waited_for() -> None:
     with MessagesServer([RATE]) as server:
-        the_lab = lab(server, ALONE)
+        the_lab = lab(server, WITHOUT_IDEAS)
         (found,) = asked(the_lab, researcher(the_lab), 1)
     assert found is not None
     assert found.proposer == "llm"
@@ -77,9 +74,7 @@ def test_the_samplers_next_point_is_shown_and_may_be_overridden() -> None:
 
         async def one() -> Proposal | None:
             found = await portfolio.propose(the_lab.context())
-            while llm.is_thinking:
-                await llm.wait()
-                await asyncio.sleep(0)
+            await thought(llm)
             await portfolio.close()
             return found
 
@@ -102,14 +97,12 @@ def test_without_a_key_no_model_is_asked() -> None:
 
 def test_a_proposal_for_an_older_best_is_still_handed_out_for_it_is_paid() -> None:
     with MessagesServer([RATE]) as server:
-        the_lab = lab(server, ALONE)
+        the_lab = lab(server, WITHOUT_IDEAS)
         llm = researcher(the_lab)
 
         async def night() -> Proposal | None:
             assert await llm.propose(the_lab.context()) is None
-            while llm.is_thinking:
-                await llm.wait()
-                await asyncio.sleep(0)
+            await thought(llm)
             the_lab.try_files({"train.py": "MATRIX_LR = 0.05\n"}, Outcome.KEEP, 0.9)
             found = llm.finished(the_lab.context())
             await llm.close()

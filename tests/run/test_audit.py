@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from autoresearchd.experiment import Ending, Measurement
 from autoresearchd.program import Program
-from tests.run.room import Room, finish, program, spec
+from tests.run.room import Room, finish, program, spec, until
 
 METRIC = """
 evaluate = 'python evaluate.py'
@@ -62,9 +63,12 @@ def test_a_failed_audit_leaves_the_run_as_good_as_it_was(room: Room, fails: str,
 
 
 def test_an_audit_that_hangs_is_ended_and_the_number_stands(room: Room) -> None:
-    wanted = program(metric=METRIC + "evaluate_seconds = 3.0")
-    done = run(room, FAILING_AUDIT.format("import time; time.sleep(600)"), wanted=wanted)
-    assert (done.ending, done.metrics, done.why) == (Ending.FINISHED, {"loss": 2.0}, "audit: still running after 3 s")
+    hangs = FAILING_AUDIT.format("import time; (OUT / 'hangs').touch(); time.sleep(600)")
+    with room.executor(program(metric=METRIC + "evaluate_seconds = 100.0")) as executor:
+        executor.start(replace(spec(room.tree("", evaluate=hangs)), audit=True))
+        until(executor, lambda: list(room.work.rglob("hangs")))
+        done = finish(executor, now=time.time() + 101)
+    assert (done.ending, done.metrics, done.why) == (Ending.FINISHED, {"loss": 2.0}, "audit: still running after 100 s")
 
 
 def test_the_training_cannot_say_the_audits_number(room: Room) -> None:

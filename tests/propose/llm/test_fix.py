@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from autoresearchd.experiment import Concluded, Outcome, Proposal, Verdict
+from autoresearchd.experiment import Concluded, Outcome, Verdict
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose.llm import Llm
 from autoresearchd.propose.portfolio import build
 from autoresearchd.status import LlmStatus
 from tests.propose.fakes import FakeLab, apply, measurement
-from tests.propose.llm.room import lab, researcher
+from tests.propose.llm.room import lab, researcher, thought
 from tests.support.messages import Json, MessagesServer, Say, edit, proposal, submit
 
 TRACEBACK = "Traceback (most recent call last):\n  File \"train.py\", line 1\nNameError: name 'two' is not defined"
@@ -173,9 +174,7 @@ def test_an_idea_that_was_begun_before_best_moved_is_not_lost() -> None:
             the_lab.try_files({"train.py": "MATRIX_LR = 0.09\n"}, Outcome.KEEP, 0.9)
             assert llm.finished(the_lab.context()) is None
             gate.set()
-            while llm.is_thinking:
-                await llm.wait()
-                await asyncio.sleep(0)
+            await thought(llm)
             found = llm.finished(the_lab.context())
             await llm.close()
             return found
