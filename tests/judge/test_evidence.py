@@ -36,3 +36,9 @@ def test_what_a_best_was_kept_for_speaks_for_it_only_as_long_as_nothing_else_doe
         numbers = gather(Samples(candidate=[run("new", 0, 1.0)], best=best, baseline=BASELINE), metric=RULES.metric)
         assert (list(numbers.best), numbers.honest) == (spoken, honest)
         assert numbers.block == (1 if best is only else 2), "a comparison is made where nothing was selected"
+
+
+def test_a_baseline_was_selected_by_nothing_however_few_its_runs() -> None:
+    twice = BASELINE[:2]
+    numbers = gather(Samples(candidate=[run("new", 0, 1.0)], best=twice, baseline=twice), metric=RULES.metric)
+    assert (list(numbers.best), numbers.honest) == ([0, 1], 2)

@@ -87,6 +87,15 @@ def test_one_look_without_any_repeat_decides_nothing() -> None:
     assert found[0].holds is None
 
 
+def test_noise_known_from_a_run_or_two_shows_nothing_before_the_last_look() -> None:
+    first, last = (told(runs([5.0] * 10, looks, sigma=1e-6), 10) for looks in (1, 2))
+    assert first is not None
+    assert last is not None
+    assert 0 < first[0].noise.degrees < halves.SPARE
+    assert {effect.holds for effect in first} == {None}
+    assert {effect.holds for effect in last} == {True}
+
+
 def test_what_is_open_at_the_last_look_does_not_hold() -> None:
     found = told(runs([0.0] * 20, 1, sigma=1.0), 20)
     assert found is not None
