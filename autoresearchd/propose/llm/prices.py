@@ -39,7 +39,6 @@ def _rates(input_: float, output: float, cached_share: float = 0.1) -> Rates:
 
 KNOWN = {
     "claude-fable-5-1": _rates(10.0, 50.0, 0.025),
-    "claude-fable-5-2": _rates(10.0, 50.0),  # not on that page: as the dearest of its kind
     "claude-fable-5": _rates(10.0, 50.0),
     "claude-mythos": _rates(10.0, 50.0),
     "claude-opus-5-5": _rates(4.0, 20.0, 0.05),
@@ -58,6 +57,8 @@ KNOWN = {
 
 From https://platform.claude.com/docs/en/about-claude/pricing; gateways and clouds have prices of their own.
 """
+NOT_LISTED = ("claude-fable-5-2", "claude-mythos-5-2", "claude-mythos-preview")
+"""Models that were not on that page: nothing is guessed from their kin."""
 DEAREST = max(KNOWN.values(), key=lambda price: price.output)
 """For models that nobody told us the price of: never nothing, rather stop too early."""
 
@@ -83,6 +84,8 @@ def rates(settings: Llm) -> Rates:
 
 
 def _listed(model: str) -> Rates | None:
+    if model.startswith(NOT_LISTED):
+        return None
     found = [name for name in KNOWN if model.startswith(name)]
     return KNOWN[max(found, key=len)] if found else None
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearchd.experiment import Concluded, Outcome
-from autoresearchd.propose.llm.prices import DEAREST, KNOWN, Usage, is_known, rates
+from autoresearchd.propose.llm.prices import DEAREST, KNOWN, NOT_LISTED, Usage, is_known, rates
 from autoresearchd.propose.llm.purse import DAY, Purse
 from autoresearchd.thinkers import Llm, Prices
 from tests.propose.fakes import FakeLab
@@ -130,12 +130,13 @@ def test_prices_are_the_programs_then_the_tables_then_the_dearest() -> None:
     assert (rates(own).input, rates(own).output, rates(own).cache_write) == (1.0, 2.0, 1.25)
 
 
-def test_every_model_that_the_sdk_names_has_a_price() -> None:
+def test_every_model_that_the_sdk_names_has_a_price_or_is_said_to_have_none() -> None:
     from anthropic.types import ModelParam
 
     names = [name for arm in get_args(ModelParam) for name in get_args(arm)]
     assert len(names) > 10
-    assert [name for name in names if not is_known(Llm(model=name))] == []
+    assert {name for name in names if not is_known(Llm(model=name))} == set(NOT_LISTED)
+    assert rates(Llm(model="claude-fable-5-2")) == DEAREST
 
 
 def test_a_million_of_each_costs_the_list_price() -> None:
