@@ -145,7 +145,7 @@ PATTERNS = (
     _pattern(
         "parallel-branches",
         "Run attention and feed-forward in parallel",
-        "Both branches read the same stream: fewer norms, fewer steps in a row, hardly any loss (PaLM, 2022).",
+        "Both branches read the same stream: fewer norms and steps in a row; at PaLM's size that cost nothing (2022).",
         _parallel,
     ),
     _pattern(

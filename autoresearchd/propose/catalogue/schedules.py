@@ -133,7 +133,7 @@ PATTERNS = (
     _pattern(
         "warmdown-square",
         "Warm down along a square",
-        "A square spends more of the warm-down at small learning rates, where the loss falls the most.",
+        "A square spends more of the warm-down at small learning rates.",
         _bend(SQUARE),
     ),
     _pattern(
