@@ -243,7 +243,7 @@ PATTERNS = (
     _pattern(
         "weight-decay-cautious",
         "Decay weights only along the gradient",
-        "Decay that fights the gradient undoes what was just learned; the rest of it helped at all scales (Chen, 2025).",
+        "Decay that fights the gradient undoes what was just learned (cautious weight decay; Chen et al., 2025).",
         _cautious,
         "weight-decay",
     ),
