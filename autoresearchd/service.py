@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from autoresearchd import announce, controls, metrics, notify
+from autoresearchd import announce, controls, heap, metrics, notify
 from autoresearchd.actions import Finish
 from autoresearchd.admission import admit
 from autoresearchd.bulletin import write_live, write_status
@@ -186,6 +186,8 @@ class _Daemon:
         self.view.update(status, news)
         self.manager.alive(status, time.monotonic())
         self.parts.housekeeping.step(len(news))
+        if news:
+            heap.trim()
         ledger = self.loop.lab.ledger
         self.parts.checkpoints.tidy(ledger.best().tree, [experiment.tree for experiment in ledger.opened()])
 
