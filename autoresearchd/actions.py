@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autoresearchd.experiment import Device, Experiment, Gain, Proposal, TreeOid, Verdict, Wish
+from autoresearchd.experiment import Device, Experiment, Gain, TreeOid, Verdict
 from autoresearchd.promotion import Climb, Commits, Note, Promotion
+from autoresearchd.proposal import Proposal, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

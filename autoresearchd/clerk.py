@@ -10,12 +10,13 @@ import structlog
 from autoresearchd import announce, controls
 from autoresearchd.actions import ApplyFix, ConcludeExperiment, LedgerMove, OpenBaseline, OpenExperiment, Replay, Settle
 from autoresearchd.errors import UnfilablePath
-from autoresearchd.experiment import Concluded, Environment, Experiment, Outcome, Proposal, TreeOid, Verdict
+from autoresearchd.experiment import Concluded, Environment, Experiment, Outcome, TreeOid, Verdict
 from autoresearchd.judge import value
 from autoresearchd.ledger import Ledger
 from autoresearchd.memory import Memory
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.promotion import Climb, Note, Promotion
+from autoresearchd.proposal import Proposal
 from autoresearchd.reception import Reception
 from autoresearchd.trailers import number
 from autoresearchd.world import Session

@@ -17,20 +17,11 @@ from pathlib import Path
 
 import structlog
 
-from autoresearchd.experiment import (
-    CommitOid,
-    Concluded,
-    Edit,
-    Environment,
-    Experiment,
-    Measurement,
-    Proposal,
-    TreeOid,
-    Wish,
-)
+from autoresearchd.experiment import CommitOid, Concluded, Environment, Experiment, Measurement, TreeOid
 from autoresearchd.judge import improper
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
+from autoresearchd.proposal import Edit, Proposal, Wish
 from autoresearchd.propose._protocol import Closing, Context, Declined, Fixing, Granting, Proposer
 from autoresearchd.standing import Standing
 from autoresearchd.weighing import Scale, weighed

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from autoresearchd import ascent, audit
 from autoresearchd.actions import Action, Ask, AskWish, Drop, Finish, OpenBaseline, OpenExperiment, Prune, Start, Stop
 from autoresearchd.blame import doubtful, failures_of_best, finished, undisturbed
-from autoresearchd.experiment import AGENT, PERSON, Device, Experiment, Proposal, TreeOid
+from autoresearchd.experiment import AGENT, PERSON, Device, Experiment, TreeOid
 from autoresearchd.holds import closing, hold
 from autoresearchd.judge import Conclude, Side, hopeless, missing_baseline_seeds, unselected_seed
 from autoresearchd.judgement import rules_of, verdict_of
 from autoresearchd.promotion import Climb, Note, Promotion
+from autoresearchd.proposal import Proposal
 from autoresearchd.ruling import ledger_moves
 from autoresearchd.screening import is_screened, views
 from autoresearchd.world import World

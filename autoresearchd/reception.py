@@ -12,9 +12,10 @@ from itertools import chain, islice
 import structlog
 
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
-from autoresearchd.experiment import CommitOid, Proposal, Wish
+from autoresearchd.experiment import CommitOid
 from autoresearchd.ledger import Idea, Ledger
 from autoresearchd.pipeline import Pipeline
+from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.propose._protocol import Declined
 from autoresearchd.status import RefusedIdea
 

@@ -5,22 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autoresearchd.experiment import (
-    Change,
-    CommitOid,
-    Device,
-    Environment,
-    Experiment,
-    Measurement,
-    Outcome,
-    Progress,
-    Proposal,
-    TreeOid,
-    Wish,
-)
+from autoresearchd.experiment import CommitOid, Device, Environment, Experiment, Measurement, Outcome, Progress, TreeOid
 from autoresearchd.judge import Spread
 from autoresearchd.program import Program
 from autoresearchd.promotion import Ladder, Move
+from autoresearchd.proposal import Change, Proposal, Wish
 
 
 @dataclass(slots=True, kw_only=True)

@@ -25,7 +25,8 @@ from typing import Any
 
 import structlog
 
-from autoresearchd.experiment import Concluded, Proposal
+from autoresearchd.experiment import Concluded
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._protocol import Context, Proposer
 from autoresearchd.status import Status
 from bench.loop import environment, make_project, moments

@@ -19,9 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from autoresearchd.experiment import Edit, Ending, Environment, Experiment, Measurement, Outcome, Proposal, Verdict
+from autoresearchd.experiment import Ending, Environment, Experiment, Measurement, Outcome, Verdict
 from autoresearchd.ledger import Ledger, refs
 from autoresearchd.ledger.repository import open_repository
+from autoresearchd.proposal import Edit, Proposal
 from bench.synthetic import METRIC, NOW, make
 
 T = TypeVar("T")

@@ -27,8 +27,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
 from autoresearchd.program import Tunable
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._protocol import Proposer
 from autoresearchd.propose.constants import Value, find, rewrite
 from autoresearchd.propose.refine import Refine

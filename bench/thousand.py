@@ -28,12 +28,13 @@ import structlog
 
 from autoresearchd import loop as loops
 from autoresearchd.bulletin import write_live, write_status
-from autoresearchd.experiment import Device, Edit, Ending, Environment, Measurement, Progress, Proposal, RunSpec
+from autoresearchd.experiment import Device, Ending, Environment, Measurement, Progress, RunSpec
 from autoresearchd.lab import Lab
 from autoresearchd.ledger import Housekeeping, Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.program import parse
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._protocol import Context
 from autoresearchd.run.fleet import Fleet as Slots
 from autoresearchd.watch import Wake

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from autoresearchd import loop
-from autoresearchd.experiment import Experiment, Outcome, Proposal
+from autoresearchd.experiment import Experiment, Outcome
 from autoresearchd.loop import Loop
 from autoresearchd.program import Program
+from autoresearchd.proposal import Proposal
 from tests.support.fakes import FakePipeline, proposal
 from tests.support.night import Night
 from tests.support.projects import lab

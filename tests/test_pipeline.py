@@ -11,10 +11,10 @@ import pytest
 import structlog
 
 from autoresearchd import pipeline as pipelines
-from autoresearchd.experiment import Proposal
 from autoresearchd.ledger import Ledger
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.program import parse
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._protocol import Context
 from tests.support.fakes import proposal
 from tests.support.projects import PROGRAM, lab

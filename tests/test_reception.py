@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from autoresearchd.experiment import LLM, CommitOid, Outcome, Proposal
+from autoresearchd.experiment import LLM, CommitOid, Outcome
 from autoresearchd.ledger import Ledger, refs
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._protocol import Declined
 from tests.support.fakes import proposal
 from tests.support.night import Night

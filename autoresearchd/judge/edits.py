@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from autoresearchd.experiment import Change, FileMode
 from autoresearchd.program import Program, matches
+from autoresearchd.proposal import Change, FileMode
 
 _WORDS = {FileMode.SYMLINK: "a symbolic link", FileMode.SUBMODULE: "a submodule"}
 MOST_NAMED = 3

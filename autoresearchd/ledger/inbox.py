@@ -13,9 +13,10 @@ from pathlib import Path
 import pygit2
 
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import PERSON, CommitOid, Proposal, RefName, TreeOid, Wish
+from autoresearchd.experiment import PERSON, CommitOid, RefName, TreeOid
 from autoresearchd.ledger import refs, trees
 from autoresearchd.ledger.repository import GitFailed, git, signature
+from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.trailers import LONGEST_RATIONALE, paragraphs, slug
 
 HEADS = "refs/heads/"

@@ -21,7 +21,6 @@ from autoresearchd.experiment import (
     Concluded,
     Experiment,
     Measurement,
-    Proposal,
     RefName,
     TreeOid,
     Verdict,
@@ -32,6 +31,7 @@ from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.inbox import Idea, new_idea
 from autoresearchd.ledger.repository import signature, writing, written
 from autoresearchd.ledger.view import View
+from autoresearchd.proposal import Proposal
 from autoresearchd.status import RefusedIdea
 from autoresearchd.trailers import Record, render, slug
 

@@ -12,9 +12,10 @@ from enum import StrEnum
 import pygit2
 
 from autoresearchd.errors import CorruptRecord, StaleRef
-from autoresearchd.experiment import BASELINE_NUMBER, Change, CommitOid, Experiment, Lines, Rebased, TreeOid
+from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Experiment, Lines, Rebased, TreeOid
 from autoresearchd.ledger import refs, trees
 from autoresearchd.ledger.repository import reading, signature
+from autoresearchd.proposal import Change
 from autoresearchd.trailers import Record, parse, render, slug
 
 Refuse = Callable[[tuple[Change, ...]], str]

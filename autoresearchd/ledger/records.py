@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autoresearchd.experiment import BASELINE_NUMBER, Experiment, Lines, Proposal, Verdict
+from autoresearchd.experiment import BASELINE_NUMBER, Experiment, Lines, Verdict
+from autoresearchd.proposal import Proposal
 from autoresearchd.trailers import Record, title
 
 FIRST_BASELINE = Record(

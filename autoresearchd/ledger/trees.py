@@ -11,8 +11,9 @@ from pygit2.enums import CheckoutStrategy, DiffOption
 from pygit2.enums import FileMode as GitMode
 
 from autoresearchd.errors import UnfilablePath
-from autoresearchd.experiment import Change, Edit, FileMode, Lines, TreeOid
+from autoresearchd.experiment import Lines, TreeOid
 from autoresearchd.ledger.repository import reading
+from autoresearchd.proposal import Change, Edit, FileMode
 
 _IGNORED_ON_HFS = re.compile(r"[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _SHORT_NAME = re.compile(r"gi[0-9a-z]*~[0-9]+")

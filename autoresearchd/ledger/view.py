@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Change, CommitOid, Concluded, Edit, Experiment, Measurement, TreeOid
+from autoresearchd.experiment import CommitOid, Concluded, Experiment, Measurement, TreeOid
 from autoresearchd.ledger import facts, marks, refs, refused, trees
 from autoresearchd.ledger.history import History
 from autoresearchd.ledger.inbox import Idea, Inbox
@@ -22,6 +22,7 @@ from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.promoted import Promoted
 from autoresearchd.ledger.repository import open_repository, reading
 from autoresearchd.ledger.runs import Runs
+from autoresearchd.proposal import Change, Edit
 from autoresearchd.status import RefusedIdea
 
 DIFFERENCES = 256

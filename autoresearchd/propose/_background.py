@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from autoresearchd.experiment import Proposal
+from autoresearchd.proposal import Proposal
 
 log = structlog.get_logger()
 

@@ -14,13 +14,12 @@ from autoresearchd.experiment import (
     ON_BEST,
     Concluded,
     Direction,
-    Edit,
     Environment,
     Experiment,
     Outcome,
-    Proposal,
     TreeOid,
 )
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._protocol import Context, History
 from autoresearchd.standing import Standing
 

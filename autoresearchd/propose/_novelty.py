@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from autoresearchd.experiment import Experiment, Proposal, TreeOid
+from autoresearchd.experiment import Experiment, TreeOid
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._misses import line_of_best, with_code, with_edits
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose._strangers import changes

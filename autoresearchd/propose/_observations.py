@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autoresearchd.experiment import FAILED, ON_BEST, CommitOid, Concluded, Experiment, Outcome, Proposal, TreeOid
+from autoresearchd.experiment import FAILED, ON_BEST, CommitOid, Concluded, Experiment, Outcome, TreeOid
 from autoresearchd.program import Tunable
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._measured import RECENT, gained, mean, noise
 from autoresearchd.propose._misses import with_code, with_edits
 from autoresearchd.propose._protocol import Context

@@ -7,18 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from autoresearchd.experiment import (
-    Change,
-    CommitOid,
-    Concluded,
-    Edit,
-    Experiment,
-    Measurement,
-    Proposal,
-    TreeOid,
-    Wish,
-)
+from autoresearchd.experiment import CommitOid, Concluded, Experiment, Measurement, TreeOid
 from autoresearchd.program import Program
+from autoresearchd.proposal import Change, Edit, Proposal, Wish
 from autoresearchd.standing import Standing
 
 

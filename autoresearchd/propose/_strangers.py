@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
-from autoresearchd.experiment import Change, Edit, FileMode
+from autoresearchd.proposal import Change, Edit, FileMode
 from autoresearchd.propose._protocol import Context
 
 MOST_BYTES = 400_000

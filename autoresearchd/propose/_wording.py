@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoresearchd.experiment import Proposal
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._observations import Values, View
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose._spelling import respell

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autoresearchd.experiment import ABLATE, Concluded, Edit, Experiment, Proposal
+from autoresearchd.experiment import ABLATE, Concluded, Experiment
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._misses import gain, keeps_since, line_of_best, short, since_last, tried
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._overlay import overlay

@@ -9,7 +9,8 @@ import itertools
 import re
 from collections.abc import Mapping
 
-from autoresearchd.experiment import Concluded, Edit, Proposal
+from autoresearchd.experiment import Concluded
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._misses import short, tried, with_edits
 from autoresearchd.propose._overlay import overlay
 from autoresearchd.propose._protocol import Context

@@ -13,7 +13,8 @@ from functools import partial
 
 import structlog
 
-from autoresearchd.experiment import AGENT, Edit, Proposal
+from autoresearchd.experiment import AGENT
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._background import Background
 from autoresearchd.propose._misses import short, with_edits
 from autoresearchd.propose._novelty import Novelty

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from autoresearchd.experiment import Edit
 from autoresearchd.program import Tunable
+from autoresearchd.proposal import Edit
 from autoresearchd.propose._ranges import Kind, Range, Scale, Value, infer, override, words
 from autoresearchd.propose._spelling import is_power_of_two, number, respell
 

@@ -5,7 +5,8 @@ Whatever the judge makes of it, it is never kept; the plan sees to that.
 
 from __future__ import annotations
 
-from autoresearchd.experiment import NULL, Edit, Experiment, Proposal
+from autoresearchd.experiment import NULL, Experiment
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._misses import since_last
 from autoresearchd.propose._protocol import Context
 

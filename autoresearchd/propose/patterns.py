@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from autoresearchd.experiment import Edit, Experiment, Outcome, Proposal
+from autoresearchd.experiment import Experiment, Outcome
 from autoresearchd.program import CustomPattern, matches
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._misses import keeps_since, line_of_best, near_misses, short, with_edits
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.ablate import ablations

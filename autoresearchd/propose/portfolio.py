@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from autoresearchd.experiment import ABLATE, NULL, Concluded, Outcome, Proposal, Wish
+from autoresearchd.experiment import ABLATE, NULL, Concluded, Outcome
 from autoresearchd.program import Program
+from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.propose._misses import gain
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._protocol import Ahead, Context, Declined, Fixing, Granting, Proposer, Steering, Troubled

@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._limits import Limits
 from autoresearchd.propose._misses import fallen
 from autoresearchd.propose._observations import Observation, Observations, Values, View

@@ -9,7 +9,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from autoresearchd.experiment import Concluded, Experiment, Outcome, Proposal
+from autoresearchd.experiment import Concluded, Experiment, Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._misses import (
     changed_paths,
     gain,

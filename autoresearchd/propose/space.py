@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from autoresearchd.experiment import Proposal
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._limits import Limits
 from autoresearchd.propose._observations import Observations, Values, View
 from autoresearchd.propose._protocol import Context

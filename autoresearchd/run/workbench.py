@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoresearchd.experiment import Edit, TreeOid
+from autoresearchd.experiment import TreeOid
 from autoresearchd.program import Program
+from autoresearchd.proposal import Edit
 from autoresearchd.run._protocol import Checkout
 from autoresearchd.run.errand import DIGEST, VARIABLES, Order, dump
 from autoresearchd.run.folders import remove

@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 import torch
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Change, FileMode
 from autoresearchd.judge import improper
 from autoresearchd.program import parse
+from autoresearchd.proposal import Change, FileMode
 from autoresearchd.run import curve, log, target
 from autoresearchd.trailers import parse as parse_message
 from nanogpt import answer

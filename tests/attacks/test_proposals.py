@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from autoresearchd import trailers
-from autoresearchd.experiment import Change, Edit, FileMode, Lines, Outcome, Proposal, Verdict
+from autoresearchd.experiment import Lines, Outcome, Verdict
 from autoresearchd.judge import improper
 from autoresearchd.program import parse
+from autoresearchd.proposal import Change, Edit, FileMode, Proposal
 from tests.support.projects import git, lab
 
 HERE = Path(__file__).parent

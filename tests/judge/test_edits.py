@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from autoresearchd.experiment import Change, FileMode
 from autoresearchd.judge import improper
 from autoresearchd.program import parse
+from autoresearchd.proposal import Change, FileMode
 from tests.judge.lab import program
 
 REGULAR, LINK, MODULE, EXECUTABLE = FileMode.REGULAR, FileMode.SYMLINK, FileMode.SUBMODULE, FileMode.EXECUTABLE

@@ -8,17 +8,16 @@ from typing import Any
 from autoresearchd.experiment import (
     Concluded,
     CurvePoint,
-    Edit,
     Ending,
     Environment,
     Experiment,
     Measurement,
     Outcome,
-    Proposal,
     TreeOid,
     Verdict,
 )
 from autoresearchd.ledger import Ledger
+from autoresearchd.proposal import Edit, Proposal
 from tests.support import projects
 from tests.support.projects import fsck, git, git_bytes, write
 

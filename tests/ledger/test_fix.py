@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from autoresearchd.errors import StaleRef, UnfilablePath
-from autoresearchd.experiment import Edit, Ending, Experiment, Outcome, Proposal
+from autoresearchd.experiment import Ending, Experiment, Outcome
 from autoresearchd.ledger import Ledger
+from autoresearchd.proposal import Edit, Proposal
 from tests.ledger.lab import FILES, METRIC, NOW, fsck, git, kept, measurement, opened, verdict
 
 WRONG, RIGHT = (FILES["train.py"].replace("RATE = 0.1", f"RATE = {rate}") for rate in ("0.2 * two", "0.4"))

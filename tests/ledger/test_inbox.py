@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from autoresearchd.errors import StaleRef, UnfilablePath, UserError
-from autoresearchd.experiment import Edit, FileMode, Proposal
 from autoresearchd.ledger import Ledger
+from autoresearchd.proposal import Edit, FileMode, Proposal
 from tests.ledger.lab import FILES, NOW, fsck, git, kept, snapshot, write
 
 DEEPER = FILES["train.py"].replace("DEPTH = 4", "DEPTH = 6")

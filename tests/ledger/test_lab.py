@@ -11,16 +11,15 @@ from autoresearchd.experiment import (
     ON_BEST,
     CommitOid,
     Concluded,
-    Edit,
     Ending,
     Environment,
     Experiment,
-    FileMode,
     Lines,
     Outcome,
     Verdict,
 )
 from autoresearchd.ledger import Ledger
+from autoresearchd.proposal import Edit, FileMode
 from tests.ledger.lab import (
     FILES,
     METRIC,

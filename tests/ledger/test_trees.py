@@ -15,9 +15,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import Edit, FileMode, TreeOid
+from autoresearchd.experiment import TreeOid
 from autoresearchd.ledger import trees
 from autoresearchd.ledger.repository import open_repository
+from autoresearchd.proposal import Edit, FileMode
 from tests.ledger.conftest import MEMORY
 from tests.ledger.lab import git, git_bytes
 

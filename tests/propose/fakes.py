@@ -18,20 +18,19 @@ from autoresearchd.experiment import (
     ON_BEST,
     CommitOid,
     Concluded,
-    Edit,
     Ending,
     Environment,
     Experiment,
     Lines,
     Measurement,
     Outcome,
-    Proposal,
     RefName,
     TreeOid,
     Verdict,
 )
 from autoresearchd.judge import improper
 from autoresearchd.program import Program, parse
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._protocol import Context
 from autoresearchd.standing import Standing
 

@@ -8,7 +8,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autoresearchd.experiment import Edit, Outcome
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Edit
 from autoresearchd.propose._protocol import Proposer
 from autoresearchd.propose.constants import Value, find
 from tests.propose.fakes import FakeLab, apply

@@ -7,7 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._overlay import overlay
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.combine import Combine

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 import structlog
 
-from autoresearchd.experiment import Edit, Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._rest import PATIENCE
 from autoresearchd.propose.command import Command
 from tests.propose.fakes import FakeLab

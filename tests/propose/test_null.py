@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import asyncio
 
-from autoresearchd.experiment import NULL, Outcome, Proposal
+from autoresearchd.experiment import NULL, Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.null import Null
 from autoresearchd.propose.retest import Retest

@@ -11,7 +11,8 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose import catalogue
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.catalogue import Pattern

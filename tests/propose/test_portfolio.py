@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from autoresearchd.experiment import Edit, Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._observations import RECENT
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.portfolio import ATTEMPTS, Portfolio, build, credit

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import Environment, Outcome, Proposal
+from autoresearchd.experiment import Environment, Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose.constants import Value
 from autoresearchd.propose.refine import Refine, following
 from autoresearchd.standing import Standing

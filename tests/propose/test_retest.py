@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose.retest import MOST_RETESTS, Retest
 from tests.propose.fakes import FakeLab, apply

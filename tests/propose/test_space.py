@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose.constants import Constant, Value, find, rewrite
 from autoresearchd.propose.space import Space
 from tests.propose.fakes import FakeLab, apply

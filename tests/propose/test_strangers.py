@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoresearchd.experiment import Edit, FileMode
+from autoresearchd.proposal import Edit, FileMode
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._strangers import MOST_BYTES, refusal
 from tests.propose.fakes import FakeLab

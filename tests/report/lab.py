@@ -11,16 +11,15 @@ import pytest
 from autoresearchd.experiment import (
     Concluded,
     CurvePoint,
-    Edit,
     Ending,
     Environment,
     Experiment,
     Measurement,
     Outcome,
-    Proposal,
     TreeOid,
     Verdict,
 )
+from autoresearchd.proposal import Edit, Proposal
 from tests.support import projects
 
 NOW = 1_700_000_000.0

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from autoresearchd.experiment import Edit, TreeOid
+from autoresearchd.experiment import TreeOid
 from autoresearchd.program import parse
+from autoresearchd.proposal import Edit
 from autoresearchd.run.workbench import LocalWorkbench
 from tests.support.messages import MessagesServer, Say
 

@@ -6,20 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from autoresearchd.experiment import (
-    CommitOid,
-    Concluded,
-    Device,
-    Edit,
-    Ending,
-    Experiment,
-    Measurement,
-    Progress,
-    Proposal,
-    RunSpec,
-    Wish,
-)
+from autoresearchd.experiment import CommitOid, Concluded, Device, Ending, Experiment, Measurement, Progress, RunSpec
 from autoresearchd.program import Program
+from autoresearchd.proposal import Edit, Proposal, Wish
 from autoresearchd.propose._protocol import Declined
 
 Outcome = Callable[[RunSpec], Measurement]

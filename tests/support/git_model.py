@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from autoresearchd.experiment import (
-    Change,
     CommitOid,
     Ending,
     Environment,
     Experiment,
-    FileMode,
     Lines,
     Measurement,
     Outcome,
@@ -21,6 +19,7 @@ from autoresearchd.experiment import (
     TreeOid,
     Verdict,
 )
+from autoresearchd.proposal import Change, FileMode
 from autoresearchd.world import Open
 
 ENVIRONMENT = Environment("here")

@@ -35,7 +35,6 @@ from autoresearchd.experiment import (
     Measurement,
     Outcome,
     Progress,
-    Proposal,
     RunSpec,
     Verdict,
 )
@@ -43,6 +42,7 @@ from autoresearchd.judge import Spread, estimate
 from autoresearchd.judge.seeds import BLOCK
 from autoresearchd.plan import plan
 from autoresearchd.program import Program, parse
+from autoresearchd.proposal import Proposal
 from autoresearchd.world import Ideas, Orders, Past, Screen, World
 from tests.support.git_model import ENVIRONMENT, GitModel, tree_of
 

@@ -7,20 +7,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from autoresearchd.actions import Finish
-from autoresearchd.experiment import (
-    Concluded,
-    Device,
-    Ending,
-    Environment,
-    Measurement,
-    Outcome,
-    Proposal,
-    RunSpec,
-)
+from autoresearchd.experiment import Concluded, Device, Ending, Environment, Measurement, Outcome, RunSpec
 from autoresearchd.lab import Lab
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.loop import Loop
 from autoresearchd.program import parse
+from autoresearchd.proposal import Proposal
 from autoresearchd.run.fleet import Fleet
 from autoresearchd.world import Session
 from tests.support.fakes import FakeExecutor, FakePipeline, failed, finished, proposal

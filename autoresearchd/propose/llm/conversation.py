@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from autoresearchd.experiment import Proposal
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose.llm.api import Answer, Api, Block, Request
 from autoresearchd.propose.llm.breaker import Breaker, Failure
 from autoresearchd.propose.llm.desk import Desk

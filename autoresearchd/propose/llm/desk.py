@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from autoresearchd.experiment import LLM, Edit, Proposal
+from autoresearchd.experiment import LLM
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._protocol import Context, Workbench
 from autoresearchd.propose.llm import archive

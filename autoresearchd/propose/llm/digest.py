@@ -8,7 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Experiment, Outcome, Proposal, TreeOid
+from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Experiment, Outcome, TreeOid
+from autoresearchd.proposal import Proposal
 from autoresearchd.propose._measured import noise
 from autoresearchd.propose._misses import fallen, gain, line_of_best, near_misses
 from autoresearchd.propose._protocol import Context, History

@@ -6,7 +6,7 @@ import ast
 import difflib
 from collections.abc import Callable
 
-from autoresearchd.experiment import Edit
+from autoresearchd.proposal import Edit
 from autoresearchd.propose._misses import with_edits
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose._strangers import refusal

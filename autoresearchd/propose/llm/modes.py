@@ -6,7 +6,8 @@ import random
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from autoresearchd.experiment import Concluded, Outcome, Proposal, Wish
+from autoresearchd.experiment import Concluded, Outcome
+from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.propose._misses import near_misses
 from autoresearchd.propose._observations import View
 from autoresearchd.propose._protocol import Context

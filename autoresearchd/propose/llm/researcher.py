@@ -14,8 +14,9 @@ from pathlib import Path
 
 import structlog
 
-from autoresearchd.experiment import LLM, CommitOid, Concluded, Proposal, Wish
+from autoresearchd.experiment import LLM, CommitOid, Concluded
 from autoresearchd.program import Program
+from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.propose._background import Background
 from autoresearchd.propose._misses import line_of_best
 from autoresearchd.propose._novelty import Novelty

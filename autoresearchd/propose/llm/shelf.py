@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autoresearchd.experiment import Proposal
+from autoresearchd.proposal import Proposal
 
 log = structlog.get_logger()
 

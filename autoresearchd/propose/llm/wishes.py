@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from autoresearchd.experiment import CommitOid, Wish
+from autoresearchd.experiment import CommitOid
+from autoresearchd.proposal import Wish
 from autoresearchd.propose._protocol import Declined
 from autoresearchd.propose.llm.conversation import Abandoned, Ending
 

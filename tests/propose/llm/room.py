@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoresearchd.experiment import Edit, Experiment, Proposal, TreeOid
+from autoresearchd.experiment import Experiment, TreeOid
+from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._protocol import Workbench
 from autoresearchd.propose.llm import Key, Llm
 from autoresearchd.status import LlmStatus

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from autoresearchd.experiment import Outcome, Proposal
+from autoresearchd.experiment import Outcome
+from autoresearchd.proposal import Proposal
 from tests.propose.fakes import FakeLab
 from tests.propose.llm.room import CALL, KEY, Clock, FakeWorkbench, ask, lab, researcher
 from tests.support.messages import MessagesServer, Say, proposal
