@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoresearchd.judge import Samples, Spread
+from autoresearchd.judge import Samples, Spread, standing
 from autoresearchd.judge.evidence import CLIP, OLD_RUNS, gather, weigh
 from tests.judge.lab import BASELINE, RULES, run
 
@@ -42,3 +42,11 @@ def test_a_baseline_was_selected_by_nothing_however_few_its_runs() -> None:
     twice = BASELINE[:2]
     numbers = gather(Samples(candidate=[run("new", 0, 1.0)], best=twice, baseline=twice), metric=RULES.metric)
     assert (list(numbers.best), numbers.honest) == ([0, 1], 2)
+
+
+@pytest.mark.parametrize(("gain", "is_win"), [(1.5 * SIGMA, False), (3.5 * SIGMA, True)])
+def test_what_may_be_chance_is_no_win_that_somebody_elses_is_added_to(gain: float, is_win: bool) -> None:
+    samples = Samples(candidate=[run("new", 0, 1.0 - gain)], best=BASELINE, baseline=BASELINE)
+    found = standing(samples, rules=RULES, spread=NOISE)
+    assert (found is not None) == is_win
+    assert standing(Samples(candidate=[], best=BASELINE, baseline=BASELINE), rules=RULES, spread=NOISE) is None
