@@ -73,6 +73,13 @@ WIDE = parse(
         ("lab/usercustomize.py", "without being asked"),
         ("conftest.py", "without being asked"),
         (".gitattributes", "without being asked"),
+        (".git/hooks/post-checkout", "obeyed by other programs"),
+        (".github/workflows/ci.yml", "obeyed by other programs"),
+        ("lab/.GitHub/workflows/ci.yml", "obeyed by other programs"),
+        (".gitlab-ci.yml", "obeyed by other programs"),
+        ("Jenkinsfile", "obeyed by other programs"),
+        (".envrc", "obeyed by other programs"),
+        ("lab/Data.py", "protected on a file system where case does not count"),
         ("lab/data/__init__.py", "shadows 'lab/data.py'"),
         ("torch.py", "the module torch"),
         ("torch/__init__.py", "the module torch"),
@@ -95,6 +102,14 @@ def test_ordinary_names_are_allowed_where_no_import_could_mistake_them(path: str
 
 def test_a_module_of_that_name_that_was_always_there_may_be_changed() -> None:
     assert improper([Change(path="json.py", before=FileMode.REGULAR, after=FileMode.REGULAR)], WIDE) == ""
+
+
+@pytest.mark.parametrize("path", ["lab/train.py", "tools/score.py"])
+def test_what_the_commands_start_cannot_be_removed_but_changed(path: str) -> None:
+    gone = Change(path=path, before=FileMode.REGULAR, after=None)
+    assert "it cannot be removed" in improper([gone], WIDE)
+    assert improper([Change(path=path, before=FileMode.REGULAR, after=FileMode.REGULAR)], WIDE) == ""
+    assert improper([Change(path="lab/other.py", before=FileMode.REGULAR, after=None)], WIDE) == ""
 
 
 def test_every_offending_path_is_named_up_to_three() -> None:

@@ -18,7 +18,6 @@ from autoresearchd.experiment import LLM, CommitOid, Concluded
 from autoresearchd.program import Program
 from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.propose._background import Background
-from autoresearchd.propose._misses import line_of_best
 from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._observations import Observations
 from autoresearchd.propose._protocol import Context, Declined, Workbench
@@ -34,7 +33,7 @@ from autoresearchd.propose.llm.key import NO_KEY, Key
 from autoresearchd.propose.llm.modes import Mode, Task, bounded, choose, without_crash
 from autoresearchd.propose.llm.prices import is_known
 from autoresearchd.propose.llm.purse import Purse
-from autoresearchd.propose.llm.shelf import Shelf
+from autoresearchd.propose.llm.shelf import Shelf, has_place
 from autoresearchd.propose.llm.wishes import Tries
 from autoresearchd.status import LlmStatus
 from autoresearchd.thinkers import Llm as Settings
@@ -258,7 +257,7 @@ class Llm:
         if self._shelf.proposals:
             self._shelf.clear(but=self._books.purse.unopened())
         if first:
-            kept = [each for each in self._shelf.proposals if _has_place(each, context)]
+            kept = [each for each in self._shelf.proposals if has_place(each, context)]
             self._granted = {each.wish: each for each in kept if each.wish is not None}
             self._background.ready.extend(each for each in kept if each.wish is None)
         self._connection.follow(self.settings)
@@ -298,9 +297,3 @@ class Llm:
             is_price_known=is_known(settings),
             endings=dict(books.endings),
         )
-
-
-def _has_place(proposal: Proposal, context: Context) -> bool:
-    """Whether this lab knows the best that a kept proposal was made from."""
-    steps = [line.experiment for line in line_of_best(context)]
-    return proposal.parent in {context.best, *(step.commit for step in steps), *(step.parent for step in steps)}

@@ -12,6 +12,8 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoresearchd.proposal import Proposal
+from autoresearchd.propose._misses import line_of_best
+from autoresearchd.propose._protocol import Context
 
 log = structlog.get_logger()
 
@@ -62,6 +64,12 @@ class Shelf:
             self._talks[path.stem] = _Kept.model_validate_json(path.read_bytes()).proposal
         except (OSError, ValidationError) as error:
             log.warning("kept_proposal_unreadable", path=str(path), why=str(error))
+
+
+def has_place(proposal: Proposal, context: Context) -> bool:
+    """Whether this lab knows the best that a kept proposal was made from."""
+    steps = [line.experiment for line in line_of_best(context)]
+    return proposal.parent in {context.best, *(step.commit for step in steps), *(step.parent for step in steps)}
 
 
 def keep(path: Path, text: str) -> None:
