@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import CommitOid
+from autoresearchd.experiment import CommitOid, TreeOid
 from autoresearchd.ladder import next_move, units
-from autoresearchd.promotion import Blocked, Runs
+from autoresearchd.promotion import Blocked, Note, Runs
 from bench.bisect import CRASH, RULES, Slope, ours
 
 QUIET = 1e-6
@@ -80,6 +80,23 @@ def test_a_promotion_that_was_interrupted_goes_on_where_it_was(slope: Slope, ste
     assert again.trained() == uninterrupted.trained(), "something was trained twice"
 
 
+class TooMany(Slope):
+    """Five commits that gain beside any of the others, and lose more than that all together."""
+
+    def train(self, tree: TreeOid, seed: int, scale: str) -> None:
+        super().train(tree, seed, scale)
+        runs = next(runs for runs in self.runs.values() if runs[-1].run == f"{tree}-{seed}-{scale}")
+        if tree == "0+1+2+3+4":
+            runs[-1] = replace(runs[-1], metrics={"loss": runs[-1].metrics["loss"] + 50.0})
+
+
+def test_what_holds_one_by_one_and_loses_as_one_stack_is_not_promoted_as_one() -> None:
+    slope = TooMany(gains={"d2": [2.0] * 5}, sigma=QUIET, rules=replace(RULES, max_repeats=4))
+    climb(slope)
+    assert slope.promoted == [0, 1, 2, 3]
+    assert slope.fell(4)
+
+
 def test_what_is_kept_meanwhile_waits_for_the_next_look() -> None:
     slope = Slope(gains={"d2": [2.0, 2.0]}, sigma=QUIET)
     slope.gains["d2"] = [2.0]
@@ -129,6 +146,17 @@ def test_no_commit_falls_by_a_crash_of_the_machine() -> None:
     slope.broken = False
     climb(slope)
     assert slope.promoted == [0]
+
+
+def test_a_commit_of_which_nothing_is_left_on_what_was_promoted_falls_without_a_run() -> None:
+    slope = Slope(gains={"d2": [2.0]})
+    slope.step()
+    ladder = slope.ladder()
+    move = next_move(replace(ladder, stack=lambda commits: ladder.base))
+    assert isinstance(move, Note)
+    (standing,) = move.standings.values()
+    assert not standing.holds
+    assert standing.evidence.startswith("nothing is left of it")
 
 
 def test_what_conflicts_alone_is_kept_together() -> None:
