@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -14,6 +15,14 @@ from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.report.lines import default_logging
 from autoresearchd.report.words import plain
 
+REFUSALS = {
+    errno.EACCES: "run it as whoever owns the lab",
+    errno.EPERM: "run it as whoever owns the lab",
+    errno.EROFS: "it can only be looked at there",
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+}
+"""What a machine may answer in place of doing it, and the way out."""
 app = typer.Typer(
     name="autoresearchd",
     help="A git-native research daemon: every experiment a branch, every outcome a commit trailer.",
@@ -26,51 +35,58 @@ for room in (research, views, morning, handover, elsewhere, worth, page, program
 
 
 def main() -> NoReturn:
-    """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback.
-
-    A reader that has gone (`| head -1`) is no mistake of anybody's, and is not spoken of.
-    """
-    try:
-        _run()
-    finally:
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter will flush once more
-
-
-def _run() -> NoReturn:
+    """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback."""
     default_logging()
     try:
-        app(standalone_mode=False, prog_name="autoresearchd")
-    except UserError as error:
-        print(f"autoresearchd: {plain(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except CorruptRecord as error:
-        print(f"autoresearchd: {plain(str(error))}; `autoresearchd fsck` says what is wrong", file=sys.stderr)
-        sys.exit(2)
+        try:
+            app(standalone_mode=False, prog_name="autoresearchd")
+        finally:
+            _flush()
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
-        if (said := _misread(error)) is None:
+        if (said := _sentence(error)) is None:
             raise
         print(said, file=sys.stderr, end="")
         sys.exit(2)
     sys.exit(0)
 
 
-def _misread(error: Any) -> str | None:
-    """The sentence of the argument parser, with the way out; None of an error that is not its own."""
-    if not hasattr(error, "format_message"):
+def _flush() -> None:
+    """A reader that has gone (`| head -1`) is no mistake of anybody's, and is not spoken of."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter will flush once more
+        if not isinstance(error, BrokenPipeError):
+            raise
+
+
+def _sentence(error: Any) -> str | None:
+    """What a person is told of a mistake, or of a machine that does not let us; None of an error of ours."""
+    if isinstance(error, UserError):
+        said = str(error)
+    elif isinstance(error, CorruptRecord):
+        said = f"{error}; `autoresearchd fsck` says what is wrong"
+    elif isinstance(error, OSError) and error.errno in REFUSALS:
+        said = f"{error.filename or 'the output'}: {error.strerror}; {REFUSALS[error.errno]}"
+    elif type(error) is OSError and error.errno is None:  # in our own words already: git's could not write
+        said = str(error)
+    elif hasattr(error, "format_message"):
+        said = _misread(error)
+    else:
         return None
-    words = plain(error.format_message()).rstrip(".")
-    if not words:  # it was called with nothing at all, and has shown its help
-        return ""
+    return f"autoresearchd: {plain(said)}\n" if said else ""
+
+
+def _misread(error: Any) -> str:
+    """The sentence of the argument parser, with the way out; empty where its help was asked for by saying nothing."""
+    words = error.format_message().strip().rstrip(".")
     command = error.ctx.command_path if getattr(error, "ctx", None) else "autoresearchd"
-    return f"autoresearchd: {words[0].lower()}{words[1:]}; `{command} --help` says what it takes\n"
+    return f"{words[0].lower()}{words[1:]}; `{command} --help` says what it takes" if words else ""
 
 
 def _version(wanted: bool) -> None:

@@ -15,6 +15,8 @@ from tests.acceptance.daemon import environment
 from tests.page.served import climbed_lab
 from tests.support.projects import git
 
+BUFFERED = {**environment(), "PYTHONUNBUFFERED": ""}
+"""What is left to be written is then written at the very end, as it is for people."""
 Typed = tuple[int, str, str]
 """Exit code, standard output and standard error."""
 
@@ -158,11 +160,34 @@ def test_a_file_in_the_place_of_a_lab_is_no_lab(typed: Callable[..., Typed], hom
     assert (home / "experiments.git").read_text() == "no lab\n"
 
 
+@pytest.mark.parametrize("words", [["log"], ["schema"]])
+def test_a_disk_that_is_full_is_one_sentence(home: Path, words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "autoresearchd", *words],
+            cwd=home, env=BUFFERED, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2, "autoresearchd: the output: No space left on device; make room\n"
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed: apt-get install bubblewrap")
+@pytest.mark.parametrize("words", [["pause"], ["propose", "--words", "Try it"], ["run"]])
+def test_a_lab_that_can_only_be_read_is_one_sentence(home: Path, words: list[str]) -> None:
+    box = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--bind", "/tmp", "/tmp"]
+    command = [*box, "--ro-bind", str(home), str(home), "--", sys.executable, "-m", "autoresearchd", *words]
+    done = subprocess.run(command, cwd=home, env=BUFFERED, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Read-only file system" in done.stderr
+
+
 @pytest.mark.parametrize("words", [["log"], ["schema"], ["fsck"]])
 def test_a_reader_who_goes_away_is_not_spoken_of(home: Path, words: list[str]) -> None:
     command = [sys.executable, "-m", "autoresearchd", *words]
     with subprocess.Popen(
-        command, cwd=home, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=home, env=BUFFERED, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
