@@ -8,9 +8,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearchd.experiment import CommitOid, TreeOid
+from autoresearchd.experiment import CommitOid, Environment, TreeOid
 from autoresearchd.ladder import next_move, units
-from autoresearchd.promotion import Blocked, Note, Runs
+from autoresearchd.promotion import Blocked, Climb, Note, Runs
+from autoresearchd.standing import Standing
 from bench.bisect import CRASH, RULES, Slope, ours
 
 QUIET = 1e-6
@@ -146,6 +147,15 @@ def test_no_commit_falls_by_a_crash_of_the_machine() -> None:
     slope.broken = False
     climb(slope)
     assert slope.promoted == [0]
+
+
+def test_what_did_not_hold_on_a_rung_waits_again_once_the_rung_is_another() -> None:
+    slope = Slope(gains={"d2": [2.0]})
+    fell = Standing(scale="d2", holds=False, environment=Environment("d2"), evidence="Δ 0, n=4")
+    slope.standings[CommitOid("c0")] = [fell]
+    assert next_move(slope.ladder()) is None
+    slope.standings[CommitOid("c0")] = [replace(fell, environment=Environment("d2 of last week"))]
+    assert next_move(slope.ladder()) == Climb(tip=CommitOid("c0"))
 
 
 def test_a_commit_of_which_nothing_is_left_on_what_was_promoted_falls_without_a_run() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from autoresearchd.errors import CorruptRecord, StaleRef
 from autoresearchd.experiment import CommitOid, Concluded, Environment, TreeOid
-from autoresearchd.ledger import Ledger, refs
+from autoresearchd.ledger import Ledger, promoted, refs
 from autoresearchd.standing import Standing
 from autoresearchd.trailers import parse
 from tests.ledger.lab import FILES, NOW, fsck, git, kept, measurement
@@ -115,6 +115,19 @@ def test_a_stack_is_the_same_whoever_asks_and_comes_back_after_gc(ledger: Ledger
     fresh = Ledger(ledger.path)
     fresh.promotion.remake(base, (second,))
     assert fresh.files(TreeOid(tree), lambda path: path == "train.py")
+
+
+def test_stacks_are_the_same_however_few_are_remembered(
+    ledger: Ledger, line: tuple[Concluded, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (each.experiment.commit for each in line)
+    base = ledger.baseline_tree()
+    assert base is not None
+    asked = [(first, second, third), (second,), (first,), (second, third), (first, second)]
+    expected = [ledger.promotion.stack(base, commits) for commits in asked]
+    monkeypatch.setattr(promoted, "MOST_STACKS", 2)
+    again = Ledger(ledger.path)
+    assert [again.promotion.stack(base, commits) for commits in asked * 2] == expected * 2
 
 
 def test_how_far_it_looks_moves_only_from_where_it_was(ledger: Ledger, line: tuple[Concluded, ...]) -> None:
