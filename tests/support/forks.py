@@ -15,8 +15,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
+PRELOADED = ("anthropic", "pytest", "autoresearchd.cli", "autoresearchd.service", "autoresearchd.doctor")
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pytest", "autoresearchd.cli", "autoresearchd.service", "autoresearchd.doctor"])
+PROCESSES.set_forkserver_preload(list(PRELOADED))
 
 
 class Started:
