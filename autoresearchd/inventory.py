@@ -51,7 +51,7 @@ def devices(program: Program) -> Iterator[Finding]:
 def _ray(program: Program) -> Finding:
     address = program.ray.address
     if importlib.util.find_spec("ray") is None:
-        return Finding(name="ray", state="missing", what="not installed", mend='pip install "autoresearchd[ray]"')
+        return Finding(name="ray", state="missing", what="not installed", mend="pip install ray")
     host, _, port = address.rpartition(":")
     if not host:
         return Finding(name="ray", state="note", what="the cluster that this machine is a node of: `ray status`")

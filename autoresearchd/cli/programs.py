@@ -20,7 +20,7 @@ def mcp(program: ProgramFile = DEFAULT_PROGRAM) -> None:
 
         from autoresearchd import mcp_server
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed; `pip install 'autoresearchd[mcp]'` brings it") from error
+        raise UserError(f"{error.name} is not installed; `pip install mcp` brings it") from error
     settings, path = load(program)
     mcp_server.serve(settings, path)
 

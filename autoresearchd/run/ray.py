@@ -42,7 +42,7 @@ class RayExecutor:
         Raises: UserError without Ray, OSError.
         """
         if importlib.util.find_spec("ray") is None:
-            raise UserError('devices.executor = "ray" needs Ray: pip install "autoresearchd[ray]"')
+            raise UserError('devices.executor = "ray" needs Ray: pip install ray')
         self._settings, self._template, self._pack, self._folder = settings, template, pack, folder
         self._runs = FarRuns()
         self._accepted: Probed | None = None

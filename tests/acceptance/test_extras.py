@@ -15,4 +15,4 @@ def test_without_its_extra_the_mcp_server_says_how_to_get_it(tmp_path: Path) -> 
     words, variables = [sys.executable, "-m", "autoresearchd", "mcp"], {**environment(), "PYTHONPATH": str(tmp_path)}
     refused = subprocess.run(words, cwd=tmp_path, env=variables, capture_output=True, text=True)
     assert refused.returncode == 2
-    assert refused.stderr == "autoresearchd: mcp is not installed; `pip install 'autoresearchd[mcp]'` brings it\n"
+    assert refused.stderr == "autoresearchd: mcp is not installed; `pip install mcp` brings it\n"

@@ -36,7 +36,7 @@ def write(facts: Facts, path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("--plot needs matplotlib: pip install 'autoresearchd[plot]'") from error
+        raise UserError("--plot needs matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
