@@ -64,10 +64,10 @@ class Clearing:
     def wait(self, seconds: float) -> None:
         """Until all have ended, but not longer."""
         until = time.monotonic() + seconds
-        self.look(time.time())
+        self.look(time.monotonic())
         while self._dying and (rest := until - time.monotonic()) > 0:
             self._epoll.poll(min(rest, 0.1))
-            self.look(time.time())
+            self.look(time.monotonic())
 
     def close(self, seconds: float) -> None:
         """Wait for all processes and files, for each not longer than that; what is stuck is said and left behind."""

@@ -124,7 +124,7 @@ def _program(order: Order) -> Program:
 def _ended(trial: Trial, epoll: select.epoll) -> Measurement:
     daemon = os.getppid()
     while True:
-        measurement = trial.step(time.time())
+        measurement = trial.step(time.monotonic())
         if measurement is not None:
             return measurement
         if os.getppid() != daemon:

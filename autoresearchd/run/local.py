@@ -95,7 +95,7 @@ class LocalExecutor:
         try:
             return Trial(spec, site)
         except BaseException:
-            self._clearing.take_at_once(site, time.time())
+            self._clearing.take_at_once(site, time.monotonic())
             raise
 
     def poll(self, now: float) -> Sequence[Measurement]:
@@ -105,6 +105,7 @@ class LocalExecutor:
         is no longer live, and `start` says so.
         """
         self._silence()
+        now = time.monotonic() + (now - time.time())  # within, by a clock that nobody sets while a training goes on
         self._clearing.look(now)
         self._look_at_next(now)
         self._lookout.note()
@@ -139,7 +140,7 @@ class LocalExecutor:
     def kill(self, run: str) -> None:
         """End a live run; it yields no Measurement. Waits for its end KILL_SECONDS at the most; later `poll` does."""
         if run in self._live:
-            self._drop(run, time.time())
+            self._drop(run, time.monotonic())
             self._clearing.wait(KILL_SECONDS)
 
     def fileno(self) -> int:
@@ -151,9 +152,9 @@ class LocalExecutor:
         if self._ward.epoll.closed:
             return
         for run in tuple(self._live):
-            self._drop(run, time.time())
+            self._drop(run, time.monotonic())
         for device in tuple(self._next):
-            self._clearing.take(self._next.pop(device), time.time())
+            self._clearing.take(self._next.pop(device), time.monotonic())
         self._lookout.close()
         self._clearing.close(CLOSE_SECONDS)
         self._ward.epoll.close()

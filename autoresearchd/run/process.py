@@ -1,6 +1,7 @@
 """One command of a run: started within its bounds, its output read with a cap, its end enforced with a bound.
 
-Never waits; `step` is called when the epoll says so, and at every tick. Knows nothing of what the command is for.
+Never waits; `step` is called when the epoll says so, and at every tick. `now` is of the monotonic clock. Knows nothing
+of what the command is for.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Process:
         self._terminated: float | None = None
         self._killed: float | None = None
         self._timed_out, self._flooded = False, ""
-        self._next_look = time.time() + LOOK_SECONDS
+        self._next_look = time.monotonic() + LOOK_SECONDS
         with contextlib.ExitStack() as undo:
             self._bounds = undo.enter_context(contextlib.closing(Bounds(job.limits)))
             self._child = Child(job.command, job.environment, job.cwd)
@@ -91,7 +92,7 @@ class Process:
     def go(self, run: str, order: bytes) -> bool:
         """Let it begin what it waits for, in the name of `run` from now on; False where nobody reads the order."""
         self._bounds.begin()
-        self._next_look = time.time() + LOOK_SECONDS
+        self._next_look = time.monotonic() + LOOK_SECONDS
         self._ward.live[self.pid] = (*self._ward.live[self.pid], run)
         self._run = run
         return self._child.tell(order)

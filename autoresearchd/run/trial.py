@@ -59,7 +59,7 @@ class Trial:
         return self._failed is not None
 
     def step(self, now: float) -> Measurement | None:
-        """Go on as far as it goes without waiting; the Measurement once all is over.
+        """Go on as far as it goes without waiting, at `now` of the monotonic clock; the Measurement once all is over.
 
         Raises: OSError when this machine fails, CorruptRecord when its tree is damaged: neither is the run's doing.
         """
@@ -112,7 +112,7 @@ class Trial:
     def is_under_way(self, now: float) -> bool:
         """Whether its training has begun in earnest, so that the next one may be made ready beside it."""
         said = self._curve.last is not None or not self._log.silent
-        return self._phase is Phase.TRAIN and (said or now >= self.started + QUIET_SECONDS)
+        return self._phase is Phase.TRAIN and (said or now >= self._begun + QUIET_SECONDS)
 
     def prepare_evaluation(self) -> None:
         """Have the evaluation's interpreter wait for the end of the training. Raises: OSError."""
@@ -123,7 +123,7 @@ class Trial:
         self._phase, wanted = phase, order(self._program, phase)
         if phase is Phase.TRAIN:
             self._train_begun = time.monotonic()
-        self._deadline, self._seconds = time.time() + wanted.seconds, wanted.seconds
+        self._deadline, self._seconds = time.monotonic() + wanted.seconds, wanted.seconds
         try:
             self._log = self.site.start(phase).log
         except OSError as error:

@@ -139,6 +139,23 @@ def test_a_run_that_ended_in_time_was_in_time_however_late_anybody_looks(room: R
     assert (done.ending, done.why, done.metrics) == (Ending.FINISHED, "", {"loss": 1.0})
 
 
+def test_a_clock_that_is_set_in_the_middle_of_a_training_does_not_end_it(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As machines set theirs by the network soon after a boot."""
+    tree = room.tree("while not (OUT / 'go').exists():\n    pass\nsay(loss=1)")
+    with room.executor(program("deadline_seconds = 100.0")) as executor:
+        executor.start(spec(tree))
+        until(executor, lambda: out_of(room).exists())
+        right = time.time
+        monkeypatch.setattr(time, "time", lambda: right() + 86400)
+        for _ in range(3):
+            assert not executor.poll(time.time())
+        (out_of(room) / "go").touch()
+        done = finish(executor)
+    assert (done.ending, done.why) == (Ending.FINISHED, "")
+
+
 DEAF = """
 import select, signal, sys, time
 from pathlib import Path
