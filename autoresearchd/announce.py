@@ -95,9 +95,8 @@ def experiment_concluded(concluded: Concluded) -> None:
         log.info("best_moved", **_experiment(experiment), commit=experiment.commit, metric=verdict.metric)
 
 
-def standings_noted(standings: Mapping[CommitOid, Standing], line: Sequence[Concluded]) -> None:
+def standings_noted(standings: Mapping[CommitOid, Standing], numbers: Mapping[CommitOid, int]) -> None:
     """What is known now of kept commits on a rung."""
-    numbers = {step.experiment.commit: step.experiment.number for step in line}
     for commit, standing in standings.items():
         log.info(
             "standing_noted",
@@ -108,9 +107,9 @@ def standings_noted(standings: Mapping[CommitOid, Standing], line: Sequence[Conc
         )
 
 
-def promoted(line: Sequence[Concluded], tip: CommitOid) -> None:
+def promoted(numbers: Sequence[int], tip: CommitOid) -> None:
     """These hold on every rung, and `promoted` has them."""
-    log.info("promoted_moved", experiments=[step.experiment.number for step in line], commit=tip)
+    log.info("promoted_moved", experiments=numbers, commit=tip)
 
 
 def _run(run: RunSpec | Measurement, experiment: int | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import NamedTuple
 
 import structlog
 
@@ -39,6 +40,15 @@ NEVER_TRAINED = frozenset({Outcome.STALE, Outcome.SKIPPED})
 """Verdicts that leave a tree untried: the same change may come again."""
 
 
+class Step(NamedTuple):
+    """One of the steps that lead to best: what is kept of it, as there are ever more."""
+
+    number: int
+    commit: CommitOid
+    tree: TreeOid
+    is_baseline: bool
+
+
 class Archive:
     """Of one ledger: what was tried there and what came of it, the noise, the line of best, what cannot be read."""
 
@@ -55,7 +65,7 @@ class Archive:
         self._spreads: dict[Environment, Spread] = {}
         self._audits: tuple[AuditStatus, ...] | None = None
         self._gains: tuple[float, ...] | None = None
-        self._line: tuple[CommitOid, tuple[Concluded, ...]] | None = None
+        self._line: tuple[CommitOid, tuple[Step, ...]] | None = None
         self._read()
 
     def _read(self) -> None:
@@ -146,11 +156,11 @@ class Archive:
             self._audits = audit.trend(reversed(line), metric=metric, environment=environment)
         return self._audits
 
-    def line(self) -> tuple[Concluded, ...]:
+    def line(self) -> tuple[Step, ...]:
         """The steps that lead to best, newest first, its baseline last."""
         best = self._ledger.best().commit
         if self._line is None or self._line[0] != best:
-            self._line = best, tuple(self._ledger.line())
+            self._line = best, tuple(_step(each.experiment) for each in self._ledger.line())
         return self._line[1]
 
     def _largest_gain(self, environment: Environment, direction: Direction) -> float | None:
@@ -171,3 +181,7 @@ class Archive:
     def _know(self, number: int, tree: TreeOid, outcome: Outcome) -> None:
         if outcome not in NEVER_TRAINED:
             self._known[tree] = min(self._known.get(tree, number), number)
+
+
+def _step(experiment: Experiment) -> Step:
+    return Step(experiment.number, experiment.commit, experiment.tree, experiment.is_baseline)

@@ -54,10 +54,10 @@ class Clerk:
             case ConcludeExperiment(experiment=experiment, verdict=verdict):
                 self._conclude(experiment, verdict, now)
             case Climb(tip=tip):
-                self.ledger.promotion.look(tip, baseline=self.memory.archive.line()[-1].experiment.commit)
+                self.ledger.promotion.look(tip, baseline=self.memory.archive.line()[-1].commit)
             case Note(standings=standings):
                 self.ledger.promotion.note(standings, now=now)
-                announce.standings_noted(standings, self.memory.archive.line())
+                announce.standings_noted(standings, {step.commit: step.number for step in self.memory.archive.line()})
             case Promotion():
                 self._promote(move, now)
             case _:
@@ -91,15 +91,15 @@ class Clerk:
         self.pipeline.take_fix(fix.experiment.commit)
 
     def _promote(self, promotion: Promotion, now: float) -> None:
-        line = {step.experiment.commit: step for step in self.memory.archive.line()}
-        audits = {commit: self._audit(line[commit].experiment.tree) for commit in promotion.commits}
+        line = {step.commit: step for step in self.memory.archive.line()}
+        audits = {commit: self._audit(line[commit].tree) for commit in promotion.commits}
         scales = {
             commit: {f"Scale-{scale}": text for scale, text in evidence.items()}
             for commit, evidence in promotion.evidence.items()
         }
         trailers = {commit: {**scales[commit], **audits[commit]} for commit in promotion.commits}
         tip = self.ledger.promotion.promote(promotion.commits, trailers, onto=promotion.onto, now=now)
-        announce.promoted([line[commit] for commit in promotion.commits], tip)
+        announce.promoted([line[commit].number for commit in promotion.commits], tip)
 
     def _audit(self, tree: TreeOid) -> dict[str, str]:
         """The number on the audit data where best is led, if there is one."""

@@ -9,19 +9,11 @@ from functools import partial
 import structlog
 
 from autoresearchd.actions import Start
+from autoresearchd.archive import Step
 from autoresearchd.backoff import Backoff
 from autoresearchd.blame import calm, is_the_devices
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import (
-    Concluded,
-    Device,
-    Environment,
-    Experiment,
-    Measurement,
-    Outcome,
-    Progress,
-    TreeOid,
-)
+from autoresearchd.experiment import Device, Environment, Measurement, Progress, TreeOid
 from autoresearchd.judge import MOST_REPEATS, Spread
 from autoresearchd.judgement import budgeted
 from autoresearchd.ladder import next_move
@@ -66,7 +58,7 @@ class Climbing:
     ) -> Known | None:
         """What is known about promotion; None where there are no rungs, or no baseline yet."""
         line = self.memory.archive.line() if self.scales and program.promote.share else ()
-        if not line or line[-1].verdict.outcome is not Outcome.BASELINE:
+        if not line or not line[-1].is_baseline:
             return None
         rungs = _Rungs(
             scales=self.scales,
@@ -85,10 +77,10 @@ class Climbing:
         self.damage = ""
         return known
 
-    def _known(self, rungs: _Rungs, line: Sequence[Concluded], now: float, live: Sequence[Progress]) -> Known:
-        baseline, promotion = line[-1].experiment, self.ledger.promotion
+    def _known(self, rungs: _Rungs, line: Sequence[Step], now: float, live: Sequence[Progress]) -> Known:
+        baseline, promotion = line[-1], self.ledger.promotion
         promoted, base = promotion.line(baseline.commit), self._base(baseline)
-        numbers = {step.experiment.commit: step.experiment.number for step in reversed(line[:-1])}
+        numbers = {step.commit: step.number for step in reversed(line[:-1])}
         through = {promotion.record(commit).number for commit in promoted or ()}
         return Known(
             levels=tuple(rungs.levels()),
@@ -107,7 +99,7 @@ class Climbing:
             share=self._share(now, live),
         )
 
-    def _base(self, baseline: Experiment) -> TreeOid:
+    def _base(self, baseline: Step) -> TreeOid:
         """The tree of what was promoted last, else of the baseline."""
         promotion = self.ledger.promotion
         promoted = promotion.line(baseline.commit)
@@ -128,8 +120,7 @@ class Climbing:
         if not start.commits:
             return True
         try:
-            baseline = self.memory.archive.line()[-1].experiment
-            self.ledger.promotion.remake(self._base(baseline), start.commits)
+            self.ledger.promotion.remake(self._base(self.memory.archive.line()[-1]), start.commits)
         except (OSError, CorruptRecord) as error:
             self.rest(error, now=now)
             return False
