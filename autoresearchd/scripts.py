@@ -43,7 +43,11 @@ def constants(program: Program, project: Path, tracked: Sequence[str]) -> Iterat
 
 
 def _committed(project: Path, name: str) -> bytes:
-    return git_in(project, "cat-file", "blob", f"HEAD:{name}")
+    """A file as it is committed; nothing where the repository lacks it, as a partial clone may."""
+    try:
+        return git_in(project, "cat-file", "blob", f"HEAD:{name}")
+    except GitFailed:
+        return b""
 
 
 def _committed_scripts(project: Path, pattern: str) -> list[str]:
@@ -91,7 +95,7 @@ def _not_installed(project: Path, script: str, tracked: Sequence[str]) -> list[s
     """What a committed script imports at its top, and neither this Python nor the project has."""
     try:
         body = ast.parse(_committed(project, script)).body
-    except (GitFailed, SyntaxError, ValueError):
+    except (SyntaxError, ValueError):
         return []  # whoever runs it says what is wrong with it
     named = [alias.name for line in body if isinstance(line, ast.Import) for alias in line.names]
     named += [line.module for line in body if isinstance(line, ast.ImportFrom) and line.module and not line.level]

@@ -248,6 +248,13 @@ def test_what_a_script_imports_and_this_python_does_not_have_is_named(tmp_path: 
     assert finding.what == f"train.py imports nobodys_package, which {sys.executable} does not have"
 
 
+def test_a_clone_without_its_files_is_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    blob = git(folder, "rev-parse", "HEAD:train.py").strip()
+    (folder / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    assert [finding.state for finding in _found(_write(tmp_path, command="python train.py"), "command")] == ["ok"]
+
+
 @pytest.mark.parametrize(("line", "said"), [("rate = 0.1\n", True), ("RATE = 0.1\n", False)])
 def test_code_without_constants_to_search_over_is_named(tmp_path: Path, line: str, *, said: bool) -> None:
     folder = project(tmp_path / "project")
