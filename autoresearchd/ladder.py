@@ -1,6 +1,6 @@
 """Promotion: which of what was kept also gains on the rungs above the first, and what to train to know it. Pure.
 
-A commit holds on a rung if it is shown to gain there, by the judge's own boundaries; it is not enough that a stack with
+A commit holds on a rung if it is shown to gain there, at the judge's own level; it is not enough that a stack with
 it in it gains. Some wait; the stack of all that wait is trained first, and if that fails, what breaks it is found by
 halving. Then every run has another half of them, so that each tells about each (`judge.halves`). What holds must at
 last, as one stack and on every rung, be better than what was promoted last. All follows from git and the filed runs.

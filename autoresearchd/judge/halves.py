@@ -1,7 +1,7 @@
 """What each of several changes is worth on top of one tree, when every run has another half of them.
 
-Then every run says something about every change: the screening design of Plackett & Burman (Biometrika 33, 1946), with
-the judge's own boundaries. To bisect would take more runs, and never find what gains nothing in a stack that gains.
+Then every run says something about every change: the screening design of Plackett & Burman (Biometrika 33, 1946), at
+the judge's own level. To bisect would take more runs, and never find what gains nothing in a stack that gains.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ SPARE = 3
 """Runs beyond what they tell of: of fewer than these the noise is not known."""
 MOST = ORDERS[-1] - SPARE
 """Changes that one design bears."""
+GRAIN = 1e-12
+"""Share of the largest number that is rounding, and no difference: a script may repeat itself to the last digit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def _designs(changes: int, runs: int) -> tuple[tuple[Half, ...], ...]:
 
 
 def _square(order: int) -> tuple[Half, ...]:
-    """As many changes as a prime, in one run more: its quadratic residues, shifted from run to run, and none of them."""
+    """As many changes as a prime, in one run more: its quadratic residues, shifted from run to run, and nothing."""
     squares = {number * number % order for number in range(order)}
     rows = (frozenset(place for place in range(order) if (place - row) % order in squares) for row in range(order))
     return *rows, frozenset()
@@ -122,9 +124,11 @@ def _fitted(seen: Sequence[Seen], changes: int) -> tuple[list[tuple[float, float
     inverse = numpy.linalg.inv(matrix.T @ matrix)
     found = inverse @ matrix.T @ numbers
     degrees = len(rows) - columns
-    squares = float(numpy.sum((matrix @ found - numbers) ** 2))
-    own = Spread(std_dev=math.sqrt(squares / degrees) if degrees else 0.0, degrees=degrees)
-    return [(float(found[place]), float(inverse[place][place])) for place in range(changes)], own
+    grain = GRAIN * float(numpy.max(numpy.abs(numbers)))
+    left = math.sqrt(float(numpy.sum((matrix @ found - numbers) ** 2)) / degrees) if degrees else 0.0
+    slopes = [slope if abs(slope) > grain else 0.0 for slope in map(float, found[:changes])]
+    own = Spread(std_dev=left if left > grain else 0.0, degrees=degrees)
+    return list(zip(slopes, map(float, numpy.diag(inverse)), strict=False)), own
 
 
 def _holds(gain: float, std_error: float, noise: Spread, rules: Rules, *, look: int, looks: int) -> bool | None:
@@ -134,9 +138,9 @@ def _holds(gain: float, std_error: float, noise: Spread, rules: Rules, *, look: 
     """
     alpha, is_last = 1.0 - rules.confidence, look == looks
     # Looks at hardly known noise agree less with later ones than the levels reckon with.
-    if is_last or noise.degrees >= SPARE:
-        if chance(gain, std_error, noise.degrees) <= keep_levels(alpha, looks)[look - 1]:
-            return True
+    may_show = is_last or noise.degrees >= SPARE
+    if may_show and chance(gain, std_error, noise.degrees) <= keep_levels(alpha, looks)[look - 1]:
+        return True
     known = math.inf if std_error == 0.0 else (noise.std_dev / std_error) ** 2
     runs = max((n for n in range(1, rules.max_repeats + 1) if information(n) <= known), default=1)
     is_hopeless = gain <= 0.0 or gain < bounds(alpha, rules.max_repeats)[runs - 1].discard_below * noise.std_dev

@@ -49,5 +49,5 @@ def means(runs: Sequence[Measurement]) -> Mapping[str, float]:
 
 
 def mean(numbers: Sequence[float]) -> float:
-    """The same to the last digit in whatever order the numbers come."""
-    return math.fsum(numbers) / len(numbers)
+    """The same to the last digit in whatever order the numbers come; of equal numbers the number itself."""
+    return math.fsum(numbers) / len(numbers) if min(numbers) < max(numbers) else numbers[0]

@@ -132,6 +132,19 @@ def test_what_gains_nothing_holds_in_one_of_twenty_cases_and_two_sigma_nearly_al
     assert missed < 0.1
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.0, 0.013, 0.7]), min_size=1, max_size=20), st.floats(0.1, 10.0))
+def test_where_the_seed_changes_nothing_rounding_is_no_gain(gains: list[float], level: float) -> None:
+    seen, exact = list[Seen](), Spread(std_dev=0.0, degrees=9)
+    for replicate, design in enumerate(halves.designs(len(gains), RULES)):
+        for half in design:
+            number = level - sum(gains[place] for place in sorted(half))
+            seen.append(Seen(half=half, replicate=replicate, number=number))
+    found = told(seen, len(gains), spread=exact)
+    assert found is not None
+    assert [effect.holds for effect in found] == [gain > 0.0 for gain in gains]
+
+
 EFFECTS = st.lists(st.floats(-3.0, 3.0), min_size=1, max_size=12)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoresearchd.experiment import Ending
 from autoresearchd.judge import value
-from autoresearchd.judge.metric import by_seed, means
+from autoresearchd.judge.metric import by_seed, mean, means
 from tests.judge.lab import run
 
 
@@ -20,6 +22,11 @@ def test_what_is_no_finite_number_is_no_value(number: float | None) -> None:
 @pytest.mark.parametrize("ending", [ending for ending in Ending if ending is not Ending.FINISHED])
 def test_a_run_that_did_not_finish_has_no_value(ending: Ending) -> None:
     assert value(run("t", 0, 1.0, ending=ending), "val_bpb") is None
+
+
+@given(st.floats(-1e90, 1e90), st.integers(1, 40))
+def test_the_mean_of_equal_numbers_is_that_number(number: float, count: int) -> None:
+    assert mean([number] * count) == number, "a script that repeats itself would gain by rounding"
 
 
 def test_two_runs_with_one_seed_are_one_observation() -> None:
