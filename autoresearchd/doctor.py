@@ -88,7 +88,7 @@ def _project(program: Program, project: Path) -> Iterator[Finding]:
         yield from scripts.commands(program, project, ())
         return
     yield from _committed(program, state)
-    yield from scripts.luck(project)
+    yield from scripts.luck(program, project)
     yield from scripts.constants(program, project, state.tracked)
     yield from scripts.commands(program, project, state.tracked)
 

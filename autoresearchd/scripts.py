@@ -21,9 +21,10 @@ FIXED_SEED, GIVEN_SEED = r"(manual_seed|seed_everything|set_seed|random\.seed)\(
 PYTHONS = ("python", "python3")
 
 
-def luck(project: Path) -> Iterator[Finding]:
+def luck(program: Program, project: Path) -> Iterator[Finding]:
     """Scripts that seed themselves always alike: their repeats tell nothing of the noise."""
-    fixed = _committed_scripts(project, FIXED_SEED)
+    seeding = _committed_scripts(project, FIXED_SEED)
+    fixed = [name for name in seeding if program.may_edit(name) or name in program.train.argv]
     if fixed and not _committed_scripts(project, GIVEN_SEED):
         what = f"{some(fixed)} has the same seed in every run, so that repeats cannot tell luck from progress"
         mend = f'seed with int(os.environ.get("{GIVEN_SEED}", 0)), which is another one in every repeat'

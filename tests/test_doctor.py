@@ -275,6 +275,8 @@ def test_code_without_constants_to_search_over_is_named(tmp_path: Path, line: st
 def test_a_script_whose_repeats_all_have_the_same_luck_is_named(tmp_path: Path, line: str, *, said: bool) -> None:
     folder = project(tmp_path / "project")
     (folder / "train.py").write_text(line)
+    (folder / "test_train.py").write_text("torch.manual_seed(1)\n")
+    git(folder, "add", "test_train.py")
     git(folder, "commit", "-q", "-a", "--allow-empty", "-m", "Seed")
     found = _found(_write(tmp_path), "seed")
     assert [finding.what.partition(" has ")[0] for finding in found] == ["train.py"] * said
