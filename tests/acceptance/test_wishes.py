@@ -132,25 +132,24 @@ def test_a_wish_that_is_none_is_refused_in_a_sentence(tmp_path: Path, wrong: lis
 
 
 def test_an_agent_takes_a_wish_from_question_to_verdict(tmp_path: Path) -> None:
+    daemons = []
+
     async def work(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         async with client(folder) as agent:
             made = await call(agent, "propose", words=WORDS)
-            assert made["waits"] == ""
-            idea = made["idea"]
-            while (seen := await call(agent, "watch", idea=idea, seconds=5.0))["waiting"]:
-                assert seen["daemon_running"]
-            green = (await call(agent, "propose", words="Paint it green"))["idea"]
-            refused = await call(agent, "watch", idea=green, seconds=DEADLINE)
+            assert made["waits"] == "no daemon is running; `autoresearchd run` starts one"
+            green = await call(agent, "propose", words="Paint it green")
+            daemons.append(start(folder, key=KEY))  # not before: the model's own ideas, refused, would let it rest
+            seen, refused = [await call(agent, "watch", idea=each["idea"], seconds=DEADLINE) for each in (made, green)]
             return seen, refused
 
     with MessagesServer(answers) as server:
         project = lab(tmp_path, server)
-        daemon = start(project, key=KEY)
         try:
-            wait_for(project, "experiment_concluded")
             seen, refused = asyncio.run(asyncio.wait_for(work(project), DEADLINE * 2))
         finally:
-            stop(daemon)
+            for daemon in daemons:
+                stop(daemon)
     assert seen["experiment"]["title"] == "Decay as a cosine"
     assert seen["experiment"]["verdict"] == "keep"
     assert (refused["waiting"], refused["refused"]) == (False, "No file here has a colour.")
