@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from autoresearchd.experiment import FAILED, Concluded, Direction, Outcome
+from autoresearchd.experiment import FAILED, Concluded, Direction, Ending, Outcome
 from autoresearchd.judge import tally
 from autoresearchd.ledger import Ledger
 from autoresearchd.report.words import better, counted, figure, gain_figure, gain_of, number, plain, share, side_by_side
@@ -23,7 +23,15 @@ def text(ledger: Ledger, status: Status) -> str:
     if len(kept) > LONGEST_LINE:
         said.append(f"… and {len(kept) - LONGEST_LINE} more: git --git-dir={plain(str(ledger.path))} log best")
     outcome = sentence(concluded, metric=status.metric, direction=Direction(status.direction))
-    return "\n".join([*said, "", outcome, *additivity(concluded)])
+    return "\n".join([*said, "", outcome, *additivity(concluded), *([] if concluded else _failure(ledger))])
+
+
+def _failure(ledger: Ledger) -> Iterator[str]:
+    """Why a lab has no baseline: its own code fails."""
+    runs = ledger.results(ledger.best().tree)
+    if runs and all(run.ending is not Ending.FINISHED for run in runs):
+        why = plain(runs[-1].why or runs[-1].ending)
+        yield f"The project's own code does not train: {why}; `autoresearchd show 0` has the end of its output."
 
 
 def sentence(concluded: Sequence[Concluded], *, metric: str, direction: Direction) -> str:

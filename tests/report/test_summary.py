@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoresearchd.experiment import CommitOid, Direction, Outcome
+from autoresearchd.experiment import CommitOid, Direction, Ending, Outcome
 from autoresearchd.report.summary import sentence, text
 from tests.report.lab import Lab
 from tests.report.nouns import EVIL, concluded, status
@@ -48,6 +48,13 @@ def test_a_night_without_a_keep_claims_nothing() -> None:
 def test_nothing_tried_and_nothing_measured_are_said_plainly() -> None:
     assert _said() == "Nothing was measured yet, not even the baseline."
     assert _said(BASELINE) == "The baseline was measured (val_bpb 1.50000); no change was tried yet."
+
+
+def test_a_project_that_does_not_train_is_said_with_its_error(lab: Lab) -> None:
+    assert "does not train" not in text(lab.ledger, status())
+    lab.measure(lab.ledger.best().tree, None, ending=Ending.CRASH, why="KeyError: 'rate'")
+    said = text(lab.ledger, status()).splitlines()[-1]
+    assert said.startswith("The project's own code does not train: KeyError: 'rate'; `autoresearchd show 0`")
 
 
 def test_the_kept_line_is_gits_own(lab: Lab) -> None:
