@@ -12,7 +12,7 @@ from typing import Any
 
 from autoresearchd import machine, scripts
 from autoresearchd.errors import UserError
-from autoresearchd.inventory import Finding, company, devices, some
+from autoresearchd.inventory import Finding, company, cuda, devices, some
 from autoresearchd.ledger import Ledger, ProjectState, project_state
 from autoresearchd.program import Program, load
 from autoresearchd.propose.llm import find_key
@@ -39,6 +39,7 @@ def examine(program_path: Path) -> tuple[Finding, ...]:
         *_lab(lab, program_path),
         *devices(program),
         *company(program, lab),
+        *cuda(program, lab),
         machine.sandbox(program.sandbox.mode, folder),
         *_trust(program),
         *_model(program, lab),

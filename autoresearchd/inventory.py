@@ -21,6 +21,8 @@ from autoresearchd.lock import holder
 from autoresearchd.program import Program
 from autoresearchd.run import discover, sbatch
 from autoresearchd.run.company import Watch
+from autoresearchd.run.proof import prove_cuda
+from autoresearchd.run.sandbox import choose
 
 State = Literal["ok", "missing", "note"]
 ASKING_SECONDS = 20.0
@@ -88,6 +90,31 @@ def company(program: Program, lab: Path) -> Iterator[Finding]:
                 yield Finding(name="gpu", state="note", what=what, mend="cool it: runs in such moments are repeated")
 
 
+def cuda(program: Program, lab: Path) -> Iterator[Finding]:
+    """Whether torch can use a GPU from within the sandbox; not asked beside a daemon, whose runs it would disturb."""
+    if program.devices.executor != "local" or program.devices.use == "cpu" or holder(lab) is not None:
+        return
+    try:
+        mode = choose(program.sandbox.mode)
+        gpu = next((device for device in discover(program.devices) if device.is_cuda), None)
+    except UserError:
+        return  # said where they are looked for
+    if gpu is None or (torch := _version("torch")) is None or torch.endswith("+cpu"):
+        return
+    proof = prove_cuda(mode, gpu)
+    if not proof.starts:
+        what = f"torch cannot use {gpu.name} from within the sandbox ({mode}): {proof.why}"
+        mend = "see that it can without: python -c 'import torch; torch.ones(1, device=\"cuda\")'; docs/gpu-box.md"
+        yield Finding(name="cuda", state="missing", what=what, mend=mend)
+    elif not proof.compiles:
+        what = f"torch.compile does not work on {gpu.name} from within the sandbox ({mode}): {proof.why}"
+        mend = "apt-get install gcc python3-dev, where your code compiles"
+        yield Finding(name="cuda", state="note", what=what, mend=mend)
+    else:
+        what = f"from within the sandbox torch computes and compiles on {gpu.name}"
+        yield Finding(name="cuda", state="ok", what=what)
+
+
 def _cluster(program: Program) -> Finding:
     wanted = program.slurm.partition
     try:
@@ -121,9 +148,7 @@ def _here(program: Program) -> Iterator[Finding]:
 
 
 def _torch(*, on_gpu: bool) -> Iterator[Finding]:
-    try:
-        torch = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
+    if (torch := _version("torch")) is None:
         return
     if on_gpu and torch.endswith("+cpu"):
         mend = f"{sys.executable} -m pip install --force-reinstall torch=={torch.removesuffix('+cpu')}"
@@ -136,6 +161,13 @@ def _torch(*, on_gpu: bool) -> Iterator[Finding]:
     elif on_gpu and not Path(sysconfig.get_path("include"), "Python.h").is_file():
         what = "no headers of Python: torch.compile builds what launches its kernels with them"
         yield Finding(name="compiler", state="note", what=what, mend="apt-get install python3-dev")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def ask(*argv: str) -> str | None:

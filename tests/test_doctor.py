@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from autoresearchd import doctor, machine
+from autoresearchd import doctor, inventory, machine
 from autoresearchd.doctor import Finding, examine, is_ready, text
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
 from autoresearchd.limits import Mode
-from autoresearchd.run import sandbox
+from autoresearchd.run import proof, sandbox
 from tests.report.lab import Lab, project
 from tests.report.nouns import EVIL
 from tests.support.projects import git
@@ -293,6 +294,32 @@ def test_gpus_are_named(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     _machine(tmp_path, monkeypatch, "0, GPU-aa, 143771, NVIDIA H200", "1, GPU-bb, 143771, NVIDIA H200")
     (finding,) = _found(_write(ready.parent, use='"auto"'), "devices")
     assert (finding.state, finding.what) == ("ok", "2 CUDA devices: cuda:0 NVIDIA H200, cuda:1 NVIDIA H200")
+
+
+@pytest.mark.parametrize(
+    ("does", "state", "said"),
+    [
+        ("print('it starts'); print('it compiles')", "ok", "torch computes and compiles on cuda:0"),
+        ("print('it starts'); raise RuntimeError('no gcc')", "note", "torch.compile does not .*: RuntimeError: no gcc"),
+        ("raise RuntimeError('no node')", "missing", "torch cannot use cuda:0 from within .*: RuntimeError: no node"),
+    ],
+)
+def test_whether_cuda_starts_in_the_sandbox_is_tried_in_earnest(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, state: str, said: str
+) -> None:
+    _machine(tmp_path, monkeypatch, "0, GPU-aa, 143771, NVIDIA H200")
+    monkeypatch.setattr(proof, "CUDA", does)
+    monkeypatch.setattr(inventory, "_version", lambda package: "2.13.0")
+    (finding,) = _found(_write(ready.parent, use='"auto"'), "cuda")
+    assert finding.state == state
+    assert re.search(said, finding.what)
+
+
+def test_nobody_tries_cuda_beside_a_daemon(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(tmp_path, monkeypatch, "0, GPU-aa, 143771, NVIDIA H200")
+    monkeypatch.setattr(inventory, "_version", lambda package: "2.13.0")
+    with Ledger(tmp_path / "experiments.git").hold():
+        assert _found(_write(ready.parent, use='"auto"'), "cuda") == []
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_missing(

@@ -1,8 +1,9 @@
-"""Proves the sandbox by trying from inside what it forbids: a write, a connection, a read of the home folder."""
+"""Proves the sandbox by trying from inside: a write, a connection, a read of the home folder; and that CUDA works."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -10,8 +11,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoresearchd.experiment import Device
 from autoresearchd.limits import Mode
+from autoresearchd.run import nodes, target
+from autoresearchd.run.log import one_line
 from autoresearchd.run.sandbox import PROBE_SECONDS, Box, wrap
+from autoresearchd.run.site import WITHOUT_SEMAPHORES
 
 _TRIES = """
 import json, os, socket, sys
@@ -28,6 +33,15 @@ attempt("read of the home folder", lambda: os.listdir(where["home"]) and open(wh
 attempt("output", lambda: open(os.path.join(where["out"], "own"), "w").close())
 print(json.dumps(got))
 """
+CUDA = """
+import torch
+torch.ones(8, device="cuda").sum().item()
+print("it starts", flush=True)
+torch.compile(lambda x: x * 2 + 1)(torch.ones(8, device="cuda")).sum().item()
+print("it compiles", flush=True)
+"""
+CUDA_SECONDS = 300.0
+"""A first compilation takes its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +80,37 @@ def prove(mode: Mode, *, home: Path, folder: Path) -> Proof:
         return Proof(escaped=(), why="its own output folder cannot be written")
     # In a file system of its own a write may seem to work; what counts is whether anything arrived.
     return Proof(escaped=tuple(name for name in got if name != "output" and (name != "write" or reached)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cuda:
+    """What torch can do with a GPU from inside."""
+
+    starts: bool
+    compiles: bool
+    why: str = ""
+    """Why it cannot do the rest, in its own words."""
+
+
+def prove_cuda(mode: Mode, device: Device) -> Cuda:
+    """Try it in earnest, as a run has it: half a minute, and memory of the GPU meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="autoresearch-proof-") as name:
+        out = Path(name)
+        inherited = {variable: os.environ[variable] for variable in target.INHERITED if variable in os.environ}
+        environment = inherited | {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": name}
+        environment |= target.cache_variables(out) | target.gpu_variables(device, os.environ)
+        environment |= WITHOUT_SEMAPHORES if mode == "landlock" else {}
+        shown = nodes.nodes(environment["CUDA_VISIBLE_DEVICES"])
+        command = wrap(mode, (sys.executable, "-c", CUDA), Box(cwd=out, writable=(out,), nodes=shown))
+        named = environment if mode == "none" else dict(nodes.by_name(device, environment))
+        try:
+            with command.opened() as (words, descriptors):
+                done = subprocess.run(
+                    words, pass_fds=descriptors, env=named, input="\n", capture_output=True, text=True,
+                    cwd=out, timeout=CUDA_SECONDS, check=False,
+                )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as error:
+            return Cuda(starts=False, compiles=False, why=one_line(str(error)))
+    said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.returncode}")
+    compiles = "it compiles" in done.stdout
+    return Cuda(starts="it starts" in done.stdout, compiles=compiles, why="" if compiles else one_line(said))

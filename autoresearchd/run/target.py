@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autoresearchd.experiment import Ending, RunSpec
+from autoresearchd.experiment import Device, Ending, RunSpec
 from autoresearchd.program import Program
 from autoresearchd.run.folders import open_untrusted
 from autoresearchd.run.log import Log, one_line
@@ -101,7 +101,7 @@ def variables(
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": str(place.temporary),
         "AUTORESEARCH_CACHE": str(place.cache),
-        **{name: str(place.cache / folder) for name, folder in CACHES.items()},
+        **cache_variables(place.cache),
         RUN_VARIABLE: spec.run,
         WORK_VARIABLE: str(work),
         "AUTORESEARCH_SEED": str(spec.seed),
@@ -126,13 +126,22 @@ def _device_variables(program: Program, spec: RunSpec, inherited: Mapping[str, s
         return (
             found if program.train.cpu_steps is None else {**found, "AUTORESEARCH_STEPS": str(program.train.cpu_steps)}
         )
-    # The run sees its one GPU only, so there it is the first. nvidia-smi counts by PCI bus; so must CUDA.
-    shown, number = visible_gpus(inherited), spec.device.index
+    # The run sees its one GPU only, so there it is the first.
+    return {**gpu_variables(spec.device, inherited), "AUTORESEARCH_DEVICE": "cuda:0"}
+
+
+def gpu_variables(device: Device, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What shows a process one GPU. nvidia-smi counts by PCI bus; so must CUDA."""
+    shown, number = visible_gpus(inherited), device.index
     return {
         "CUDA_VISIBLE_DEVICES": str(number) if shown is None else shown[number],
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "AUTORESEARCH_DEVICE": "cuda:0",
     }
+
+
+def cache_variables(cache: Path) -> dict[str, str]:
+    """Where compilers keep what they have built."""
+    return {name: str(cache / folder) for name, folder in CACHES.items()}
 
 
 def visible_gpus(inherited: Mapping[str, str]) -> tuple[str, ...] | None:
