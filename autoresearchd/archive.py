@@ -14,7 +14,7 @@ from typing import NamedTuple
 import structlog
 
 from autoresearchd import audit
-from autoresearchd.actions import Action
+from autoresearchd.actions import Action, ApplyFix, ConcludeExperiment, Replay, Settle, Start
 from autoresearchd.blame import SAME_CRASHES, calm
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import (
@@ -101,8 +101,7 @@ class Archive:
 
     def blame(self, action: Action, error: CorruptRecord) -> bool:
         """Set the experiments aside that an action was about; False where it was not about one of them alone."""
-        tree, own = getattr(action, "tree", None), getattr(action, "experiment", None)
-        hit = [experiment for experiment in self._ledger.opened() if experiment == own or experiment.tree == tree]
+        hit = [experiment for experiment in self._ledger.opened() if _is_about(action, experiment)]
         for experiment in hit:
             self._set_aside(experiment, error)
         return bool(hit)
@@ -181,6 +180,16 @@ class Archive:
     def _know(self, number: int, tree: TreeOid, outcome: Outcome) -> None:
         if outcome not in NEVER_TRAINED:
             self._known[tree] = min(self._known.get(tree, number), number)
+
+
+def _is_about(action: Action, experiment: Experiment) -> bool:
+    match action:
+        case Start(tree=tree):
+            return experiment.tree == tree
+        case Settle() | Replay() | ApplyFix() | ConcludeExperiment():
+            return experiment == action.experiment
+        case _:
+            return False
 
 
 def _step(experiment: Experiment) -> Step:

@@ -82,7 +82,8 @@ class Past:
     largest_gain: float | None = None
     """Of all that was kept in this environment, in the metric's unit."""
     last_failures: tuple[tuple[Outcome, str], ...] = ()
-    """Outcome and reason of the newest concluded experiments as long as they failed, newest first."""
+    """Outcome and reason of the newest concluded experiments as long as they failed, newest first; no more than tell
+    broken code from a broken machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from autoresearchd import loop
-from autoresearchd.experiment import Experiment, Outcome
+from autoresearchd.experiment import Environment, Experiment, Outcome
 from autoresearchd.loop import Loop
 from autoresearchd.program import Program
 from autoresearchd.proposal import Proposal
 from tests.support.fakes import FakePipeline, proposal
 from tests.support.night import Night
-from tests.support.projects import lab
+from tests.support.projects import PROGRAM, lab
 
 
 @pytest.fixture
@@ -55,7 +55,12 @@ def test_much_that_nobody_may_try_does_not_end_the_daemon(night: Night, monkeypa
     assert [night.outcome(number) for number in range(1, 9)] == [Outcome.REJECTED] * 8
 
 
-def test_a_plan_that_wants_the_same_again_and_again_of_a_lab_that_does_not_change_is_a_bug(night: Night) -> None:
+@pytest.mark.parametrize("rung", ["", '[[scale]]\nname = "d12"\n'], ids=["one scale", "two scales"])
+def test_a_plan_that_wants_the_same_again_and_again_of_a_lab_that_does_not_change_is_a_bug(
+    tmp_path: Path, rung: str
+) -> None:
+    scales = {"d12": Environment("test/d12")} if rung else {}
+    night = Night(lab(tmp_path / "project"), program=PROGRAM + rung, scales=scales)
     night.steps(6)
     deaf = Loop(replace(night.lab, pipeline=Deaf()), night.loop.program)  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="the plan and the ledger disagree"):
