@@ -108,6 +108,20 @@ def test_what_only_looks_better_on_the_other_device_is_not_kept() -> None:
     assert lab.concluded[2][1].environment == ENVIRONMENT
 
 
+def test_what_one_environment_screens_no_other_begins_with() -> None:
+    lab = LabModel(devices=LEAD[:1], screens={SLOWER: OLD, FASTER: OLDEST}, effects={1: 0.0, 2: 1.0})
+    lab.step()
+    for _ in range(8):
+        finish_all(lab)
+    lab.propose(1)
+    lab.propose(2)
+    lab.step()
+    (screening,) = where(lab, 2)
+    for _ in range(2):
+        finish_all(lab, only=screening)
+        assert set(where(lab, 2)) <= {screening}, "its first word is there already"
+
+
 def test_a_failure_on_a_screening_device_may_be_the_devices_and_ends_nothing() -> None:
     lab = measured_lab()
     lab.effects[1] = -1.0

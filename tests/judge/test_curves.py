@@ -53,6 +53,13 @@ def test_an_exploded_run_is_stopped() -> None:
     assert hopeless(live(lambda _: math.inf, 0.4), BEST, direction=Direction.LOWER)
 
 
+def test_what_lags_no_more_than_bests_own_runs_differ_goes_on() -> None:
+    lagging = live(lambda f: usual(0.5 * f) + 0.6, 0.5)
+    assert hopeless(lagging, BEST, direction=Direction.LOWER)
+    apart = [*BEST, run("best", 3, 1.0, curve=curve(lambda f: usual(f) + 0.4, seed=3))]
+    assert hopeless(lagging, apart, direction=Direction.LOWER) == ""
+
+
 @pytest.mark.parametrize("fraction", [0.3, 0.4, 0.5, 0.6, 0.7])
 def test_a_run_as_good_as_best_or_a_little_worse_goes_on(fraction: float) -> None:
     for loss in (usual, lambda f: usual(f) + 0.05, lambda f: usual(0.8 * f)):
