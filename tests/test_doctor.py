@@ -356,6 +356,13 @@ def test_what_a_dead_daemon_left_is_said(tmp_path: Path) -> None:
     assert "refs/heads/best.lock" in _found(path, "lab")[-1].what
 
 
+def test_without_inotify_it_is_ready_and_says_what_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda *_, **__: object())  # a C library without it
+    found = machine.kernel()
+    assert (found.state, "a second later" in found.what) == ("note", True)
+    assert is_ready([found])
+
+
 def test_a_full_disk_is_missing_space(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "FREE_FLOOR_BYTES", 2**62)
     (finding,) = _found(ready, "disk")

@@ -66,6 +66,14 @@ def test_every_command_that_is_shown_has_its_options(page: Path) -> None:
         assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= options, words
 
 
+def test_every_command_is_in_the_page_of_commands() -> None:
+    group: Any = typer.main.get_command(app)
+    words = set(
+        re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", (ROOT / "docs" / "commands.md").read_text("utf-8"))))
+    )
+    assert sorted(group.commands.keys() - words) == []
+
+
 def _commands(page: Path) -> Iterator[list[str]]:
     """Command lines of `autoresearchd` in the text and in consoles, without what a shell makes of them."""
     text = re.sub(r"^```(?!console).*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
