@@ -32,6 +32,8 @@ from autoresearchd.status import wishes_wait as wait_for
 OFF = "off"
 """State of a language model without a daemon."""
 NOBODY = "no daemon asks it"
+STARTS = "`autoresearchd run` starts one"
+NOT_YET = f"no daemon has run here yet; {STARTS}"
 
 
 def read(ledger: Path) -> dict[str, Any] | None:
@@ -69,7 +71,7 @@ def as_json(data: Mapping[str, Any] | None, holder: int | None, *, now: float | 
 def text(data: Mapping[str, Any] | None, holder: int | None, *, now: float | None = None) -> str:
     """The status in a few lines, at `now` (Unix time; the present if not given)."""
     if data is None:
-        return "no daemon has run here yet; `autoresearchd run` starts one" if holder is None else _starting(holder)
+        return NOT_YET if holder is None else _starting(holder)
     status = typed(data)
     if status is None:
         return f"status.json is not of this version (format {FORMAT}); `autoresearchd run` writes it anew"
@@ -105,7 +107,7 @@ def typed(data: Mapping[str, Any] | None) -> Status | None:
 def wishes_wait(data: Mapping[str, Any] | None, holder: int | None) -> str:
     """Why no change is made of a wish now, in a sentence; empty where one is, or nobody knows yet."""
     if holder is None:
-        return "no daemon is running; `autoresearchd run` starts one"
+        return f"no daemon is running; {STARTS}"
     status = typed(data) if is_fresh(data, holder) else None
     return "" if status is None else wait_for(status.llm)
 

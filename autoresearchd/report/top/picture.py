@@ -12,7 +12,7 @@ from autoresearchd.experiment import Concluded, CurvePoint, Direction
 from autoresearchd.report import live
 from autoresearchd.report.curve import against
 from autoresearchd.report.screen import aligned, words
-from autoresearchd.report.status import model
+from autoresearchd.report.status import NOT_YET, model
 from autoresearchd.report.top.glance import Glance
 from autoresearchd.report.top.state import HELP, PAGE_HELP, State
 from autoresearchd.report.words import counted, number
@@ -29,7 +29,7 @@ LABEL = 8
 def picture(seen: Glance, state: State, *, width: int, height: int) -> RenderableType:
     """The lab in at most `height` lines."""
     if seen.status is None:
-        return Group(Text("no daemon has run here yet; `autoresearchd run` starts one", style="bold"), _foot(state))
+        return Group(Text(NOT_YET, style="bold"), _foot(state))
     lines = [*_head(seen, seen.status), *_devices(seen, seen.status, state, width), *_queue(seen, state)]
     room = height - sum(_height(line) for line in lines) - AROUND_VERDICTS
     shown = _around(seen.recent, state.chosen, max(1, room))
