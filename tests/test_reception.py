@@ -10,6 +10,7 @@ import structlog
 
 from autoresearchd.experiment import LLM, CommitOid, Outcome
 from autoresearchd.ledger import Ledger, refs
+from autoresearchd.ledger.inbox import NOTHING
 from autoresearchd.proposal import Proposal
 from autoresearchd.propose._protocol import Declined
 from tests.support.fakes import proposal
@@ -85,6 +86,14 @@ def test_words_that_the_model_declined_are_known_the_next_day_and_to_git(night: 
     log = git(night.ledger.path, "log", "--format=%(trailers:key=Refused,valueonly,separator=)|%b", refs.REFUSED)
     assert "there is nothing to paint|Verdict: keep\nAll of it, the door [31mtoo." in log
     assert Ledger(night.ledger.path).fsck() == ()
+
+
+def test_what_cannot_be_tried_at_all_is_known_by_its_branch_the_next_day(night: Night) -> None:
+    git(night.ledger.path, "update-ref", "refs/heads/idea/nothing-new", "best")
+    night.steps(2)
+    (before,), (after,) = (each.loop.status.refused_ideas for each in (night, Night(Ledger(night.ledger.path))))
+    assert (before.ref, before.title, before.why) == ("refs/heads/idea/nothing-new", "", NOTHING)
+    assert (after.ref, after.title, after.why) == ("refs/heads/idea/nothing-new", "idea/nothing-new", NOTHING)
 
 
 def test_what_is_turned_away_goes_where_it_cannot_be_written_down_too(night: Night) -> None:

@@ -14,6 +14,7 @@ import structlog
 
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.ledger import refs
+from autoresearchd.ledger.inbox import HEADS
 from autoresearchd.ledger.repository import reading, signature
 from autoresearchd.status import RefusedIdea
 from autoresearchd.trailers import line, paragraphs
@@ -30,7 +31,7 @@ def file(repo: pygit2.Repository, refused: RefusedIdea, words: str) -> None:
 
     Raises: StaleRef, RefLocked, CorruptRecord.
     """
-    subject = subject_of(refused.title or refused.ref)
+    subject = subject_of(refused.title or refused.ref.removeprefix(HEADS))
     body = paragraphs(words).removeprefix(subject).strip("\n")
     block = f"Idea: {line(refused.ref)}\nRefused: {line(refused.why)}"
     message = "\n\n".join(part for part in (subject, body, block) if part)
