@@ -155,9 +155,7 @@ def test_a_models_idea_is_trained_and_kept_and_its_price_is_in_the_commit(tmp_pa
         with running(project) as daemon:
             status = daemon.until(lambda status: status["verdicts"].get("keep", 0) >= 1)
     lines = [line for line in Ledger(project / "experiments.git").concluded() if line.experiment.proposer == "llm"]
-    assert lines
-    first = lines[0]
-    assert first.verdict.outcome is Outcome.KEEP
+    first = next(line for line in lines if line.verdict.outcome is Outcome.KEEP)
     assert first.experiment.title == "Decay as a cosine"
     assert first.experiment.cost_usd is not None
     assert first.experiment.cost_usd > 0
@@ -258,7 +256,7 @@ def test_while_the_api_fails_in_every_way_the_devices_go_on_and_once_it_works_it
             daemon.until(lambda status: status["verdicts"].get("keep", 0) >= 1)
     calls = Counter(body["model"] for body in server.requests)
     assert all(1 <= calls[model] <= 10 for model in OUTAGES), calls
-    assert proposers(project)["llm"][0] is Outcome.KEEP
+    assert Outcome.KEEP in proposers(project)["llm"]  # the first may begin with a bad point
     no_device_waited(project)
 
 
@@ -294,7 +292,7 @@ def test_whatever_a_model_says_wrong_is_counted_and_told_and_the_devices_go_on(t
     assert 'return \\\\\\"linear\\\\\\"' in told[11] or "linear" in told[11].partition("nearest text")[2]
     assert "occurs 2 times in train.py" in told[12]
     assert "the input of submit is wrong" in told[12]
-    assert proposers(project)["llm"][0] is Outcome.KEEP
+    assert Outcome.KEEP in proposers(project)["llm"]  # the first may begin with a bad point
     no_device_waited(project)
 
 
