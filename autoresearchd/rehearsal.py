@@ -9,9 +9,9 @@ import asyncio
 import json
 import random
 
+from autoresearchd.context import context_of
 from autoresearchd.experiment import LLM
 from autoresearchd.ledger import Ledger
-from autoresearchd.pipeline import context_of
 from autoresearchd.program import Program
 from autoresearchd.propose.llm import Key, prompt, take_key
 from autoresearchd.propose.llm.api import Api, Request

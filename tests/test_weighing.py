@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoresearchd.context import context_of
 from autoresearchd.experiment import Direction, Ending, Environment, Measurement, Outcome, TreeOid, Verdict
-from autoresearchd.pipeline import context_of
 from autoresearchd.program import parse
 from autoresearchd.propose._observations import Observations
 from autoresearchd.yardstick import Also, Metric

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from autoresearchd.context import context_of
 from autoresearchd.errors import AlreadyRunning, UserError
 from autoresearchd.experiment import Concluded, Outcome
 from autoresearchd.importing import Imported, Source, bring_in
 from autoresearchd.ledger import Ledger
 from autoresearchd.mcp_server import Desk
 from autoresearchd.page import shown
-from autoresearchd.pipeline import context_of
 from autoresearchd.program import load
 from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._novelty import Novelty

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from autoresearchd.context import context_of
 from autoresearchd.experiment import CurvePoint, TreeOid
 from autoresearchd.ledger import Ledger, history, runs
-from autoresearchd.pipeline import context_of
 from autoresearchd.program import parse
 from bench.synthetic import make
 from tests.ledger.lab import kept, measurement, new_ledger, with_baseline
