@@ -118,8 +118,11 @@ def found(path: Path, project: Path) -> None:
 def configure(path: Path) -> None:
     """Give a lab its own settings, as `init` does; a clone of one, a restored backup, has none of them.
 
-    Raises: GitFailed.
+    Raises: GitFailed, OSError.
     """
+    ignored = path / ".gitignore"
+    if not ignored.exists():
+        ignored.write_text("*\n")  # a lab may lie in the project, whose `git add -A` must not take it along
     config, wanted = open_repository(path).config, dict[str, list[str]]()
     for key, value in CONFIG:
         wanted.setdefault(key, []).append(value)

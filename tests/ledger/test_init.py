@@ -45,6 +45,13 @@ def _checked(lab: Path, source: Path) -> Ledger:
     return ledger
 
 
+def test_a_lab_in_its_project_is_not_added_to_it(tmp_path: Path) -> None:
+    source = project(tmp_path / "project")
+    Ledger.init(source / "experiments.git", project_path=source)
+    git(source, "add", "-A")
+    assert git(source, "status", "--porcelain") == ""
+
+
 def test_best_starts_at_the_projects_head_and_histories_are_shared(tmp_path: Path) -> None:
     source = project(tmp_path / "project")
     write(source, {"train.py": "RATE = 0.2\n"})
