@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,31 @@ def test_what_is_held_out_is_hidden_from_training_even_within_its_own_data(
     evaluate = "say(loss=float(Path(os.environ['AUTORESEARCH_DATA'], 'answers').read_text()))"
     done = room.measure(LOOKS_FOR_ANSWERS, program("data = 'data'", metric, mode=mode), evaluate=evaluate)
     assert done.metrics == {"seen": 4.0, "x": finds, "y": finds, "loss": 42.0}, done.why
+
+
+@pytest.mark.parametrize(("data", "audit"), [("val", "val/audit"), ("audit/val", "audit")])
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+def test_of_held_out_folders_in_each_other_an_evaluation_sees_its_own(
+    room: Room, mode: Mode, data: str, audit: str
+) -> None:
+    skip_without(mode)
+    for name, text in {data: "1", audit: "10"}.items():
+        (room.folder / name).mkdir(parents=True, exist_ok=True)
+        (room.folder / name / "answers").write_text(text)
+    evaluate = """
+def answer(path):
+    try:
+        return float(path.read_text())
+    except OSError:
+        return 0.0
+data = Path(os.environ["AUTORESEARCH_DATA"])
+say(loss=sum(answer(data / folder / "answers") for folder in (".", "val", "audit")))
+"""
+    metric = f"evaluate = 'python evaluate.py'\ndata = '{data}'\naudit = '{audit}'"
+    with room.executor(program(metric=metric, mode=mode)) as executor:
+        executor.start(replace(spec(room.tree("", evaluate=evaluate)), audit=True))
+        done = finish(executor)
+    assert done.metrics == {"loss": 1.0, "audit_loss": 10.0}, done.why
 
 
 @pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
