@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from autoresearchd.experiment import LLM, Ending
 from tests.support.lab_model import AUDITED, tree_of
-from tests.test_plan import CHANGES, SIGMA, measured_lab
+from tests.support.measured import CHANGES, SIGMA, measured_lab
 
 FAILURES = (Ending.CRASH, Ending.OUT_OF_MEMORY, Ending.TIMEOUT, Ending.UNSTABLE)
 

@@ -17,7 +17,7 @@ from autoresearchd.status import Status
 from autoresearchd.world import Ideas, Orders, Session, World
 from bench.bisect import Slope
 from tests.support.lab_model import LabModel
-from tests.test_plan import measured_lab
+from tests.support.measured import measured_lab
 
 RUNG = Rung(name="d2")
 

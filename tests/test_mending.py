@@ -12,9 +12,9 @@ from autoresearchd.experiment import LLM, CommitOid, Ending, Outcome
 from tests.ledger.lab import FILES, NOW, kept, new_ledger, opened, with_baseline
 from tests.support.fakes import FakePipeline, proposal
 from tests.support.lab_model import PROGRAM, LabModel, tree_of
+from tests.support.measured import finish_all, measured_lab
 from tests.support.night import Night
 from tests.support.projects import git, lab
-from tests.test_plan import finish_all, measured_lab
 
 
 def crashed_lab() -> LabModel:
