@@ -1,6 +1,6 @@
-"""How smoothly a training went, read from its curve: figures that a program may bound where a run does not say them.
+"""How smoothly and for how long a training went: figures that a program may bound where a run does not say them.
 
-Both are in the unit of the training loss. They are as honest as the curve, which the training writes itself.
+Two are read from its curve, in the unit of the training loss, and as honest as that, which the training writes itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from autoresearchd.experiment import Ending, Measurement
 from autoresearchd.judge.metric import ABSURD, mean, value
 
-SPIKE, OSCILLATION = "loss_spike", "loss_oscillation"
+SPIKE, OSCILLATION, TRAINED = "loss_spike", "loss_oscillation", "train_seconds"
 SMOOTHING = 5
 """Points of the curve in one mean: the loss of a single batch is mostly luck."""
 FEWEST_POINTS = 4 * SMOOTHING
@@ -19,12 +19,14 @@ FEWEST_POINTS = 4 * SMOOTHING
 
 
 def reported(run: Measurement, name: str) -> float | None:
-    """A number that the run reported, else what its curve says under that name; None where neither does."""
+    """A number that the run reported, else what its curve or the clock says of that name; None where none does."""
     said = value(run, name)
     derive = {SPIKE: loss_spike, OSCILLATION: loss_oscillation}.get(name)
-    if said is not None or derive is None or run.ending is not Ending.FINISHED:
+    if said is not None or run.ending is not Ending.FINISHED:
         return said
-    return derive([_bounded(point.train_loss) for point in run.curve])
+    if name == TRAINED:
+        return run.train_seconds
+    return None if derive is None else derive([_bounded(point.train_loss) for point in run.curve])
 
 
 def loss_spike(losses: Sequence[float]) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autoresearchd.experiment import Outcome
@@ -47,6 +49,14 @@ def test_a_constraint_on_what_nobody_reports_binds_nobody_and_is_told_at_the_bas
     assert broken(rules.constraints, runs=[run("new", 0, 0.9)], baseline_runs=silent) == ""
     assert unchecked(rules.constraints, baseline_runs=silent) == ("peak_memory_mib",)
     assert unchecked(rules.constraints, baseline_runs=BASE) == ()
+
+
+def test_how_long_it_trained_can_be_bounded_also_where_no_script_says_it() -> None:
+    rules = constraints('[[constraint]]\nmetric = "train_seconds"\nmax = 1.1\nrelative_to = "baseline"')
+    base, slow = [replace(run("base", 0, 1.0), train_seconds=40.0)], replace(run("new", 0, 0.9), train_seconds=50.0)
+    assert unchecked(rules.constraints, baseline_runs=base) == ()
+    assert "train_seconds is 50, at most 44 is allowed" in broken(rules.constraints, runs=[slow], baseline_runs=base)
+    assert broken(rules.constraints, runs=[replace(slow, train_seconds=43.0)], baseline_runs=base) == ""
 
 
 def test_a_good_metric_does_not_buy_a_broken_constraint() -> None:
