@@ -75,8 +75,8 @@ class Clerk:
         self.reception.opened(proposal)
 
     def _replay(self, experiment: Experiment, now: float) -> None:
-        self.pipeline.take_fix(experiment.commit)  # a correction of what it was before, should one be under way
         if (replayed := self.ledger.replay(experiment, now=now)) is not None:
+            self.pipeline.take_fix(experiment.commit)  # a correction of what it was before, should one be under way
             announce.experiment_replayed(replayed)
             return
         why = "its lines conflict with what was kept since"
