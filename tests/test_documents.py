@@ -81,6 +81,15 @@ def _commands(page: Path) -> Iterator[list[str]]:
         yield shlex.split(line, comments=True)
 
 
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    quoted = re.findall(r"`([^`\n]+)`", (ROOT / "ARCHITECTURE.md").read_text("utf-8"))
+    words = {word for words in quoted for word in re.findall(r"\w+", words)}
+    modules = (path.relative_to(ROOT / "autoresearchd") for path in (ROOT / "autoresearchd").rglob("*.py"))
+    # Whoever adds a module gives it a line there.
+    nameless = [str(path) for path in modules if path.stem not in words and not path.stem.startswith("__")]
+    assert [path for path in nameless if not path.startswith("propose/catalogue/")] == []
+
+
 def test_every_test_and_file_that_is_named_is_there() -> None:
     for page in PAGES:
         for name in re.findall(r"`((?:tests|docs|bench|systemd|nanogpt)/[\w@./-]*)`", page.read_text("utf-8")):
