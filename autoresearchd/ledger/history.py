@@ -23,9 +23,8 @@ log = structlog.get_logger()
 BULK = 64
 """From this many commits on one `git cat-file` is faster than asking libgit2 one at a time."""
 REMEMBERED = 64
-"""So many of the newest records are held; older ones are read again when they are asked for, 40 µs each.
-
-More than the loop looks at again and again; proposers read all of them once a proposal.
+"""So many of the newest records are held, and those of all that is open, which every step asks for; others are read
+again when they are asked for, 40 µs each. Proposers read all of them once a proposal.
 """
 
 
@@ -180,8 +179,10 @@ class History:
 
     def _file(self, entry: Entry) -> None:
         self._records.pop(entry.number, None)
-        self._records.pop(entry.number - REMEMBERED, None)
         self._index.file(entry)
+        past = self._index.get(entry.number - REMEMBERED)
+        if past is not None and past.outcome is not None:
+            self._records.pop(past.number, None)
 
     def _forget(self, number: int, ref: RefName) -> None:
         entry = self._index.get(number)
@@ -203,7 +204,7 @@ class History:
         record = self._records.get(entry.number)
         if record is None:
             record = self._parse(entry)
-            if entry.number > self._claimed - REMEMBERED:
+            if entry.outcome is None or entry.number > self._claimed - REMEMBERED:
                 self._records[entry.number] = record
         return record
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from autoresearchd.context import context_of
-from autoresearchd.experiment import CurvePoint, TreeOid
+from autoresearchd.experiment import CurvePoint, Outcome, TreeOid
 from autoresearchd.ledger import Ledger, history, runs
 from autoresearchd.program import parse
 from bench.synthetic import make
-from tests.ledger.lab import kept, measurement, new_ledger, with_baseline
+from tests.ledger.lab import METRIC, NOW, kept, measurement, new_ledger, opened, verdict, with_baseline
 from tests.support.projects import PROGRAM
 
 EXPERIMENTS = 1_500
@@ -51,6 +51,18 @@ def test_records_that_are_not_held_are_the_same_when_they_are_read_again(big: Pa
     ledger = Ledger(big)
     assert list(ledger.concluded()) == list(ledger.concluded())
     assert ledger.find(1) == ledger.find(1)
+
+
+def test_what_is_open_is_read_once_however_much_was_opened_since(tmp_path: Path) -> None:
+    ledger = new_ledger(tmp_path)
+    with_baseline(ledger)
+    for number in range(history.REMEMBERED + 2):
+        opened(ledger, f"RATE = {number}\n")
+    first, again = ledger.opened(), ledger.opened()
+    assert len(first) == history.REMEMBERED + 2
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    ledger.conclude(first[0], verdict(Outcome.DISCARD), metric=METRIC, now=NOW)
+    assert held(lambda: ledger.concluded()[1].experiment) < 1000, "what is concluded and long past is not held"
 
 
 def test_curves_and_logs_are_held_of_a_bounded_number_of_trees(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
