@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from autoresearchd.experiment import IMPORTED, Ending, Environment, Experiment, Lines, Outcome, Verdict
 from autoresearchd.ledger import Ledger, refs
 from autoresearchd.standing import Standing
+from autoresearchd.status import RefusedIdea
 from autoresearchd.trailers import Record
 from tests.ledger.lab import FILES, METRIC, NOW, git, kept, measurement, opened, proposal, verdict, with_baseline
 from tests.ledger.test_rebase import rebased, upstream
@@ -110,6 +111,14 @@ def imports(ledger: Ledger) -> None:
         adoption.add(record, tree=None, on=ledger.best().commit, opened=NOW, now=NOW)
 
 
+def turns_away(ledger: Ledger) -> None:
+    """What changes nothing: why is on record before the branch goes."""
+    for idea in ledger.ideas():
+        if idea.ref not in {refused.ref for refused in ledger.refused()}:
+            ledger.file_refused(RefusedIdea(ref=idea.ref, title="Nothing", why=idea.why, at=NOW), "")
+        ledger.drop_idea(idea)
+
+
 def begun(ledger: Ledger) -> None:
     with_baseline(ledger)
 
@@ -125,6 +134,12 @@ def rebased_once(ledger: Ledger) -> None:
     promotes(ledger)
     upstream(ledger, "data.py", "DATA = 3\n")
     rebased(ledger)
+
+
+def two_ideas(ledger: Ledger) -> None:
+    begun(ledger)
+    for name in ("first", "second"):
+        git(ledger.path, "update-ref", f"{refs.IDEAS}{name}", "best")
 
 
 def older(ledger: Ledger) -> None:
@@ -149,4 +164,5 @@ LABOURS = {
     "promotes": Labour(two_kept, promotes, 7),
     "promotes anew": Labour(rebased_once, promotes_anew, 3),
     "imports": Labour(begun, imports, 4),
+    "turns away": Labour(two_ideas, turns_away, 4),
 }

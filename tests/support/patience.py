@@ -16,5 +16,5 @@ def until(ask: Callable[[], T], *, said: Callable[[], object] = lambda: "it neve
     deadline = time.monotonic() + PATIENCE
     while not (found := ask()):
         assert time.monotonic() < deadline, said()
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
