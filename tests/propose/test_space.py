@@ -51,13 +51,13 @@ def by_chance(objective: Objective, *, trials: int, seed: int) -> float:
 
 def test_it_finds_much_more_than_chance_in_thirty_noisy_trials() -> None:
     left_by_space, left_by_chance = [], []
-    for seed in range(10):
+    for seed in range(5):
         objective = Objective.drawn(seed)
         start = objective.true(values_of({"train.py": SOURCE.encode()}))
         lab = search(Space(), objective, trials=30, seed=seed)
         left_by_space.append((objective.true(values_of(lab.files)) - 1) / (start - 1))
         left_by_chance.append((by_chance(objective, trials=30, seed=seed) - 1) / (start - 1))
-    # Of what the author left to gain, space leaves 44 % and chance 98 % (means over these seeds).
+    # Of what the author left to gain, space leaves 43 % and chance all (means over these seeds).
     assert statistics.fmean(left_by_space) < 0.6
     assert statistics.fmean(left_by_space) < statistics.fmean(left_by_chance) - 0.3
 
