@@ -253,6 +253,6 @@ def _change(effect: Effect | None, direction: Direction) -> str:
     """`Δ -0.012000 +-0.001000, n=24`: by how much the metric itself changes."""
     if effect is None:
         return "too many runs failed to tell what it gains"
-    change = round(-effect.gain if direction is Direction.LOWER else effect.gain, 12)
+    change = round(-effect.gain if direction is Direction.LOWER else effect.gain, 12) + 0.0  # never -0
     error = f" +-{number(effect.std_error)}" if effect.noise.degrees else ""
     return f"Δ {'+' if change >= 0 else ''}{number(change)}{error}, n={effect.runs}"

@@ -62,7 +62,7 @@ def test_whatever_gains_on_every_rung_by_itself_is_promoted(slope: Slope) -> Non
 @settings(max_examples=40, deadline=None)
 @given(slopes(), st.integers(0, 2**20))
 def test_the_order_in_which_runs_end_changes_nothing_of_what_is_promoted(slope: Slope, seed: int) -> None:
-    one, other = (replace(slope, sigma=1.0, runs={}, standings={}, promoted=[], climbing=None) for _ in range(2))
+    one, other = (replace(slope, runs={}, standings={}, promoted=[], climbing=None) for _ in range(2))
     climb(one)
     climb(other, random.Random(seed))
     assert one.promoted == other.promoted
@@ -147,6 +147,14 @@ def test_no_commit_falls_by_a_crash_of_the_machine() -> None:
     slope.broken = False
     climb(slope)
     assert slope.promoted == [0]
+
+
+def test_what_changes_nothing_is_said_to_change_by_nothing() -> None:
+    slope = Slope(gains={"d2": [0.0]}, sigma=0.0)
+    climb(slope)
+    (standing,) = slope.standings[CommitOid("c0")]
+    assert standing.evidence.startswith("Δ +0, n=")
+    assert not standing.holds
 
 
 def test_what_did_not_hold_on_a_rung_waits_again_once_the_rung_is_another() -> None:
