@@ -11,7 +11,7 @@ from itertools import chain, islice
 
 import structlog
 
-from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
+from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef, UnfilablePath
 from autoresearchd.experiment import CommitOid
 from autoresearchd.ledger import Idea, Ledger
 from autoresearchd.pipeline import Pipeline
@@ -74,6 +74,9 @@ class Reception:
             self._drop(idea)
         elif idea.wish is not None:
             self._wished(idea, idea.wish, now)
+        elif idea.proposal is not None and (known := self._being_tried(idea.proposal)) is not None:
+            log.info("idea_open_already", ref=idea.ref, experiment=known)
+            self._drop(idea)
         elif idea.proposal is not None:
             log.info("idea_queued", ref=idea.ref, title=idea.title)
             self._ideas[idea.proposal] = idea
@@ -111,6 +114,14 @@ class Reception:
             return
         log.info("wish_queued", ref=idea.ref, title=idea.title)
         self._wishes[wish.oid] = idea
+
+    def _being_tried(self, proposal: Proposal) -> int | None:
+        """The open experiment that is just this: the daemon may have died before the idea's branch was deleted."""
+        try:
+            found = self._ledger.being_tried(proposal)
+        except (UnfilablePath, CorruptRecord, OSError):
+            return None  # whoever opens it is told the same, and says so
+        return None if found is None else found.number
 
     def _made_of(self, wish: CommitOid) -> int | None:
         """The experiment that was made of a wish whose branch nobody could delete any more before the daemon died."""

@@ -218,3 +218,24 @@ def test_nobody_is_paid_for_a_wish_while_nothing_may_begin(tmp_path: Path) -> No
     full = Night(night.ledger, experiments=0)
     full.steps(2)
     assert full.pipeline.wishes_asked == set()
+
+
+def test_an_idea_that_was_opened_when_the_daemon_died_is_tried_once(night: Night) -> None:
+    path = night.ledger.path
+    blob = git(path, "hash-object", "-w", "--stdin", given="RATE = 0.5\nDEPTH = 2\n").strip()
+    git(path, "read-tree", "best")
+    git(path, "update-index", "--cacheinfo", f"100644,{blob},train.py")
+    tree = git(path, "write-tree").strip()
+    git(
+        path,
+        "update-ref",
+        "refs/heads/idea/half",
+        git(path, "commit-tree", "-p", "best", "-m", "Halve it", tree).strip(),
+    )
+    (idea,) = night.ledger.ideas()
+    assert idea.proposal is not None
+    night.ledger.open_experiment(idea.proposal, now=night.now)  # and died before the branch was gone
+    again = Night(Ledger(path))
+    again.steps()
+    assert (again.outcome(1), inbox(again)) == (Outcome.KEEP, "")
+    assert [entry.number for entry in again.ledger.entries()] == [0, 1]

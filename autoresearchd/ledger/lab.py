@@ -103,11 +103,19 @@ class Ledger(View):
 
         Raises: UnfilablePath when git cannot hold what it wants.
         """
-        parent_tree = self._history.tree_of(proposal.parent)
-        tree = trees.file_edits(self._repo, parent_tree, proposal.edits)
+        parent_tree, tree = self._trees_of(proposal)
         size = trees.lines(self._repo, parent_tree, tree)
         record = records.proposed(proposal, self._history.next_number, size)
         return self._open(record, tree, proposal.parent, now)
+
+    @written
+    def being_tried(self, proposal: Proposal) -> Experiment | None:
+        """The open experiment that is this very change to this very best, if there is one.
+
+        Raises: UnfilablePath when git cannot hold what it wants.
+        """
+        _, tree = self._trees_of(proposal)
+        return next((own for own in self.opened() if (own.parent, own.tree) == (proposal.parent, tree)), None)
 
     @written
     def conclude(self, experiment: Experiment, verdict: Verdict, *, metric: str, now: float) -> Concluded:
@@ -226,6 +234,11 @@ class Ledger(View):
         if number == BASELINE_NUMBER or number not in {experiment.number for experiment in self.opened()}:
             raise UserError(f"experiment {number:04d} cannot be skipped: it is no open one; `status` lists those")
         controls.skip(self.path, number)
+
+    def _trees_of(self, proposal: Proposal) -> tuple[TreeOid, TreeOid]:
+        """Of what it changes, and of what it makes of that."""
+        parent_tree = self._history.tree_of(proposal.parent)
+        return parent_tree, trees.file_edits(self._repo, parent_tree, proposal.edits)
 
     def _open(self, record: Record, tree: TreeOid, parent: CommitOid, now: float) -> Experiment:
         commit = self._commit(render(record), tree, parent, now, now)

@@ -31,7 +31,7 @@ FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 1.0
 REMEMBERED = 128
 """Trees whose runs are held whole, with their curves and logs; those of others are read again when they are asked for.
 
-More than are open at a time: every step asks for those.
+Twice as many as are asked for at a time, where that is more: every step asks for those that are open.
 """
 RESULTS = 512
 """Trees whose runs are held without these: more than the proposers look at in one go."""
@@ -75,7 +75,9 @@ class Runs:
     def __init__(self, repo: pygit2.Repository) -> None:
         self._repo = repo
         # By the folder's own oid, which is another one with every run that is added.
-        self._whole = lru_cache(REMEMBERED)(self._load)
+        self._read: dict[_Folder, tuple[Measurement, ...]] = {}
+        """The one that was asked for last at the end."""
+        self._most = REMEMBERED
         self._lean = lru_cache(RESULTS)(self._load_lean)
         self._head: str | None = None
         self._folders: dict[TreeOid, str | None] = {}
@@ -114,7 +116,11 @@ class Runs:
     def of_each(self, trees: Iterable[TreeOid]) -> Mapping[TreeOid, tuple[Measurement, ...]]:
         """The same of several trees, at one instant. Raises: CorruptRecord as `of`."""
         self._look()
-        return {tree: self._in_folder(tree, self._whole) for tree in trees}
+        found = {tree: self._in_folder(tree, self._whole) for tree in trees}
+        self._most = max(self._most, 2 * len(found))
+        while len(self._read) > self._most:
+            del self._read[next(iter(self._read))]
+        return found
 
     def results(self, tree: TreeOid) -> tuple[Measurement, ...]:
         """The same as `of`, without logs and with the end of the curves only: cheap to ask for of many trees."""
@@ -204,6 +210,13 @@ class Runs:
             return None
         with reading(refs.RUNS):
             return self._repo[head].peel(pygit2.Tree)
+
+    def _whole(self, tree: TreeOid, folder: str) -> tuple[Measurement, ...]:
+        runs = self._read.pop((tree, folder), None)
+        if runs is None:
+            runs = self._load(tree, folder)
+        self._read[tree, folder] = runs
+        return runs
 
     def _load(self, tree: TreeOid, folder: str) -> tuple[Measurement, ...]:
         with reading(f"{refs.RUNS}:{tree}"):

@@ -78,6 +78,15 @@ def test_curves_and_logs_are_held_of_a_bounded_number_of_trees(big: Path, monkey
     assert read(trees[20:1_000]) < first
 
 
+def test_what_is_asked_for_at_every_step_is_read_once(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "REMEMBERED", 20)
+    ledger = Ledger(big)
+    trees = [entry.tree for entry in ledger.entries()[:60]]
+    first, again = ledger.measurements_of(trees), ledger.measurements_of(trees)
+    assert all(first[tree] is again[tree] for tree in trees)
+    assert all(ledger.measurements(tree) is first[tree] for tree in trees)
+
+
 def test_for_the_noise_of_all_repeats_neither_curves_nor_logs_are_held(tmp_path: Path) -> None:
     ledger = Ledger(make(tmp_path, 50))
     curve = tuple(CurvePoint(step=step, seconds=3.0 * step, train_loss=4.0) for step in range(500))
