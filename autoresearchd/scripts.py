@@ -39,7 +39,7 @@ def constants(program: Program, project: Path, tracked: Sequence[str]) -> Iterat
     ):
         return
     what = "no constant is found in what may be edited, so `space` and `refine` have nothing to search over"
-    mend = "name them at the top in capitals (LEARNING_RATE = 3e-4), in a dataclass, or as options of argparse"
+    mend = "name them at the top of a module (LEARNING_RATE = 3e-4), in a dataclass, or as options of argparse"
     yield Finding(name="constants", state="note", what=what, mend=mend)
 
 

@@ -256,7 +256,7 @@ def test_a_clone_without_its_files_is_looked_at_as_far_as_it_goes(tmp_path: Path
     assert [finding.state for finding in _found(_write(tmp_path, command="python train.py"), "command")] == ["ok"]
 
 
-@pytest.mark.parametrize(("line", "said"), [("rate = 0.1\n", True), ("RATE = 0.1\n", False)])
+@pytest.mark.parametrize(("line", "said"), [("speed = 0.1\n", True), ("rate = 0.1\n", False), ("SPEED = 0.1\n", False)])
 def test_code_without_constants_to_search_over_is_named(tmp_path: Path, line: str, *, said: bool) -> None:
     folder = project(tmp_path / "project")
     (folder / "train.py").write_text(line)

@@ -125,12 +125,18 @@ _MEMORY_HUNGRY = frozenset(
     {"batch", "dim", "width", "depth", "layer", "layers", "seq", "len", "length", "context", "embd", "hidden", "aspect"}
 )
 _MEMORY_HUNGRY |= {"block", "expansion", "model"}
+_HYPERPARAMETERS = _FRACTIONS.union(_MEMORIES, _OFF, _MEMORY_HUNGRY, *(known for _, known in _WEIGHTS))
 
 
 def weight(name: str) -> float:
     """How much a step of a constant of this name usually matters, beside a learning rate's 1; a prior, data wins."""
     found = words(name)
     return next((weight for weight, known in _WEIGHTS if found & known), 0.5)
+
+
+def is_hyperparameter(name: str) -> bool:
+    """Whether a name has a word that hyperparameters have: what else does not say so may be anything."""
+    return bool(words(name) & _HYPERPARAMETERS)
 
 
 def memory_slope(name: str) -> float:

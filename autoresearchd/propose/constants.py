@@ -18,7 +18,7 @@ import structlog
 
 from autoresearchd.program import Tunable
 from autoresearchd.proposal import Edit
-from autoresearchd.propose._ranges import Kind, Range, Scale, Value, infer, override, words
+from autoresearchd.propose._ranges import Kind, Range, Scale, Value, infer, is_hyperparameter, override, words
 from autoresearchd.propose._spelling import is_power_of_two, number, respell
 
 __all__ = ["Constant", "Kind", "Range", "Scale", "Value", "find", "rewrite", "skeleton"]
@@ -35,6 +35,8 @@ UNTOUCHABLE = frozenset(_PLUMBING.split())
 BUDGETS = frozenset(_BUDGETS.split())
 """Whole names of what the program's budget decides."""
 _ALL_CAPS = re.compile(r"[A-Z][A-Z0-9_]+")
+_LOWER = re.compile(r"[a-z][a-z0-9_]+")
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,15 +165,35 @@ def _offsets(content: bytes) -> list[int]:
 
 
 def _assignments(module: ast.Module) -> Iterator[_Found]:
-    """ALL_CAPS = value at the top of a module, alone or annotated; tuples of numbers by element."""
+    """NAME = value at the top of a module, alone or annotated; tuples of numbers by element.
+
+    A name in small letters is a constant where it is a hyperparameter's and nothing else writes to it.
+    """
+    writes = _writes(module)
     for statement in module.body:
+        note: ast.expr | None = None
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=node) if _ALL_CAPS.fullmatch(name):
-                yield from _elements(name, node)
-            case ast.AnnAssign(target=ast.Name(id=name), annotation=note, value=ast.expr() as node) if (
-                _ALL_CAPS.fullmatch(name)
-            ):
-                yield from _elements(name, node, note)
+            case ast.Assign(targets=[ast.Name(id=name)], value=node):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=note, value=ast.expr() as node):
+                pass
+            case _:
+                continue
+        if _ALL_CAPS.fullmatch(name) or (_LOWER.fullmatch(name) and is_hyperparameter(name) and writes[name] == 1):
+            yield from _elements(name, node, note)
+
+
+def _writes(module: ast.Module) -> Counter[str]:
+    """How often each of a module's names is written to, or claimed by a function that may write to it."""
+    found = Counter(name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names)
+    waiting: list[ast.AST] = [*module.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            found[node.id] += 1
+        if not isinstance(node, _SCOPES):  # whose names are their own
+            waiting.extend(ast.iter_child_nodes(node))
+    return found
 
 
 def _fields(module: ast.Module, passed: Mapping[str, list[set[str | None]]]) -> Iterator[_Found]:

@@ -226,5 +226,40 @@ def test_what_is_assigned_twice_is_no_constant() -> None:
     assert find({"train.py": b"DEPTH = 4\nDEPTH = 5\n"}) == ()
 
 
+def test_hyperparameters_in_small_letters_are_constants_where_nothing_else_writes_to_them() -> None:
+    source = b"""
+learning_rate = 6e-4
+n_layer, n_head = 12, 12
+n_embd: int = 768
+dropout = 0.1
+beta2 = 0.95
+decay_lr = True
+batch_size = 12  # halved below
+if small:
+    batch_size = 6
+weight_decay = 0.1
+def quiet():
+    global weight_decay
+    weight_decay = 0.0
+def shadowed():
+    dropout = 0.5
+class Other:
+    beta2 = 0.5
+counter = 5
+max_iters = 600
+eval_batch = 3
+width = depth = 4
+"""
+    found = by_name({"train.py": source})
+    assert {name: constant.value for name, constant in found.items()} == {
+        "learning_rate": 6e-4,
+        "n_embd": 768,
+        "dropout": 0.1,
+        "beta2": 0.95,
+        "decay_lr": True,
+    }
+    assert b"learning_rate = 1.2e-3\n" in rewritten("learning_rate", 0.0012, {"train.py": source})
+
+
 def test_the_rewritten_source_is_valid_python() -> None:
     assert ast.parse(rewritten("TOTAL_BATCH_SIZE", 2**21))
