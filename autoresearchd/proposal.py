@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from autoresearchd.experiment import CommitOid
 
+LONGEST_NAME, LONGEST_PATH = 255, 1024
+"""Bytes that file systems take for one part of a path, and for all of it with room for what a checkout lies in."""
+
 
 class FileMode(StrEnum):
     """What git can file at a path, by git's own octal word."""
@@ -70,3 +73,17 @@ class Wish:
     def title(self) -> str:
         """The first line of it."""
         return self.words.partition("\n")[0]
+
+
+def too_long(path: str) -> str:
+    """Why no checkout could hold a path, although git files it; empty where one can."""
+    name = max(map(_bytes, path.split("/")))
+    if name > LONGEST_NAME:
+        return f"a part of it has {name} bytes, more than the {LONGEST_NAME} that file systems take"
+    if _bytes(path) > LONGEST_PATH:
+        return f"it has {_bytes(path)} bytes, more than {LONGEST_PATH}"
+    return ""
+
+
+def _bytes(words: str) -> int:
+    return len(words.encode("utf-8", "surrogateescape"))

@@ -56,6 +56,7 @@ def test_a_proposal_with_a_path_that_git_cannot_hold_is_refused_and_the_night_go
     best = night.ledger.best().commit
     night.pipeline.put(proposal(best, "x", path="../outside.py"))
     night.pipeline.put(proposal(best, "x", path=".git/config"))
+    night.pipeline.put(proposal(best, "x", path="n" * 256))
     night.propose(2.0)
     night.steps()
     assert night.outcome(1) is Outcome.DISCARD

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from autoresearchd.program import Program, matches
-from autoresearchd.proposal import Change, FileMode
+from autoresearchd.proposal import Change, FileMode, too_long
 
 _WORDS = {FileMode.SYMLINK: "a symbolic link", FileMode.SUBMODULE: "a submodule"}
 MOST_NAMED = 3
@@ -49,6 +49,8 @@ def _improper(change: Change, program: Program) -> str:
         return f"{path} would be obeyed by other programs where a kept change arrives"
     if change.after is None and change.path in _started(program):
         return f"{path} is what the commands of program.toml run: it cannot be removed"
+    if change.after is not None and (why := too_long(change.path)):
+        return f"{path} cannot be checked out: {why}"
     for mode in (change.after, change.before):
         if mode in _WORDS:
             return f"{path} is {_WORDS[mode]}, experiments change plain files only"

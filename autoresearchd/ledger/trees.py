@@ -13,7 +13,7 @@ from pygit2.enums import FileMode as GitMode
 from autoresearchd.errors import UnfilablePath
 from autoresearchd.experiment import Lines, TreeOid
 from autoresearchd.ledger.repository import reading
-from autoresearchd.proposal import Change, Edit, FileMode
+from autoresearchd.proposal import Change, Edit, FileMode, too_long
 
 _IGNORED_ON_HFS = re.compile(r"[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _SHORT_NAME = re.compile(r"gi[0-9a-z]*~[0-9]+")
@@ -154,3 +154,5 @@ def _check(path: str) -> None:
         path.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UnfilablePath(path, "it is not valid Unicode") from error
+    if why := too_long(path):
+        raise UnfilablePath(path, why)

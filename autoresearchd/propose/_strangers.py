@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from autoresearchd.proposal import Change, Edit, FileMode
 from autoresearchd.propose._protocol import Context
@@ -33,7 +34,7 @@ def refusal(context: Context, edits: Sequence[Edit]) -> str:
     if why := context.refuse(changes(context.files, edits)):
         return why
     unfit = (_unfit(edit, context.files.get(edit.path)) for edit in edits)
-    return next(filter(None, unfit), "") or _twins(context.files, edits)
+    return next(filter(None, unfit), "") or _twins(context.files, edits) or _clash(context.files, edits)
 
 
 def _unfit(edit: Edit, before: bytes | None) -> str:
@@ -70,6 +71,17 @@ def _twins(files: Mapping[str, bytes], edits: Iterable[Edit]) -> str:
         other = there.setdefault(_folded(edit.path), edit.path)
         if other != edit.path:
             return f"{edit.path!r} and {other!r} are one file where case or the form of letters does not count"
+    return ""
+
+
+def _clash(files: Mapping[str, bytes], edits: Iterable[Edit]) -> str:
+    """Why a file cannot be where it is wanted: another one is in the place of its folder, or a folder in its own."""
+    gone, new = ({edit.path for edit in edits if (edit.content is None) is removed} for removed in (True, False))
+    there = (files.keys() - gone) | new
+    for path in sorted(there):
+        for folder in map(str, PurePosixPath(path).parents):
+            if folder in there and not new.isdisjoint((path, folder)):
+                return f"{path!r} and {folder!r} cannot both be: one would be the folder of the other"
     return ""
 
 

@@ -117,3 +117,11 @@ def test_every_offending_path_is_named_up_to_three() -> None:
     why = improper(changes, WIDE)
     assert all(f"'{name}.pth'" in why for name in "abc")
     assert why.endswith("; and 2 more")
+
+
+@pytest.mark.parametrize(("fits", "bound"), [("{}.py", 255), ("lab/{}/new.py", 255), ("deep/" * 200 + "{}.py", 1024)])
+def test_a_path_that_no_checkout_can_hold_is_refused_and_one_that_just_fits_is_not(fits: str, bound: int) -> None:
+    most = bound - len(fits.replace("{}", "") if bound > 255 else fits.split("{}")[1].partition("/")[0])
+    assert improper([change(fits.format("n" * most), before=None)], WIDE) == ""
+    for name in ("n" * (most + 1), "\u00f1" * (most // 2 + 1)):  # bytes count, not letters
+        assert f"more than {'the ' * (bound == 255)}{bound}" in improper([change(fits.format(name), before=None)], WIDE)

@@ -273,6 +273,8 @@ def test_untrusted_words_stay_words(ledger: Ledger) -> None:
         "gitmod~1",
         ".gitattributes",
         "\udcff.py",
+        "n" * 256,
+        "deep/" * 205 + "n",
     ],
 )
 def test_a_path_that_git_cannot_hold_is_refused(ledger: Ledger, path: str) -> None:

@@ -10,7 +10,12 @@ from autoresearchd.propose._strangers import MOST_BYTES, refusal
 from tests.propose.fakes import FakeLab
 from tests.propose.test_portfolio import proposal
 
-FILES = {"train.py": "RATE = 1\nSTEPS = 2\n", "old.py": b"RATE = 1\r\nSTEPS = 2\r\n", "café.py": "X = 1\n"}
+FILES = {
+    "train.py": "RATE = 1\nSTEPS = 2\n",
+    "old.py": b"RATE = 1\r\nSTEPS = 2\r\n",
+    "café.py": "X = 1\n",
+    "models/a.py": "X = 1\n",
+}
 
 
 def lab() -> FakeLab:
@@ -52,6 +57,9 @@ def edit(path: str, content: bytes | None = b"X = 2\n", mode: FileMode | None = 
         (edit("train.py", b"\n"), "left empty"),
         (edit("Train.py"), "'train.py' are one file"),
         (edit("cafe\u0301.py"), "are one file"),
+        (edit("train.py/x.py"), "'train.py' cannot both be"),
+        (edit("models"), "'models' cannot both be"),
+        (edit("n" * 300 + ".py"), "303 bytes, more than the 255"),
     ],
     ids=lambda each: ascii(each.path) if isinstance(each, Edit) else None,
 )
