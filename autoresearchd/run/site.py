@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoresearchd.errors import UserError
 from autoresearchd.experiment import Device, Environment, RunSpec, TreeOid
 from autoresearchd.program import Program
 from autoresearchd.run import nodes, proc, target, warm
@@ -251,9 +252,12 @@ class Site:
         return Limits(sandbox=self._bench.program.sandbox, cuda=device.is_cuda, cores=cores)
 
     def _box(self, phase: Phase, place: target.Place, environment: Mapping[str, str]) -> Box:
-        """Code, data and weights to read, the output and the cache to write."""
+        """Code, data and weights to read, the output and the cache to write. Raises: OSError where a wall leaks."""
         bench = self._bench
-        refuse_seen(bench.program, bench.folder, bench.hidden)  # again: where links lead may change in a night
+        try:  # again: where links lead may change in a night, which is no reason for all else to end
+            refuse_seen(bench.program, bench.folder, bench.hidden)
+        except UserError as error:
+            raise OSError(str(error)) from error
         more = (bench.folder / Path(text).expanduser() for text in bench.program.sandbox.readable)
         there = (place.code, place.data, place.model, *more)
         held = [real(bench.folder, name) for name in held_out(bench.program)]

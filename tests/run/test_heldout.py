@@ -11,7 +11,7 @@ import pytest
 from autoresearchd.errors import UserError
 from autoresearchd.run.heldout import refuse_seen
 from tests.acceptance.daemon import command, foreign_project
-from tests.run.room import Room, program, spec
+from tests.run.room import HANG, Room, out_of, program, spec, until, written
 
 METRIC = "evaluate = 'python evaluate.py'\ndata = 'data/val'\naudit = 'data/audit'"
 AMISS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
@@ -82,6 +82,25 @@ def test_a_link_that_is_turned_to_what_is_held_out_in_the_night_is_not_followed(
     with room.executor(program("data = 'train'", METRIC)) as executor:
         (room.folder / "train").rmdir()
         (room.folder / "train").symlink_to("data/val")
-        with pytest.raises(UserError, match=r"`train.data` leads into `metric.data`"):
+        with pytest.raises(OSError, match=r"`train.data` leads into `metric.data`"):
             executor.start(spec(room.tree("say(loss=1)")))
         assert executor.progress() == []
+
+
+def test_a_link_that_is_turned_while_trainings_go_on_costs_what_comes_to_its_evaluation_and_no_other(
+    room: Room,
+) -> None:
+    (room.folder / "data" / "val").mkdir(parents=True)
+    (room.folder / "train").mkdir()
+    meet = "import time\nwhile not (OUT / 'go').exists():\n    time.sleep(0.01)\nsay(loss=1)"
+    with room.executor(program("data = 'train'", METRIC)) as executor:
+        executor.start(spec(room.tree(meet, evaluate="say(loss=1)")))
+        executor.start(spec(room.tree(HANG), run="run-2", device="cpu:1"))
+        until(executor, lambda: written(out_of(room, "run-2") / "pid"))
+        (room.folder / "train").rmdir()
+        (room.folder / "train").symlink_to("data/val")
+        (out_of(room) / "go").touch()
+        until(executor, lambda: [each.spec.run for each in executor.progress()] == ["run-2"])
+        with pytest.raises(OSError, match=r"a run was lost: .*`train.data` leads into `metric.data`"):
+            executor.start(spec(room.tree("say(loss=1)"), run="run-3"))
+        assert [each.spec.run for each in executor.progress()] == ["run-2"]
