@@ -84,8 +84,8 @@ def rates(settings: Llm) -> Rates:
 
 
 def _listed(model: str) -> Rates | None:
-    if model.startswith(NOT_LISTED):
-        return None
+    if any(model == name or model.startswith(f"{name}-") for name in NOT_LISTED):
+        return None  # not by its beginning: the date of a listed one may begin like a later version
     found = [name for name in KNOWN if model.startswith(name)]
     return KNOWN[max(found, key=len)] if found else None
 

@@ -130,6 +130,12 @@ def test_prices_are_the_programs_then_the_tables_then_the_dearest() -> None:
     assert (rates(own).input, rates(own).output, rates(own).cache_write) == (1.0, 2.0, 1.25)
 
 
+def test_a_model_with_a_date_in_its_name_has_the_price_of_the_model_and_not_of_a_later_one() -> None:
+    assert rates(Llm(model="claude-fable-5-20261001")) == KNOWN["claude-fable-5"]
+    assert is_known(Llm(model="claude-mythos-5-20261001"))
+    assert not is_known(Llm(model="claude-fable-5-2-20270101"))
+
+
 def test_every_model_that_the_sdk_names_has_a_price_or_is_said_to_have_none() -> None:
     from anthropic.types import ModelParam
 
