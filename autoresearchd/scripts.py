@@ -103,7 +103,8 @@ def _not_installed(project: Path, script: str, tracked: Sequence[str]) -> list[s
     beside = {PurePosixPath(path).parts[0].removesuffix(".py") for path in tracked}
     beside |= {PurePosixPath(path).stem for path in tracked if posixpath.dirname(path) == posixpath.dirname(script)}
     tops = dict.fromkeys(name.partition(".")[0] for name in named)
-    return [name for name in tops if name not in beside and importlib.util.find_spec(name) is None]
+    there = beside | set(sys.modules)  # what is loaded needs no search, and `__main__` has nothing to search by
+    return [name for name in tops if name not in there and importlib.util.find_spec(name) is None]
 
 
 def _is_there(name: str, project: Path) -> bool:

@@ -249,6 +249,15 @@ def test_what_a_script_imports_and_this_python_does_not_have_is_named(tmp_path: 
     assert finding.what == f"train.py imports nobodys_package, which {sys.executable} does not have"
 
 
+def test_a_script_that_imports_what_runs_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as in the process of a console script
+    folder = project(tmp_path / "project")
+    (folder / "train.py").write_text("import __main__\nimport nobodys_package\n")
+    git(folder, "commit", "-q", "-a", "-m", "Import")
+    (finding,) = _found(_write(tmp_path, command="python train.py"), "command")
+    assert finding.what.startswith("train.py imports nobodys_package, which")
+
+
 def test_a_clone_without_its_files_is_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
     folder = project(tmp_path / "project")
     blob = git(folder, "rev-parse", "HEAD:train.py").strip()
