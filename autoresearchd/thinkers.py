@@ -8,7 +8,15 @@ from __future__ import annotations
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -87,6 +95,16 @@ class Llm(_Section):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("a URL that begins with http:// or https://")
         return value
+
+    @field_validator("thinking", mode="wrap")
+    @classmethod
+    def _is_a_word_or_a_budget(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        """The words and the numbers that are allowed are one sentence, whichever of them was meant."""
+        try:
+            return check(value)
+        except ValidationError as error:
+            words = "'model', 'off', 'between_tools' or 'adaptive'"
+            raise ValueError(f"{words}, or a number of tokens from {LEAST_THINKING} up") from error
 
     @field_validator("check")
     @classmethod

@@ -13,7 +13,8 @@ from tests.support.projects import PROGRAM
     ("table", "line", "words"),
     [
         ("llm", 'base_url = "localhost"', "http://"),
-        ("llm", "thinking = 12", "'model', 'off', 'between_tools' or 'adaptive'"),
+        ("llm", "thinking = 100", "'model', 'off', 'between_tools' or 'adaptive', or a number of tokens from 1024 up"),
+        ("llm", 'thinking = "hard"', "'adaptive', or a number of tokens from 1024 up"),
         ("llm", "thinking = 2048\nmax_tokens = 1024", "are 1536 or more"),
         ("llm", 'effort = "huge"', "'low', 'medium', 'high', 'xhigh' or 'max'"),
         ("llm", "usd_per_day = -1", "greater than or equal to 0"),
