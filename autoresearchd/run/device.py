@@ -171,8 +171,8 @@ def _gpus() -> tuple[Device, ...]:
     if shown == ():
         return ()
     listed = _ask_driver()
-    is_told = listed is not None and not any(word.startswith("MIG-") for word in shown or ())
-    found = _in_sight(shown, listed) if listed is not None and is_told else _ask_torch()
+    is_told = bool(listed) and not any(word.startswith("MIG-") for word in shown or ())
+    found = _in_sight(shown, listed) if is_told else _ask_torch()
     if found:
         nodes.wake()
     return found
@@ -198,27 +198,32 @@ def _position(word: str, listed: Sequence[Row]) -> int | None:
     )
 
 
-def _ask_driver() -> list[Row] | None:
-    """What nvidia-smi says of each GPU; None when it is not there, or fails where there is none.
+def _ask_driver() -> list[Row]:
+    """What nvidia-smi says of each GPU; nothing where it is not there, or fails where there is none.
 
-    Raises: UserError when it fails beside a GPU: a night on the CPU instead would be of no use to anybody.
+    Raises: UserError as `_refuse_cpu`.
     """
     try:
         done = subprocess.run(QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=False)
-        said, why = done.stdout, done.returncode and (done.stdout + done.stderr).strip()
+        said, failed = done.stdout, done.returncode != 0
+        why = one_line(done.stdout + done.stderr) or f"exit code {done.returncode}"
     except FileNotFoundError:
-        return None
+        return []
     except (OSError, subprocess.SubprocessError) as error:
-        said, why = "", str(error)
+        said, failed, why = "", True, one_line(str(error))
     parts = ([part.strip() for part in line.split(",", 3)] for line in said.splitlines())
     rows = [(row[0], row[1], row[2], row[3]) for row in parts if len(row) == 4 and row[0].isdigit()]
-    if not why:
-        return rows
-    logger.warning("nvidia_smi_failed", why=why)
-    if not rows and _is_plugged_in():
-        raise UserError(f"there is an NVIDIA GPU, and nvidia-smi fails ({one_line(str(why))}): mend the driver, "
-                        'or say [devices] use = "cpu"')  # fmt: skip
-    return rows or None
+    if failed or not rows:
+        logger.warning("nvidia_smi_failed", why=why)
+    if not rows:
+        _refuse_cpu(f"nvidia-smi fails ({why})")
+    return rows
+
+
+def _refuse_cpu(why: str) -> None:
+    """Raises: UserError where there is a GPU that is not found: a night on the CPU would be of no use to anybody."""
+    if _is_plugged_in():
+        raise UserError(f'there is an NVIDIA GPU, and {why}: mend the driver, or say [devices] use = "cpu"')
 
 
 def _is_plugged_in() -> bool:
@@ -238,7 +243,10 @@ def _word(path: Path) -> str:
 
 
 def _ask_torch() -> tuple[Device, ...]:
-    """By a process of its own: whoever has once begun with CUDA holds memory of the GPU for as long as it lives."""
+    """By a process of its own: whoever has once begun with CUDA holds memory of the GPU for as long as it lives.
+
+    Raises: UserError as `_refuse_cpu`.
+    """
     if not (nodes.DEV / nodes.CONTROL).exists() or importlib.util.find_spec("torch") is None:
         return ()  # without the driver there is no use in the seconds that importing torch takes
     words, environment = (sys.executable, "-P", "-c", TELL), {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -247,7 +255,9 @@ def _ask_torch() -> tuple[Device, ...]:
         found = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         logger.warning("torch_failed", why=str(error))
-        return ()
+        found = []
+    if not found:
+        _refuse_cpu("torch finds none that it can use")
     return tuple(
         Device(name=f"cuda:{number}", model=model, memory_mib=size / 2**20, index=number)
         for number, (model, size) in enumerate(found)

@@ -65,20 +65,35 @@ def test_auto_without_a_gpu_is_the_cpu_slots(two_gpus: Path, monkeypatch: pytest
     assert [device.name for device in discover(Devices())] == ["cpu:0"]
 
 
-def test_a_gpu_whose_driver_fails_is_said_and_no_night_is_spent_on_the_cpu(
-    two_gpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the kernel tells of a GPU that is plugged in."""
     card = tmp_path / "pci" / "0000:01:00.0"
     card.mkdir(parents=True)
     (card / "vendor").write_text("0x10de\n")
-    monkeypatch.setattr(device, "PCI", card.parent)
-    two_gpus.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed' >&2; exit 9\n")
-    (card / "class").write_text("0x040300\n")  # the sound of a graphics card
-    assert [found.name for found in discover(Devices())] == ["cpu:0"]
     (card / "class").write_text("0x030200\n")
-    with pytest.raises(UserError, match=r"nvidia-smi fails \(NVIDIA-SMI has failed\): mend the driver, or say .*cpu"):
+    monkeypatch.setattr(device, "PCI", card.parent)
+    return card
+
+
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [
+        ("echo 'NVIDIA-SMI has failed' >&2; exit 9", "NVIDIA-SMI has failed"),
+        ("echo 'No devices were found'", "No devices were found"),
+        ("exit 1", "exit code 1"),
+        ("kill -SEGV $$", "exit code -11"),
+    ],
+)
+def test_a_gpu_whose_driver_fails_is_said_and_no_night_is_spent_on_the_cpu(
+    two_gpus: Path, card: Path, fails: str, said: str
+) -> None:
+    two_gpus.write_text(f"#!/bin/sh\n{fails}\n")
+    with pytest.raises(UserError, match=rf"nvidia-smi fails \({said}\): mend the driver, or say .*cpu"):
         discover(Devices())
     assert [found.name for found in discover(Devices(use="cpu"))] == ["cpu:0"]
+    (card / "class").write_text("0x040300\n")  # the sound of a graphics card
+    assert [found.name for found in discover(Devices())] == ["cpu:0"]
 
 
 def test_one_gpu_that_has_fallen_off_the_bus_takes_no_other_with_it(two_gpus: Path) -> None:
@@ -108,6 +123,19 @@ def test_parts_of_a_gpu_are_counted_as_cuda_does_by_a_process_that_ends(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-77,MIG-78")
     (part,) = discover(Devices())
     assert (part.name, part.model, part.memory_mib) == ("cuda:0", "NVIDIA H200 MIG 1g.18gb", 18432.0)
+
+
+def test_parts_of_a_gpu_that_nothing_can_use_are_said_and_no_night_is_spent_on_the_cpu(
+    two_gpus: Path, card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {"dev/nvidiactl": "", "modules/torch.py": "raise OSError('no CUDA')"}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(nodes, "DEV", tmp_path / "dev")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-gone")
+    with pytest.raises(UserError, match=r"torch finds none that it can use: mend the driver, or say .*cpu"):
+        discover(Devices())
 
 
 def test_cpu_means_cpu_even_beside_a_gpu(two_gpus: Path) -> None:
