@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,3 +242,30 @@ def test_an_idea_that_was_opened_when_the_daemon_died_is_tried_once(night: Night
     again.steps()
     assert (again.outcome(1), inbox(again)) == (Outcome.KEEP, "")
     assert [entry.number for entry in again.ledger.entries()] == [0, 1]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", [b"caf\xe9", b"it's-\xff"])
+def test_a_pushed_name_that_is_not_utf_8_ends_no_daemon_and_fsck_says_the_way_out(
+    night: Night, name: bytes, packed: bool
+) -> None:
+    project, path = night.ledger.path.parent, night.ledger.path
+    (project / "train.py").write_text("RATE = 2.0\nDEPTH = 2\n")
+    git(project, "commit", "-q", "-am", "Raise the rate")
+    git(project, "push", "-q", str(path), os.fsdecode(b"HEAD:refs/heads/idea/" + name), "HEAD:refs/heads/idea/rate")
+    if packed:
+        git(path, "pack-refs", "--all")
+    night.steps(10)
+    assert night.outcome(1) is Outcome.DISCARD, "the other idea is tried"
+    again = Night(Ledger(path))
+    with structlog.testing.capture_logs() as logs:
+        again.steps(5)
+    assert [entry["event"] for entry in logs] == ["idea_unreadable"], "it is said once"
+    assert [entry.number for entry in again.ledger.entries()] == [0, 1]
+    (finding,) = again.ledger.fsck()
+    assert "is not UTF-8" in finding.what
+    assert (finding.what + finding.mend).isascii()
+    way = re.search("`(.*)`", finding.mend)
+    assert way is not None
+    subprocess.run(["bash", "-c", way[1]], cwd=path, check=True)
+    assert (inbox(again), again.ledger.fsck()) == ("", ())

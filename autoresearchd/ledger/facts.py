@@ -62,7 +62,7 @@ def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
 
 def _refs(path: Path) -> Iterator[tuple[str, CommitOid]]:
     said = git(path, "for-each-ref", "--format=%(objectname) %(refname)").decode("utf-8", "surrogateescape")
-    for line in said.splitlines():
+    for line in said.rstrip("\n").split("\n"):
         oid, _, name = line.partition(" ")
         yield name, CommitOid(oid)
 

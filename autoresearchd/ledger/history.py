@@ -47,7 +47,7 @@ class History:
         for ref, commit in self._listing.changes().items():
             number = refs.number_of(ref)
             if number is None:
-                log.warning("ref_not_ours", ref=ref)
+                log.warning("ref_not_ours", ref=refs.shown(ref))
             elif commit is None:
                 self._forget(number, ref)
             elif (known := self._index.get(number)) is None or (known.ref == ref and known.commit != commit):

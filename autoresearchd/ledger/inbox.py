@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
+import structlog
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import PERSON, CommitOid, RefName, TreeOid
@@ -19,6 +20,7 @@ from autoresearchd.ledger.repository import GitFailed, git, signature
 from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.trailers import LONGEST_RATIONALE, paragraphs, slug
 
+log = structlog.get_logger()
 HEADS = "refs/heads/"
 NOTHING = "it changes nothing in best"
 _TAG = re.compile(r"^\[PATCH[^\]]*\]\s*")
@@ -60,6 +62,8 @@ class Inbox:
         for ref, oid in self._listing.changes().items():
             if oid is None:
                 self._ideas.pop(ref, None)
+            elif not refs.is_readable(ref):
+                log.warning("idea_unreadable", ref=refs.shown(ref), why="its name is not UTF-8")
             else:
                 self._ideas[ref] = self._read(ref, oid, best)
         return tuple(self._ideas[ref] for ref in sorted(self._ideas))

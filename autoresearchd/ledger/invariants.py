@@ -65,13 +65,26 @@ def _of_git(facts: Facts) -> Iterator[Finding]:
 
 def _of_names(facts: Facts) -> Iterator[Finding]:
     for name in facts.names:
-        if name in OURS or name.startswith((refs.IDEAS, refs.LINES)) or refs.number_of(name) is not None:
-            continue
-        what = "is no name of an experiment" if name.startswith(refs.EXPERIMENTS) else "does not belong in a lab"
-        yield Finding(what=f"{name} {what}", mend=f"`git update-ref -d {shlex.quote(name)}` in experiments.git")
+        if what := _of_name(name):
+            mend = f"`git update-ref -d {_for_a_shell(name)}` in experiments.git"
+            yield Finding(what=f"{refs.shown(name)} {what}", mend=mend)
     if facts.newest_why:
         way = f"`git update-ref -d {refs.NEWEST}` in experiments.git; the next experiment writes it anew"
         yield Finding(what=f"the newest number cannot be read: {facts.newest_why}", mend=way)
+
+
+def _of_name(name: str) -> str:
+    if not refs.is_readable(name):
+        return "has a name that is not UTF-8: it is left alone"
+    if name in OURS or name.startswith((refs.IDEAS, refs.LINES)) or refs.number_of(name) is not None:
+        return ""
+    return "is no name of an experiment" if name.startswith(refs.EXPERIMENTS) else "does not belong in a lab"
+
+
+def _for_a_shell(name: str) -> str:
+    """A ref's name, which has no backslash of its own."""
+    escaped = refs.shown(name).replace("'", r"\'")
+    return shlex.quote(name) if refs.is_readable(name) else f"$'{escaped}'"
 
 
 def _of_best(facts: Facts) -> Iterator[Finding]:

@@ -33,6 +33,7 @@ LINES = "refs/heads/line/"
 """Where best was before a rebase, by the number of the baseline that the line begins with."""
 LOCK_GRACE_SECONDS = 2.0
 """A lock file this old was left by a process that died: git holds one for milliseconds."""
+_OID = re.compile(rb"([0-9a-f]{40})\s*")
 _NUMBERED = re.compile(re.escape(EXPERIMENTS) + r"([0-9]{4,9})-[a-z0-9-]+")
 
 
@@ -50,6 +51,16 @@ def number_of(ref: str) -> int | None:
 def line_ref(baseline: int) -> RefName:
     """`refs/heads/line/0000`."""
     return RefName(f"{LINES}{baseline:04d}")
+
+
+def is_readable(name: str) -> bool:
+    """Whether libgit2 takes a name: git lets people push any bytes, libgit2's are UTF-8."""
+    return shown(name) == name
+
+
+def shown(name: str) -> str:
+    """A name as a terminal and a log take it; bytes that are no UTF-8 as a shell's `$'…'` reads them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def read(repo: pygit2.Repository, name: str) -> CommitOid | None:
@@ -100,7 +111,7 @@ class _locked:
     def __enter__(self) -> pygit2.transaction.ReferenceTransaction:
         try:
             self._transaction.lock_ref(self._name)
-        except (pygit2.GitError, OSError) as error:
+        except (pygit2.GitError, ValueError, OSError) as error:
             raise self._trouble(error) from error
         held = read(self._repo, self._name)
         if held != self._expected:
@@ -121,7 +132,7 @@ class _locked:
             ".lock'" in text and text.endswith(("File exists", "No such file or directory"))
         ):
             return RefLocked(self._name)
-        return OSError(f"{self._name} cannot be written: {error}")
+        return OSError(f"{shown(self._name)} cannot be written: {shown(text)}")
 
 
 class Listing:
@@ -132,7 +143,7 @@ class Listing:
 
     def __init__(self, repository: Path, prefix: str) -> None:
         self._root, self._prefix = repository, prefix
-        self._line = re.compile(rf"^([0-9a-f]{{40}}) ({re.escape(prefix)}\S+)$", re.MULTILINE)
+        self._line = re.compile(rf"^([0-9a-f]{{40}}) ({re.escape(prefix)}.+)$", re.MULTILINE)
         self._loose: dict[str, str] = {}
         self._packed: dict[str, str] = {}
         self._packed_stat: tuple[int, int, int] | None = None
@@ -165,11 +176,11 @@ class Listing:
                     continue
                 path = Path(folder, name)
                 try:
-                    oid = path.read_text("ascii").strip()
+                    found = _OID.fullmatch(path.read_bytes())
                 except FileNotFoundError:
                     continue  # packed or deleted since it was listed; packed-refs is read after this
-                if len(oid) == 40:
-                    yield path.relative_to(self._root).as_posix(), oid
+                if found is not None:
+                    yield path.relative_to(self._root).as_posix(), found[1].decode("ascii")
 
     def _reread_packed(self) -> set[str]:
         path = self._root / "packed-refs"

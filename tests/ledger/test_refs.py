@@ -308,3 +308,25 @@ def test_every_write_is_synced_to_the_disk(tmp_path: Path) -> None:
         patch.setattr(type(pygit2.settings), "enable_fsync_gitdir", lambda _, on: asked.append(on))
         Ledger(tmp_path / "experiments.git")
     assert asked == [True]
+
+
+def test_a_name_that_libgit2_does_not_take_is_an_os_error(ledger: Ledger) -> None:
+    with pytest.raises(OSError, match=r"refs/heads/idea/caf\\xe9 cannot be written"):
+        refs.remove(open_repository(ledger.path), "refs/heads/idea/caf\udce9", expected=ledger.best().commit)
+
+
+def test_a_name_with_an_odd_space_is_listed_loose_and_packed(ledger: Ledger) -> None:
+    name, best = "refs/heads/idea/a\u00a0b\u2028c", ledger.best().commit
+    git(ledger.path, "update-ref", name, "best")
+    for _ in range(2):
+        assert refs.Listing(ledger.path, refs.IDEAS).changes() == {name: best}
+        git(ledger.path, "pack-refs", "--all")
+    assert ledger.fsck() == ()
+
+
+def test_a_damaged_ref_hides_no_others_from_a_listing(ledger: Ledger) -> None:
+    for content in (b"", b"\xff\xfe", b"x" * 40):
+        (ledger.path / "refs/heads/exp/0009-torn").write_bytes(content)
+        assert list(refs.Listing(ledger.path, refs.EXPERIMENTS).changes()) == [
+            "refs/heads/exp/0000-measure-the-baseline"
+        ]
