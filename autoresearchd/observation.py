@@ -9,7 +9,7 @@ from autoresearchd import controls, weighing
 from autoresearchd.archive import Archive
 from autoresearchd.climbing import Climbing
 from autoresearchd.experiment import Environment, Measurement, Outcome, Progress, TreeOid
-from autoresearchd.judge import Spread
+from autoresearchd.judge import Spread, reads_curves
 from autoresearchd.lab import Lab
 from autoresearchd.ledger import FREE_FLOOR_BYTES, Ledger
 from autoresearchd.memory import Memory
@@ -121,8 +121,9 @@ class _Numbers:
     scales: dict[Environment, weighing.Scale] = field(default_factory=dict)
 
     def results(self, tree: TreeOid) -> tuple[Measurement, ...]:
-        """Without curves and logs: promotion asks for those of hundreds of trees."""
-        return self._weighed(self.ledger.results(tree))
+        """Without curves and logs, as promotion asks for those of hundreds of trees; unless a constraint reads them."""
+        read = self.ledger.measurements if reads_curves(self.program.constraint) else self.ledger.results
+        return self._weighed(read(tree))
 
     def of_each(self, trees: frozenset[TreeOid]) -> Mapping[TreeOid, tuple[Measurement, ...]]:
         return {tree: self._weighed(runs) for tree, runs in self.ledger.measurements_of(trees).items()}

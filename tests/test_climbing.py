@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,7 +12,15 @@ import pytest
 from autoresearchd.archive import Archive
 from autoresearchd.clerk import Clerk
 from autoresearchd.climbing import Climbing
-from autoresearchd.experiment import Concluded, Ending, Environment, Outcome
+from autoresearchd.experiment import (
+    Concluded,
+    CurvePoint,
+    Ending,
+    Environment,
+    Measurement,
+    Outcome,
+    RunSpec,
+)
 from autoresearchd.incident import Disturbance, Incident
 from autoresearchd.judge.spread import UNKNOWN
 from autoresearchd.ladder import next_move
@@ -149,6 +158,32 @@ def test_a_promotion_that_cannot_be_written_rests_and_the_lab_researches_on(tmp_
     assert [night.outcome(number) for number in (1, 2)] == [Outcome.KEEP, Outcome.DISCARD]
     assert night.loop.status.state != "held"
     assert "promotion rests" in night.loop.status.rung_why
+
+
+class Spiking(Night):
+    """On the rung the loss of what is better than the baseline's 1.0 rises by 5 on its way."""
+
+    def result(self, spec: RunSpec, now: float) -> Measurement | None:
+        done = super().result(spec, now)
+        assert done is not None
+        spike = 5.0 if spec.scale and done.metrics["loss"] < 0.5 else 0.0
+        losses = [3.0 - step / 100 + (spike if 40 <= step < 60 else 0.0) for step in range(100)]
+        curve = (CurvePoint(step=step, seconds=float(step), train_loss=loss) for step, loss in enumerate(losses))
+        return replace(done, curve=tuple(curve))
+
+
+def test_what_spikes_on_a_larger_scale_alone_does_not_hold_where_spikes_are_bounded(tmp_path: Path) -> None:
+    bounded = '\n[promote]\nshare = 1.0\n[[scale]]\nname = "d12"\n[[constraint]]\nmetric = "loss_spike"\nmax = 1.0\n'
+    night = Spiking(projects_lab(tmp_path), program=PROGRAM + bounded, scales={"d12": D12})
+    night.steps(6)
+    night.propose(0.05)
+    night.steps(40)
+    assert night.outcome(1) is Outcome.KEEP
+    kept = night.ledger.best().commit
+    (standing,) = night.ledger.promotion.standings()[kept]
+    assert not standing.holds
+    assert standing.evidence.startswith("rejected: loss_spike is 4.9")
+    assert git(night.ledger.path, "log", "--format=%s", "promoted").count("RATE") == 0
 
 
 def test_a_run_whose_device_was_lost_says_nothing_on_a_rung(lab: tuple[Ledger, Concluded]) -> None:

@@ -4,6 +4,7 @@ from autoresearchd.judge import halves
 from autoresearchd.judge.accept import decide, decide_baseline, missing_baseline_seeds, refused
 from autoresearchd.judge.additivity import Fate, Tally, added, fate, gain_of, standing, tally
 from autoresearchd.judge.composite import composed, reference
+from autoresearchd.judge.constraints import reads_curves
 from autoresearchd.judge.contention import MOST_REPEATS, contended
 from autoresearchd.judge.curves import hopeless
 from autoresearchd.judge.decision import Conclude, Decision, Measure, Rules, Samples, Side
@@ -38,6 +39,7 @@ __all__ = [
     "hopeless",
     "improper",
     "missing_baseline_seeds",
+    "reads_curves",
     "reference",
     "refused",
     "standing",

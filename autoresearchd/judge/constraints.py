@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autoresearchd.experiment import Measurement
 from autoresearchd.judge.metric import by_seed, mean
-from autoresearchd.judge.stability import reported
+from autoresearchd.judge.stability import OSCILLATION, SPIKE, reported
 from autoresearchd.yardstick import Constraint
 
 
@@ -24,6 +24,11 @@ def unchecked(constraints: Sequence[Constraint], *, baseline_runs: Sequence[Meas
     """Metrics under a constraint that the baseline never reports: such a constraint binds nobody."""
     names = (constraint.metric for constraint in constraints)
     return tuple(name for name in dict.fromkeys(names) if _mean(baseline_runs, name) is None)
+
+
+def reads_curves(constraints: Sequence[Constraint]) -> bool:
+    """Whether one of them can be read from whole curves alone."""
+    return any(constraint.metric in (SPIKE, OSCILLATION) for constraint in constraints)
 
 
 def _broken(constraint: Constraint, found: float | None, baseline: float | None) -> str:
