@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 NO_KEY_NEEDED = "none"
 """What a gateway of one's own is told where there is no key."""
 CONNECT_SECONDS = 15.0
-LEAST_SILENCE_SECONDS = 60.0
+LEAST_SILENCE_SECONDS, SILENCES = 60.0, 3
+"""A call may go so long without a word, pings included; where conversations are long, so many such silences fill one."""
 LONGEST_SLEEP_SECONDS = 30.0
 """That the SDK may sleep before it tries again: it would sleep for hours, and nobody would be told."""
 _THINKING = {"off": "disabled", "between_tools": "between_tools", "adaptive": "adaptive"}
@@ -108,8 +109,7 @@ class Api:
                 base_url=whom(self._settings),
                 http_client=anthropic.DefaultAsyncHttpxClient(event_hooks={"response": [_no_long_sleep]}),
             )
-        # Without a word for so long, pings included; twice more is tried in the time that a conversation has.
-        silence = max(LEAST_SILENCE_SECONDS, settings.max_seconds / 3)
+        silence = max(LEAST_SILENCE_SECONDS, settings.max_seconds / SILENCES)
         return self._client.with_options(timeout=anthropic.Timeout(silence, connect=CONNECT_SECONDS))
 
 

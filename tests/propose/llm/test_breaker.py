@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoresearchd.propose.llm import api
 from autoresearchd.propose.llm.breaker import FIRST_SECONDS, LONGEST_SECONDS, Breaker, Failure
 from autoresearchd.propose.llm.failures import pause
 from tests.propose.llm.room import CALL, Clock, ask, lab, researcher, thought
@@ -151,16 +152,30 @@ def test_an_api_that_never_answers_is_left_alone() -> None:
 
 
 def test_an_api_that_falls_silent_in_the_middle_of_an_answer_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoresearchd.propose.llm.api.LEAST_SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(api, "LEAST_SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(api, "SILENCES", 300)
     with MessagesServer([Say(text="word " * 400, pause=600.0)]) as server:
-        _, status = ask(lab(server, "max_seconds = 6.0\n"))
+        _, status = ask(lab(server, "max_seconds = 600.0\n"))
     assert status.state == "waiting"
     assert "does not answer in time" in status.why
 
 
-def test_a_model_that_talks_until_the_time_is_over_is_no_failure_of_the_api() -> None:
-    with MessagesServer([Say(text="a word " * 400, pause=0.05)]) as server:
-        _, status = ask(lab(server, "max_seconds = 2.0\n"))
+def test_a_model_that_talks_until_the_time_is_over_is_no_failure_of_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeout, note, limits = asyncio.timeout, api._Seen.note, list[asyncio.Timeout]()
+
+    def limited(seconds: float) -> asyncio.Timeout:
+        limits.append(timeout(seconds))
+        return limits[-1]
+
+    def heard(seen: api._Seen, event: object) -> None:
+        note(seen, event)
+        while limits:
+            limits.pop().reschedule(0.0)  # its time is over once it has begun to talk
+
+    monkeypatch.setattr(asyncio, "timeout", limited)
+    monkeypatch.setattr(api._Seen, "note", heard)
+    with MessagesServer([Say(text="a word " * 400, pause=600.0)]) as server:
+        _, status = ask(lab(server, "max_seconds = 600.0\n"))
     assert status.endings == {"too long": 1}
     assert status.state == "ready"
 
