@@ -21,7 +21,11 @@ from autoresearchd.world import Health, Ideas, Open, Orders, Screen, World
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """Looks at one lab. Decides nothing, changes nothing."""
+    """Looks at one lab, and decides nothing about an experiment.
+
+    Looking has its marks: what cannot be read is set aside, runs that a device spoilt are forgotten once nobody asks
+    for them, the trees of stacks are merged into git's objects, and promotion that fails at that begins its rest.
+    """
 
     lab: Lab
     memory: Memory
