@@ -12,18 +12,21 @@ import os
 import select
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
 
 from autoresearchd.experiment import Device, Direction, Ending, Environment, Measurement, RunSpec, TreeOid
 from autoresearchd.program import Program, Train
-from autoresearchd.run.folders import open_untrusted, remove
+from autoresearchd.run.clearing import Clearing
+from autoresearchd.run.folders import open_untrusted
 from autoresearchd.run.site import Bench, Site
 from autoresearchd.run.trial import Trial
 from autoresearchd.run.ward import ward
@@ -38,6 +41,8 @@ WORK = (
 )
 MOST_FILE, MOST_FILES, MOST_BYTES = 2**20, 10_000, 8 * 2**20
 POLL_SECONDS = 0.5
+CLOSE_SECONDS = 10.0
+"""For the end of what the command has started, and for its files each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,7 @@ class Order:
 
 def main() -> int:
     """Read an order, run it, write the answer."""
+    signal.signal(signal.SIGTERM, _end)
     order = _orders().validate_json(sys.stdin.buffer.read())
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what is logged is no answer
@@ -91,6 +97,7 @@ def run(order: Order) -> dict[str, Any]:
         network=order.network,
     )
     ours = ward(program)
+    clearing = Clearing(ours.epoll, None)
     spec = RunSpec(run="errand", tree=TreeOid(""), seed=0, device=Device(name="errand"), environment=Environment(""))
     site = Site(bench, ours, spec)
     try:
@@ -100,8 +107,8 @@ def run(order: Order) -> dict[str, Any]:
         out = order.work / spec.run / "train" / "out" / "work"
         return {"why": "", "files": dict(_changed(order, out)) if order.edits else {}}
     finally:
-        for path in site.release():
-            remove(path)
+        clearing.take(site, time.monotonic())
+        clearing.close(CLOSE_SECONDS)
 
 
 def _program(order: Order) -> Program:
@@ -128,8 +135,13 @@ def _ended(trial: Trial, epoll: select.epoll) -> Measurement:
         if measurement is not None:
             return measurement
         if os.getppid() != daemon:
-            sys.exit("the daemon is gone")  # and takes what runs here with it
+            sys.exit("the daemon is gone")
         epoll.poll(POLL_SECONDS)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # what is told once is enough: all that runs here is ended now
+    sys.exit(128 + number)
 
 
 def _copy(tree: Path, folder: Path) -> None:

@@ -29,6 +29,8 @@ from autoresearchd.run.target import INHERITED
 
 GRACE_SECONDS = 60.0
 """Beyond an errand's own limit: start-up, copying, a slow end."""
+END_SECONDS = 30.0
+"""For an errand that is told to end, to end what it runs; usually milliseconds."""
 MOST_ANSWER = 32 * 2**20
 
 
@@ -106,13 +108,26 @@ async def _run(order: Order) -> dict[str, Any]:
     except TimeoutError:
         return {"why": f"still running after {seconds:g} s", "files": {}}
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        ending = asyncio.create_task(_end(process))
+        while not ending.done():  # also where this is cancelled twice
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(ending)
     if process.returncode or len(out) > MOST_ANSWER:
         raise OSError(f"an errand failed: {err.decode('utf-8', 'replace')[-500:]}")
     found: dict[str, Any] = json.loads(out)
     return found
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Only the errand itself finds all that its command has started: it is killed where it does not end by itself."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), END_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def _apply(place: Path, edits: tuple[Edit, ...]) -> None:

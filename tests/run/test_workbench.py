@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from autoresearchd.experiment import TreeOid
 from autoresearchd.program import parse
 from autoresearchd.proposal import Edit
 from autoresearchd.run.workbench import LocalWorkbench
+from tests.run.room import PATIENCE, alive, pid_in
 from tests.support.messages import MessagesServer, Say
 
 PROGRAM = """
@@ -29,14 +31,14 @@ FILES = {"train.py": "RATE = 1\n", "src/model.py": "DEPTH = 2\n", "src/data.py":
 TREE = TreeOid("0" * 40)
 
 
-def bench(folder: Path) -> LocalWorkbench:
+def bench(folder: Path, more: str = "") -> LocalWorkbench:
     def checkout(tree: TreeOid, place: Path) -> None:
         assert tree == TREE
         for path, text in FILES.items():
             (place / path).parent.mkdir(exist_ok=True)
             (place / path).write_text(text)
 
-    return LocalWorkbench(parse(PROGRAM), folder=folder, work=folder / "errands", checkout=checkout)
+    return LocalWorkbench(parse(PROGRAM + more), folder=folder, work=folder / "errands", checkout=checkout)
 
 
 def edit(path: str, text: str) -> Edit:
@@ -79,6 +81,32 @@ def test_an_errand_imports_nothing_of_the_folder_that_the_daemon_was_started_in(
 def test_a_check_that_hangs_is_ended(tmp_path: Path) -> None:
     why = check(tmp_path, "sleep 300", seconds=1.0)
     assert "still running after 1 s" in why
+
+
+async def _cut_off(folder: Path, command: str) -> int:
+    """Cancel a command, twice as a closing daemon may, once it has noted the number of what it started; this number."""
+    made = bench(folder, '[sandbox]\nmode = "none"\n').work(
+        TREE, command=command, digest="", seconds=PATIENCE, environment={}
+    )
+    working = asyncio.create_task(made)
+    async with asyncio.timeout(PATIENCE):
+        while not (noted := [pid for file in folder.rglob("work/escaped") if (pid := pid_in(file))]):
+            await asyncio.sleep(0.02)
+    for _ in range(2):
+        working.cancel()
+        await asyncio.sleep(0)
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return noted[0]
+
+
+def test_a_command_that_is_cut_off_takes_with_it_all_that_it_started(tmp_path: Path) -> None:
+    stray = "import os, time; open('escaped', 'w').write(str(os.getpid())); time.sleep(600)"
+    start = f"""import subprocess, sys, time
+subprocess.Popen([sys.executable, "-S", "-c", {stray!r}], start_new_session=True, env={{}})
+time.sleep(600)"""
+    assert not alive(asyncio.run(_cut_off(tmp_path, shlex.join([sys.executable, "-c", start]))))
+    assert not list((tmp_path / "errands").iterdir())
 
 
 def test_a_dry_run_takes_one_step_and_no_gpu(tmp_path: Path) -> None:
