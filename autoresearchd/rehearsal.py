@@ -17,7 +17,7 @@ from autoresearchd.propose.llm import Key, prompt, take_key
 from autoresearchd.propose.llm.api import Api, Request
 from autoresearchd.propose.llm.failures import CallFailed, TooLong
 from autoresearchd.propose.llm.modes import choose
-from autoresearchd.propose.llm.prices import MILLION, estimate_tokens, is_known, rates
+from autoresearchd.propose.llm.prices import Usage, estimate_tokens, is_known, rates
 from autoresearchd.thinkers import Llm
 
 TURNS, ANSWER_TOKENS, TOOL_TOKENS = 6, 700, 900
@@ -68,12 +68,12 @@ def _shown(request: Request) -> list[str]:
 
 def _prices(settings: Llm, tokens: int, paid: list[float]) -> list[str]:
     price, count = rates(settings), TURNS
-    first = tokens * price.cache_write_hour / MILLION
     # Every later call reads what was there from the cache and writes what was added.
     added = ANSWER_TOKENS + TOOL_TOKENS
-    later = sum((tokens + n * added) * price.cached + added * price.cache_write for n in range(1, count)) / MILLION
-    whole = first + later + count * ANSWER_TOKENS * price.output / MILLION
-    cached = whole - first + tokens * price.cached / MILLION
+    later = [Usage(cached=tokens + n * added, cache_write=added, output=ANSWER_TOKENS) for n in range(1, count)]
+    rest = sum(usage.usd(price) for usage in later)
+    whole = rest + Usage(cache_write_hour=tokens, output=ANSWER_TOKENS).usd(price)
+    cached = rest + Usage(cached=tokens, output=ANSWER_TOKENS).usd(price)
     about = (
         f"about ${whole:.4f} a proposal with {settings.model}: {count} calls, nothing cached before "
         f"(${cached:.4f} with the prompt in the cache); "

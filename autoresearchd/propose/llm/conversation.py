@@ -65,13 +65,11 @@ class Meter:
     """Holds back what the next call may cost; False if that is not there. 0 gives it back."""
     used: Usage = field(default_factory=Usage)
     last: Usage = field(default_factory=Usage)
+    usd: float = 0.0
+    """What they cost, each by the length of its own prompt."""
     calls: int = 0
     answers: int = 0
     """Calls that went through."""
-
-    @property
-    def usd(self) -> float:
-        return self.used.usd(self.rates)
 
     @property
     def is_unanswered(self) -> bool:
@@ -82,6 +80,7 @@ class Meter:
         """A call is over, however it went."""
         self.calls += 1
         self.used, self.last = self.used + usage, usage
+        self.usd += usage.usd(self.rates)
         self.pay(usage)
 
 
@@ -180,23 +179,29 @@ class Conversation:
         if tokens_left < smallest:
             raise Abandoned(Ending.TOKENS)
         size = len(json.dumps([system, tools, self._messages], ensure_ascii=False).encode())
-        reading = self._reading(size)
-        affordable = (settings.usd_per_experiment - meter.usd - reading) * MILLION / max(meter.rates.output, 1e-9)
+        rates, reading = self._reading(size)
+        affordable = (settings.usd_per_experiment - meter.usd - reading) * MILLION / max(rates.output, 1e-9)
         if affordable < smallest:
             raise Abandoned(Ending.PRICE)
         most = int(min(settings.max_tokens, tokens_left, affordable))
-        if not meter.afford(reading + most * meter.rates.output / MILLION):
+        if not meter.afford(reading + most * rates.output / MILLION):
             raise Abandoned(Ending.MONEY)
         self._sent = size
         return Request(system=system, tools=tools, messages=_marked(self._messages), max_tokens=most)
 
-    def _reading(self, size: int) -> float:
-        """USD that reading a prompt of so many bytes may cost: what is new is written to the cache."""
-        rates, last = self._meter.rates, self._meter.last
+    def _reading(self, size: int) -> tuple[Rates, float]:
+        """The rates of a call with a prompt of so many bytes, and USD that reading it may cost.
+
+        What is new in it is written to the cache.
+        """
+        meter, last = self._meter, self._meter.last
         if not self._sent or not last.whole_input:
-            return estimate_tokens(size) * max(rates.cache_write, rates.cache_write_hour, rates.input) / MILLION
+            fresh = estimate_tokens(size)
+            rates = meter.rates.at(fresh)
+            return rates, fresh * max(rates.cache_write, rates.cache_write_hour, rates.input) / MILLION
         fresh = estimate_tokens(max(0, size - self._sent)) + last.output
-        return (last.whole_input * rates.cached + fresh * max(rates.cache_write, rates.input)) / MILLION
+        rates = meter.rates.at(last.whole_input + fresh)
+        return rates, (last.whole_input * rates.cached + fresh * max(rates.cache_write, rates.input)) / MILLION
 
 
 def _marked(messages: list[Block]) -> list[Block]:

@@ -5,14 +5,15 @@ The table is a copy that nobody keeps fresh: [propose.llm.prices] in program.tom
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from autoresearchd.thinkers import Llm
+from autoresearchd.thinkers import Llm, Prices
 
 MILLION = 1e6
 BYTES_A_TOKEN = 3.0
 """Code and English have 3 to 4: an estimate of tokens from bytes with this is on the dear side."""
+LONG_PROMPT_TOKENS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,12 @@ class Rates:
     cached: float
     cache_write: float
     cache_write_hour: float
+    long: Rates | None = None
+    """Of every token of a call with a long prompt, where those are others."""
+
+    def at(self, prompt_tokens: int) -> Rates:
+        """Of a call with so long a prompt, however much of it comes from the cache."""
+        return self.long if self.long is not None and prompt_tokens > LONG_PROMPT_TOKENS else self
 
 
 def _rates(input_: float, output: float, cached_share: float = 0.1) -> Rates:
@@ -50,7 +57,7 @@ KNOWN = {
     "claude-sonnet-5-5": _rates(2.0, 10.0, 0.05),
     "claude-sonnet-5": _rates(2.0, 10.0),
     "claude-sonnet-4": _rates(3.0, 15.0),
-    "claude-haiku-5-5": _rates(0.5, 2.5),  # of prompts above 100 000 tokens; shorter ones cost a fifth of it
+    "claude-haiku-5-5": replace(_rates(0.1, 0.5), long=_rates(0.5, 2.5)),
     "claude-haiku-4": _rates(1.0, 5.0),
 }
 """List prices in November 2026, by the beginning of a model's name.
@@ -71,8 +78,12 @@ def is_known(settings: Llm) -> bool:
 
 def rates(settings: Llm) -> Rates:
     """The prices in force: program.toml's, else the table's; what only depends on the input price follows it."""
-    own = settings.prices
     listed = _listed(settings.model) or DEAREST
+    long = None if listed.long is None else _overridden(listed.long, settings.prices)
+    return replace(_overridden(listed, settings.prices), long=long)
+
+
+def _overridden(listed: Rates, own: Prices) -> Rates:
     base = listed if own.input is None else _rates(own.input, listed.output, listed.cached / listed.input)
     return Rates(
         input=base.input,
@@ -115,7 +126,8 @@ class Usage:
         return self.input + self.cached + self.cache_write + self.cache_write_hour
 
     def usd(self, rates: Rates) -> float:
-        """What they cost."""
+        """What they cost as one call."""
+        rates = rates.at(self.whole_input)
         return (
             self.input * rates.input
             + self.output * rates.output

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearchd.experiment import Concluded, Outcome
+from autoresearchd.propose.llm.conversation import Meter
 from autoresearchd.propose.llm.prices import DEAREST, KNOWN, NOT_LISTED, Usage, is_known, rates
 from autoresearchd.propose.llm.purse import DAY, Purse
 from autoresearchd.thinkers import Llm, Prices
@@ -143,6 +145,24 @@ def test_every_model_that_the_sdk_names_has_a_price_or_is_said_to_have_none() ->
     assert len(names) > 10
     assert {name for name in names if not is_known(Llm(model=name))} == set(NOT_LISTED)
     assert rates(Llm(model="claude-fable-5-2")) == DEAREST
+
+
+@pytest.mark.parametrize(("read", "usd"), [(99_000, 0.0015), (99_001, 0.0075)])
+def test_a_short_prompt_has_the_price_of_short_prompts_however_much_of_it_was_cached(read: int, usd: float) -> None:
+    call = Usage(input=1_000, cached=read, output=820)
+    assert call.usd(rates(Llm(model="claude-haiku-5-5"))) == pytest.approx(usd, rel=1e-4)
+
+
+def test_a_conversation_of_short_prompts_is_no_long_prompt() -> None:
+    meter = Meter(rates=rates(Llm(model="claude-haiku-5-5")), pay=lambda _: None, afford=lambda _: True)
+    for _ in range(3):
+        meter.note(Usage(input=50_000))
+    assert meter.usd == pytest.approx(0.015)
+
+
+def test_a_price_in_the_program_holds_for_long_prompts_as_well() -> None:
+    own = rates(Llm(model="claude-haiku-5-5", prices=Prices(output=3.0)))
+    assert (own.output, own.at(200_000).output, own.at(200_000).input) == (3.0, 3.0, 0.5)
 
 
 def test_a_million_of_each_costs_the_list_price() -> None:
