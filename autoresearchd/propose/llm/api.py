@@ -26,7 +26,7 @@ NO_KEY_NEEDED = "none"
 """What a gateway of one's own is told where there is no key."""
 CONNECT_SECONDS = 15.0
 LEAST_SILENCE_SECONDS, SILENCES = 60.0, 3
-"""A call may go so long without a word, pings included; where conversations are long, so many such silences fill one."""
+"""A call may go so long without a word, pings included; in long conversations a share of all their time."""
 LONGEST_SLEEP_SECONDS = 30.0
 """That the SDK may sleep before it tries again: it would sleep for hours, and nobody would be told."""
 _THINKING = {"off": "disabled", "between_tools": "between_tools", "adaptive": "adaptive"}
