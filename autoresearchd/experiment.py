@@ -188,6 +188,8 @@ class Measurement:
     """Time in training as the target said it, else as the daemon saw it."""
     wall_seconds: float
     """From start of the process until it was reaped."""
+    train_wall_seconds: float | None = None
+    """Of the training command alone, by the daemon's clock; None in records from before that was noted."""
     log_tail: str = ""
     why: str = ""
     """One sentence for a person where the ending is not FINISHED, or the audit gave no number."""

@@ -1,6 +1,7 @@
 """How smoothly and for how long a training went: figures that a program may bound where a run does not say them.
 
 Two are read from its curve, in the unit of the training loss, and as honest as that, which the training writes itself.
+The third is the clock's, whatever a run says.
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ FEWEST_POINTS = 4 * SMOOTHING
 
 
 def reported(run: Measurement, name: str) -> float | None:
-    """A number that the run reported, else what its curve or the clock says of that name; None where none does."""
+    """A number that the run reported, else what its curve says of that name; None where neither does.
+
+    Of its time it is believed what it says beyond the clock, to its own cost, and nothing below it.
+    """
     said = value(run, name)
     derive = {SPIKE: loss_spike, OSCILLATION: loss_oscillation}.get(name)
-    if said is not None or run.ending is not Ending.FINISHED:
-        return said
+    if run.ending is not Ending.FINISHED:
+        return None
     if name == TRAINED:
-        return run.train_seconds
+        clock = run.wall_seconds if run.train_wall_seconds is None else run.train_wall_seconds
+        return max(said or 0.0, run.train_seconds, clock)
+    if said is not None:
+        return said
     return None if derive is None else derive([_bounded(point.train_loss) for point in run.curve])
 
 

@@ -61,6 +61,7 @@ class _Filed(BaseModel):
     wall_seconds: float
     log_tail: str
     why: str
+    train_wall_seconds: float | None = None
     audited: bool = False
     incidents: tuple[Incident, ...] = ()
 
@@ -291,6 +292,7 @@ def _plain(measurement: Measurement) -> dict[str, Any]:
         "log_tail": measurement.log_tail,
         "why": measurement.why,
         "audited": measurement.audited,
+        **({} if measurement.train_wall_seconds is None else {"train_wall_seconds": measurement.train_wall_seconds}),
         **({"incidents": [asdict(incident) for incident in measurement.incidents]} if measurement.incidents else {}),
     }
 
@@ -319,6 +321,7 @@ def load(tree: TreeOid, blob: pygit2.Blob) -> Measurement:
         started=filed.started,
         train_seconds=filed.train_seconds,
         wall_seconds=filed.wall_seconds,
+        train_wall_seconds=filed.train_wall_seconds,
         log_tail=filed.log_tail,
         why=filed.why,
         audited=filed.audited,

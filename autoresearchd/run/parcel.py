@@ -195,7 +195,8 @@ def _impossible(found: Measurement) -> Iterator[str]:
         yield "it has metrics that cannot be"
     if not all(map(math.isfinite, found.metrics.values())):
         yield "a metric is no finite number"
-    if not all(0 <= number < math.inf for number in (found.started, found.train_seconds, found.wall_seconds)):
+    times = (found.started, found.train_seconds, found.wall_seconds, found.train_wall_seconds or 0.0)
+    if not all(0 <= number < math.inf for number in times):
         yield "it has a time that cannot be"
 
 

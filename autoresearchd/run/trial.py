@@ -256,6 +256,7 @@ class Trial:
             started=self.started,
             train_seconds=min(max(said, 0.0), self._train_wall),  # nobody trains longer than the clock says
             wall_seconds=time.monotonic() - self._begun if self._judged_wall is None else self._judged_wall,
+            train_wall_seconds=self._train_wall,
             log_tail=log.tail(),
             why=why,
             audited=spec.audit and program.metric.audit is not None,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autoresearchd.experiment import Outcome
+from autoresearchd.experiment import Measurement, Outcome
 from autoresearchd.judge import Conclude, Rules
 from autoresearchd.judge.constraints import broken, unchecked
 from tests.judge.lab import judged, program, run
@@ -19,6 +19,7 @@ def constraints(text: str) -> Rules:
 
 
 RELATIVE = '[[constraint]]\nmetric = "peak_memory_mib"\nmax = 1.1\nrelative_to = "baseline"'
+LONGER = '[[constraint]]\nmetric = "train_seconds"\nmax = 1.1\nrelative_to = "baseline"'
 ABSOLUTE = '[[constraint]]\nmetric = "tokens_per_second"\nmin = 400'
 
 
@@ -51,12 +52,40 @@ def test_a_constraint_on_what_nobody_reports_binds_nobody_and_is_told_at_the_bas
     assert unchecked(rules.constraints, baseline_runs=BASE) == ()
 
 
+def trained(tree: str, seconds: float, *, said: float | None = None) -> Measurement:
+    """So long by the daemon's clock; what a script says of its time comes in as far as the clock allows."""
+    others = {} if said is None else {"train_seconds": said}
+    inside = seconds if said is None else min(said, seconds)
+    found = run(tree, 0, 1.0 if tree == "base" else 0.9, others=others)
+    return replace(found, train_seconds=inside, train_wall_seconds=seconds, wall_seconds=seconds + 30.0)
+
+
 def test_how_long_it_trained_can_be_bounded_also_where_no_script_says_it() -> None:
-    rules = constraints('[[constraint]]\nmetric = "train_seconds"\nmax = 1.1\nrelative_to = "baseline"')
-    base, slow = [replace(run("base", 0, 1.0), train_seconds=40.0)], replace(run("new", 0, 0.9), train_seconds=50.0)
+    rules, base = constraints(LONGER), [trained("base", 40.0)]
     assert unchecked(rules.constraints, baseline_runs=base) == ()
-    assert "train_seconds is 50, at most 44 is allowed" in broken(rules.constraints, runs=[slow], baseline_runs=base)
-    assert broken(rules.constraints, runs=[replace(slow, train_seconds=43.0)], baseline_runs=base) == ""
+    why = broken(rules.constraints, runs=[trained("new", 50.0)], baseline_runs=base)
+    assert "train_seconds is 50, at most 44 is allowed" in why
+    assert broken(rules.constraints, runs=[trained("new", 43.0)], baseline_runs=base) == ""
+
+
+def test_a_script_that_says_it_trained_for_a_second_is_bound_by_the_clock_all_the_same() -> None:
+    rules, base = constraints(LONGER), [trained("base", 60.0, said=58.0)]
+    why = broken(rules.constraints, runs=[trained("new", 600.0, said=1.0)], baseline_runs=base)
+    assert "train_seconds is 600, at most 66 is allowed" in why
+    assert broken(rules.constraints, runs=[trained("new", 61.0, said=58.0)], baseline_runs=base) == ""
+
+
+def test_a_script_that_says_more_than_the_clock_is_believed_to_its_own_cost() -> None:
+    rules, base = constraints(LONGER), [trained("base", 60.0, said=58.0)]
+    why = broken(rules.constraints, runs=[trained("new", 60.0, said=90.0)], baseline_runs=base)
+    assert "train_seconds is 90, at most 66 is allowed" in why
+
+
+def test_runs_from_before_the_clock_of_the_training_was_noted_are_bound_by_that_of_the_whole_run() -> None:
+    rules = constraints(LONGER)
+    base, new = (replace(trained(tree, 60.0, said=58.0), train_wall_seconds=None) for tree in ("base", "new"))
+    assert broken(rules.constraints, runs=[trained("new", 70.0, said=58.0)], baseline_runs=[base]) == ""
+    assert broken(rules.constraints, runs=[replace(new, wall_seconds=600.0)], baseline_runs=[base]) != ""
 
 
 def test_a_good_metric_does_not_buy_a_broken_constraint() -> None:

@@ -182,6 +182,7 @@ depth:            8""")
     assert done.metrics["val_bpb"] == 0.9979
     assert done.metrics["peak_memory_mib"] == 45060.2
     assert done.metrics["train_seconds"] == done.train_seconds == 0.001
+    assert done.train_seconds < (done.train_wall_seconds or 0.0) <= done.wall_seconds, "the clock has its own word"
     assert done.metrics["num_steps"] == 953
     assert done.metrics["depth"] == 8
 
