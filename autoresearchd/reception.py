@@ -154,5 +154,5 @@ class Reception:
         self._leaving.add(idea)
         try:
             self._ledger.drop_idea(idea)
-        except (StaleRef, RefLocked, OSError) as error:
+        except (StaleRef, RefLocked, CorruptRecord, OSError) as error:
             log.warning("idea_not_dropped", ref=idea.ref, why=str(error))

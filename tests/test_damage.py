@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from autoresearchd.errors import CorruptRecord
+from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.experiment import Outcome, RunSpec
-from autoresearchd.ledger import Ledger
+from autoresearchd.ledger import Ledger, refs
 from autoresearchd.report.status import text
-from tests.support.damage import forge, harm
+from tests.support.damage import forge, harm, tear
 from tests.support.fakes import proposal
 from tests.support.night import Night
 from tests.support.projects import git, lab
@@ -76,3 +76,51 @@ def test_measurements_that_are_gone_as_a_whole_end_the_daemon_and_are_not_begun_
     with pytest.raises(CorruptRecord, match="refs/autoresearch/runs"):
         Night(Ledger(night.ledger.path))
     assert git(night.ledger.path, "rev-parse", "refs/autoresearch/runs") == before
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage\n"], ids=["empty", "garbage"])
+@pytest.mark.parametrize("name", [refs.NEWEST, refs.REFUSED])
+def test_a_note_that_a_power_cut_tore_stops_neither_daemon_nor_start_and_no_number_comes_twice(
+    night: Night, name: str, content: bytes
+) -> None:
+    git(night.ledger.path, "update-ref", "refs/heads/idea/nothing-new", "best")
+    night.steps(6)
+    tear(night.ledger.path, name, content)
+    night.propose(2.0)
+    night.steps(10)
+    again = Night(Ledger(night.ledger.path))
+    git(again.ledger.path, "update-ref", "refs/heads/idea/nothing-new", "best")
+    again.propose(3.0)
+    again.steps(10)
+    assert [(entry.number, entry.outcome) for entry in Ledger(night.ledger.path).entries()] == [
+        (0, Outcome.BASELINE),
+        (1, Outcome.DISCARD),
+        (2, Outcome.DISCARD),
+    ]
+    assert again.loop.status.refused_ideas, "what is turned away is told, written down or not"
+    assert f"`rm {name}` in experiments.git" in again.ledger.fsck()[0].mend
+    (night.ledger.path / name).unlink()
+    again.propose(4.0)
+    again.steps(10)
+    assert Ledger(night.ledger.path).fsck() == ()
+
+
+@pytest.mark.parametrize("name", [refs.BEST, refs.RUNS])
+def test_what_all_rests_on_ends_the_daemon_with_its_name_where_a_power_cut_tore_it(night: Night, name: str) -> None:
+    night.steps(6)
+    night.propose(2.0)
+    tear(night.ledger.path, name, b"")
+    with pytest.raises(CorruptRecord, match=f"^{name}: its file is damaged; `rm {name}`"):
+        night.steps(10)
+    with pytest.raises(CorruptRecord, match=f"^{name}: its file is damaged; `rm {name}`"):
+        Night(Ledger(night.ledger.path))
+    assert f"`rm {name}` in experiments.git" in Ledger(night.ledger.path).fsck()[0].mend
+    assert [entry.number for entry in Ledger(night.ledger.path).entries()] == [0]
+
+
+@pytest.mark.parametrize("name", [refs.FORMAT, refs.MEASURED])
+def test_what_a_lab_says_of_itself_is_a_sentence_where_a_power_cut_tore_it(night: Night, name: str) -> None:
+    night.ledger.note_measured_by({"a": 1})
+    tear(night.ledger.path, name, b"")
+    with pytest.raises(UserError, match=f"`rm {name}` in experiments.git"):
+        Ledger(night.ledger.path).measured_by()

@@ -8,8 +8,8 @@ import pytest
 
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import Environment, Outcome, RunSpec
-from autoresearchd.ledger import refs
-from tests.support.damage import harm
+from autoresearchd.ledger import Ledger, refs
+from tests.support.damage import harm, tear
 from tests.support.night import Night
 from tests.support.projects import PROGRAM, git, lab
 
@@ -74,3 +74,31 @@ def test_a_kept_change_that_the_disk_lost_holds_up_no_experiment(tmp_path: Path,
     assert "d12: promotion rests: " in night.loop.status.rung_why
     again = Night(night.ledger, program=PROGRAM + '\n[[scale]]\nname = "d12"\n', scales={"d12": D12})
     assert "promotion rests" in again.loop.status.rung_why, "a restart starts"
+
+
+TORN = [b"", b"garbage\n", b"ref: refs/heads/nowhere\n"]
+
+
+@pytest.mark.parametrize("content", TORN, ids=["empty", "garbage", "another's name"])
+@pytest.mark.parametrize("name", [refs.PROMOTED, refs.CLIMBING, refs.NOTES])
+def test_a_ref_of_promotion_that_a_power_cut_tore_holds_up_no_experiment(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    night = night_with_a_rung(tmp_path)
+    night.steps(6)
+    night.propose(0.5)
+    night.steps(10)
+    tear(night.ledger.path, name, content)
+    night.propose(2.0)
+    night.steps(5)
+    assert [night.outcome(number) for number in (1, 2)] == [Outcome.KEEP, Outcome.DISCARD]
+    again = Night(Ledger(night.ledger.path), program=PROGRAM + '\n[[scale]]\nname = "d12"\n', scales={"d12": D12})
+    again.propose(3.0)
+    again.steps(5)
+    assert again.outcome(3) is Outcome.DISCARD
+    for each in (night, again):
+        assert any(name in damage for damage in each.loop.status.damaged)
+    assert f"`rm {name}` in experiments.git" in again.ledger.fsck()[0].mend
+    (night.ledger.path / name).unlink()
+    again.steps(LONG)
+    assert again.loop.status.damaged == ()

@@ -45,6 +45,7 @@ def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
     newest, newest_why = _newest(repo)
     return Facts(
         names=tuple(names),
+        damaged=refs.damaged(path),
         best=_line(repo, names.get(refs.BEST), imported),
         imported=imported,
         promoted=_line(repo, names.get(refs.PROMOTED), imported),

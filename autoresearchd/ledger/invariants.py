@@ -54,6 +54,9 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
 
 
 def _of_git(facts: Facts) -> Iterator[Finding]:
+    for name in facts.damaged:
+        mend = f"`rm {_for_a_shell(name)}` in experiments.git, and look again: git can do nothing with it"
+        yield Finding(what=f"the file of {refs.shown(name)} is damaged", mend=mend)
     for line in facts.git:
         yield Finding(what=f"git itself complains: {line}", mend=_backup("'refs/*:refs/backup/*'"))
     for lock in facts.stale_locks:

@@ -101,11 +101,11 @@ def note_newest(repo: pygit2.Repository, commit: CommitOid) -> None:
     """Remember a number apart from its branch, so that it is not given again when somebody deletes the branch.
 
     Written after the branch: death in between leaves no gap, and the next experiment brings it up to date. So does
-    the next one where it cannot be written now, which is said and no error.
+    the next one where it cannot be written now, or is damaged, which is said and no error.
     """
     try:
         _hold(repo, refs.NEWEST, commit, why="open")
-    except (StaleRef, RefLocked, OSError) as error:
+    except (StaleRef, RefLocked, CorruptRecord, OSError) as error:
         log.warning("number_not_noted", commit=commit, why=str(error))
 
 

@@ -55,7 +55,9 @@ class Facts:
     """One experiments.git at one instant."""
 
     names: Sequence[str] = ()
-    """Every ref."""
+    """Every ref that git can read."""
+    damaged: Sequence[str] = ()
+    """Those whose own files hold no object's name."""
     best: Line | None = None
     """None where the ref is missing."""
     imported: CommitOid | None = None

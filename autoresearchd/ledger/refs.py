@@ -14,7 +14,7 @@ from pathlib import Path
 import pygit2
 import structlog
 
-from autoresearchd.errors import RefLocked, StaleRef
+from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import CommitOid, RefName
 
 log = structlog.get_logger()
@@ -64,9 +64,22 @@ def shown(name: str) -> str:
 
 
 def read(repo: pygit2.Repository, name: str) -> CommitOid | None:
-    """What a ref holds now; None where it does not exist."""
-    ref = repo.references.get(name)
+    """What a ref holds now; None where it does not exist.
+
+    Raises: CorruptRecord where its file is damaged, as a power cut may leave it.
+    """
+    try:
+        ref = repo.references.get(name)
+    except (pygit2.GitError, ValueError) as error:
+        raise _damaged(name) from error
+    if ref is not None and not isinstance(ref.target, pygit2.Oid):
+        raise _damaged(name)
     return None if ref is None else CommitOid(str(ref.target))
+
+
+def _damaged(name: str) -> CorruptRecord:
+    """Git itself neither moves nor deletes such a ref."""
+    return CorruptRecord(shown(name), f"its file is damaged; `rm {name}` in experiments.git before anything else")
 
 
 def move(repo: pygit2.Repository, name: str, new: str, *, expected: str, why: str) -> None:
@@ -75,8 +88,8 @@ def move(repo: pygit2.Repository, name: str, new: str, *, expected: str, why: st
     The ref is read while its lock file is held, so it is a compare-and-swap against every other process. It does not
     check fast-forward: that is the caller's.
 
-    Raises: StaleRef when it holds something else, RefLocked when another process is writing it, OSError where the disk
-    does not let us.
+    Raises: StaleRef when it holds something else, RefLocked when another process is writing it, CorruptRecord where it
+    is damaged, OSError where the disk does not let us.
     """
     with _locked(repo, name, expected) as transaction:
         transaction.set_target(name, new, None, why)
@@ -113,11 +126,18 @@ class _locked:
             self._transaction.lock_ref(self._name)
         except (pygit2.GitError, ValueError, OSError) as error:
             raise self._trouble(error) from error
-        held = read(self._repo, self._name)
+        try:
+            held = read(self._repo, self._name)
+        except CorruptRecord:
+            self._release()
+            raise
         if held != self._expected:
-            self._transaction.__exit__(StaleRef, None, None)
+            self._release()
             raise StaleRef(self._name, self._expected, held)
         return self._transaction
+
+    def _release(self) -> None:
+        self._transaction.__exit__(StaleRef, None, None)
 
     def __exit__(self, *exception: object) -> None:
         try:
@@ -151,7 +171,8 @@ class Listing:
     def changes(self) -> dict[RefName, CommitOid | None]:
         """What is new since the last call, by name; None where a ref has gone."""
         # Loose first: a ref that is packed between the two readings is then seen in one of them.
-        loose = dict(self._read_loose())
+        held = ((name, _OID.fullmatch(said)) for name, said in _loose(self._root, self._prefix))
+        loose = {name: oid[1].decode("ascii") for name, oid in held if oid is not None}
         touched = {name for name in loose.keys() | self._loose.keys() if loose.get(name) != self._loose.get(name)}
         touched |= self._reread_packed()
         self._loose = loose
@@ -168,19 +189,6 @@ class Listing:
     def _held(self, name: str) -> CommitOid | None:
         oid = self._loose.get(name) or self._packed.get(name)
         return None if oid is None else CommitOid(oid)
-
-    def _read_loose(self) -> Iterator[tuple[str, str]]:
-        for folder, _, names in os.walk(self._root / self._prefix):
-            for name in names:
-                if name.endswith(".lock"):
-                    continue
-                path = Path(folder, name)
-                try:
-                    found = _OID.fullmatch(path.read_bytes())
-                except FileNotFoundError:
-                    continue  # packed or deleted since it was listed; packed-refs is read after this
-                if found is not None:
-                    yield path.relative_to(self._root).as_posix(), found[1].decode("ascii")
 
     def _reread_packed(self) -> set[str]:
         path = self._root / "packed-refs"
@@ -218,6 +226,28 @@ def lock_files(repository: Path) -> list[Path]:
     locks += [*(repository / "refs").rglob("*.lock"), *info.glob("commit-graphs/*.lock")]
     # Not called a lock, and one all the same: `git pack-refs` never overwrites the file that it begins with.
     return [*locks, *repository.glob("packed-refs.new")]
+
+
+def damaged(repository: Path) -> list[str]:
+    """The refs whose own files hold no object's name, as a power cut may leave them.
+
+    A clone has one below `refs/remotes/` that holds another ref's.
+    """
+    torn = (name for name, said in _loose(repository, "refs") if _OID.fullmatch(said) is None)
+    return sorted(name for name in torn if not name.startswith("refs/remotes/"))
+
+
+def _loose(repository: Path, prefix: str) -> Iterator[tuple[str, bytes]]:
+    """What the refs' own files below a prefix hold, by name; others are packed."""
+    for folder, _, names in os.walk(repository / prefix):
+        for name in names:
+            if name.endswith(".lock"):
+                continue
+            path = Path(folder, name)
+            try:
+                yield path.relative_to(repository).as_posix(), path.read_bytes()
+            except FileNotFoundError:
+                continue  # packed or deleted since it was listed; packed-refs is read after this
 
 
 def age_of(file: Path) -> float | None:

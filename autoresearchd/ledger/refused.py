@@ -47,12 +47,12 @@ def file(repo: pygit2.Repository, refused: RefusedIdea, words: str) -> None:
 def newest(repo: pygit2.Repository) -> tuple[RefusedIdea, ...]:
     """The last ones, the newest at the end; what somebody else wrote there is left out.
 
-    None where git cannot read them, which is logged: nothing is decided by them.
+    Empty where git cannot read them, which is logged: nothing is decided by them.
     """
-    head = refs.read(repo, refs.REFUSED)
-    if head is None:
-        return ()
     try:
+        head = refs.read(repo, refs.REFUSED)
+        if head is None:
+            return ()
         with reading(refs.REFUSED):
             return tuple(islice(_said(repo, head), NEWEST))[::-1]
     except CorruptRecord as error:

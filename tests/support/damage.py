@@ -19,6 +19,12 @@ def harm(lab: Path, oid: str, content: bytes | None) -> None:
         file.write_bytes(content)
 
 
+def tear(lab: Path, ref: str, content: bytes) -> None:
+    """Leave something else in a ref's own file than the name of an object, packed though it may be."""
+    (lab / ref).parent.mkdir(parents=True, exist_ok=True)
+    (lab / ref).write_bytes(content)
+
+
 def forge(lab: Path, place: str, content: str | None) -> None:
     """Put a file of one's own making among the runs, or take one away."""
     index = {"GIT_INDEX_FILE": str(lab / "forged.index")}
