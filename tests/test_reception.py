@@ -269,3 +269,22 @@ def test_a_pushed_name_that_is_not_utf_8_ends_no_daemon_and_fsck_says_the_way_ou
     assert way is not None
     subprocess.run(["bash", "-c", way[1]], cwd=path, check=True)
     assert (inbox(again), again.ledger.fsck()) == ("", ())
+
+
+def test_a_persons_idea_that_another_is_trying_already_gets_its_number_and_the_reason(night: Night) -> None:
+    night.hanging = True
+    night.propose(2.0)
+    night.steps(2)
+    assert [own.number for own in night.ledger.opened()] == [1]
+    project = night.ledger.path.parent
+    (project / "train.py").write_text("RATE = 2.0\nDEPTH = 2\n")
+    git(project, "commit", "-q", "-am", "Double the rate")
+    git(project, "push", "-q", str(night.ledger.path), "HEAD:refs/heads/idea/double")
+    night.steps(2)
+    night.hanging = False
+    night.steps()
+    assert [night.outcome(number) for number in (1, 2)] == [Outcome.DISCARD, Outcome.DUPLICATE]
+    assert (
+        git(night.ledger.path, "log", "-1", "--format=%s", "--glob=refs/heads/exp/0002-*").strip() == "Double the rate"
+    )
+    assert inbox(night) == ""

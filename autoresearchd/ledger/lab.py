@@ -33,7 +33,7 @@ from autoresearchd.ledger.repository import signature, writing, written
 from autoresearchd.ledger.view import View
 from autoresearchd.proposal import Proposal
 from autoresearchd.status import RefusedIdea
-from autoresearchd.trailers import Record, render, slug
+from autoresearchd.trailers import Record, line, render, slug
 
 
 class Ledger(View):
@@ -110,12 +110,12 @@ class Ledger(View):
 
     @written
     def being_tried(self, proposal: Proposal) -> Experiment | None:
-        """The open experiment that is this very change to this very best, if there is one.
+        """The open experiment that was made of this very proposal, if there is one; not another's of the same change.
 
         Raises: UnfilablePath when git cannot hold what it wants.
         """
-        _, tree = self._trees_of(proposal)
-        return next((own for own in self.opened() if (own.parent, own.tree) == (proposal.parent, tree)), None)
+        made = proposal.parent, self._trees_of(proposal)[1], line(proposal.reason)
+        return next((own for own in self.opened() if (own.parent, own.tree, own.reason) == made), None)
 
     @written
     def conclude(self, experiment: Experiment, verdict: Verdict, *, metric: str, now: float) -> Concluded:
