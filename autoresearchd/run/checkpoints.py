@@ -127,11 +127,11 @@ class Checkpoints:
 
 
 def _size(folder: Path) -> float:
-    """Bytes on the disk; infinite where there are more files than anybody would leave, or deeper ones."""
+    """Bytes on the disk; infinite where there are more files than anybody would leave, deeper ones, or locked ones."""
     try:
         size, files = weigh(folder, most_files=MOST_FILES)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EACCES):
             raise
         return math.inf
     return math.inf if files > MOST_FILES else size

@@ -129,8 +129,8 @@ def _delete(folder: Path) -> None:
 def weigh(folder: Path, *, most_bytes: float = math.inf, most_files: float = math.inf) -> tuple[int, int]:
     """Bytes on the disk and number of all that is below a folder, until it is more than one of the two bounds.
 
-    Follows no link, and goes however deep. What its owner moves or locks meanwhile is left out.
-    Raises: OSError, also where a path is too long to be looked at.
+    Follows no link, and goes however deep. What its owner moves meanwhile is left out.
+    Raises: OSError, also where a path is too long to be looked at, or its owner has locked it: more may be there.
     """
     size, count, waiting = 0, 0, [str(folder)]
     while waiting:
@@ -144,6 +144,6 @@ def weigh(folder: Path, *, most_bytes: float = math.inf, most_files: float = mat
                     if size > most_bytes or count > most_files:
                         return size, count
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ESTALE, errno.ELOOP):
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ELOOP):
                 raise
     return size, count

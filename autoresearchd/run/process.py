@@ -119,7 +119,7 @@ class Process:
     def _press(self, now: float) -> None:
         if self._terminated is not None and now >= self._terminated + self._ward.grace:
             self.kill(now)
-        if now < self._next_look or self._flooded:
+        if now < self._next_look or self._killed is not None:
             return
         began = time.monotonic()
         try:

@@ -14,7 +14,7 @@ import pytest
 from autoresearchd.experiment import TreeOid
 from autoresearchd.run import folders
 from autoresearchd.run.checkpoints import Checkpoints
-from tests.run.room import Room, finish, program, spec
+from tests.run.room import Room, bound_by_modes, finish, program, spec
 from tests.support.patience import until
 
 BEST, OPEN, JUDGED = (TreeOid(letter * 40) for letter in "abc")
@@ -137,6 +137,15 @@ def test_a_folder_that_its_training_locked_is_kept_all_the_same(shelf: Shelf) ->
     shelf.checkpoints.take(out, spec(BEST, run="locked"))
     shelf.checkpoints.tidy(BEST, [])
     assert (shelf.folder / "best" / "model.pt").read_text() == "weights"
+
+
+def test_a_folder_with_a_locked_one_in_it_may_hold_more_than_there_is_room_for_and_is_not_kept(shelf: Shelf) -> None:
+    out = shelf.out()
+    (out / "locked").mkdir(mode=0o300)
+    with bound_by_modes():
+        shelf.checkpoints.take(out, spec(BEST, run="locked"))
+        assert shelf.tidied_to(BEST) == []
+    until(lambda: not list(shelf.folder.iterdir()))
 
 
 @pytest.mark.parametrize(("depth", "kept"), [(1200, True), (3000, False)])

@@ -21,6 +21,7 @@ from tests.run.room import (
     PATIENCE,
     Room,
     alive,
+    bound_by_modes,
     finish,
     out_of,
     pid_in,
@@ -206,6 +207,23 @@ def test_close_kills_everything(room: Room) -> None:
 def test_a_run_that_locks_its_own_folders_is_removed(room: Room) -> None:
     lock = "(OUT / 'deep').mkdir(); (OUT / 'deep' / 'file').write_text('x'); (OUT / 'deep').chmod(0); OUT.chmod(0o500)"
     assert room.measure("say(loss=1)\n" + lock).ending is Ending.FINISHED
+    assert list(room.work.iterdir()) == []
+
+
+HIDE = """
+(OUT / "locked").mkdir()
+(OUT / "locked").chmod(0o300)
+for number in range(4):
+    (OUT / "locked" / str(number)).write_bytes(bytes(2**19))
+"""
+
+
+def test_a_run_that_locks_a_folder_to_write_more_than_it_may_is_ended(room: Room) -> None:
+    with room.executor(program(), most_bytes=2**20) as executor:
+        executor.start(spec(room.tree(HIDE + HANG)))
+        with bound_by_modes():
+            done = finish(executor)
+    assert (done.ending, done.why) == (Ending.CRASH, "its folder is unusable: Permission denied")
     assert list(room.work.iterdir()) == []
 
 
