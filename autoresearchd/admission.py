@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from autoresearchd.errors import UserError
@@ -20,6 +21,7 @@ def admit(ledger: Ledger, program: Program, project: Path) -> None:
 
     Raises: UserError that says what to do instead.
     """
+    refuse_nothing_editable(ledger, program)
     baseline, noted = ledger.baseline(), ledger.measured_by()
     if isinstance(baseline, Concluded):
         refuse_another_lab(noted, program)
@@ -28,6 +30,19 @@ def admit(ledger: Ledger, program: Program, project: Path) -> None:
         _refuse_broken_code(ledger, project)
         noted = {}
     ledger.note_measured_by({**identity(program), **noted})
+
+
+def refuse_nothing_editable(ledger: Ledger, program: Program) -> None:
+    """No idea could ever come. Raises: UserError where best has no file that an experiment may change."""
+    editable(program, ledger.files(ledger.best().tree, program.may_edit), of=f"best in {ledger.path}")
+
+
+def editable(program: Program, paths: Iterable[str], *, of: str) -> tuple[str, ...]:
+    """The files that an experiment may change. Raises: UserError where there is none; `of` says what was looked at."""
+    if not (found := tuple(path for path in paths if program.may_edit(path))):
+        globs = ", ".join(program.program.editable)
+        raise UserError(f"no committed file of {of} matches program.editable ({globs}); commit it or mend the glob")
+    return found
 
 
 def _refuse_another_metric(ledger: Ledger, baseline: Concluded, program: Program) -> None:

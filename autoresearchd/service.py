@@ -17,7 +17,7 @@ import structlog
 
 from autoresearchd import announce, controls, heap, metrics, notify
 from autoresearchd.actions import Finish
-from autoresearchd.admission import admit
+from autoresearchd.admission import admit, refuse_nothing_editable
 from autoresearchd.bulletin import write_live, write_status
 from autoresearchd.equipment import Equipment, equip
 from autoresearchd.errors import UserError
@@ -226,6 +226,7 @@ class _Daemon:
             fresh = self.request.over(load(self.request.program))
             changed = differences(self.loop.program, fresh)
             refuse_fixed(changed)
+            refuse_nothing_editable(self.loop.lab.ledger, fresh)
         except UserError as error:
             if str(error) != self.refused:  # said once, however often it is saved
                 log.error("program_refused", why=str(error), in_force="the old one")  # noqa: TRY400 - a person's mistake

@@ -23,18 +23,14 @@ commands = typer.Typer()
 @commands.command()
 def init(program: ProgramFile = DEFAULT_PROGRAM) -> None:
     """Make experiments.git from what is committed in the project; the project itself is never touched."""
+    from autoresearchd import admission
     from autoresearchd.ledger import Ledger, project_state
     from autoresearchd.report.words import counted
 
     settings, path = load(program)
     project = program.resolve().parent / settings.program.project
     state = project_state(project)
-    editable = [name for name in state.tracked if settings.may_edit(name)]
-    if not editable:
-        globs = ", ".join(settings.program.editable)
-        raise UserError(
-            f"no committed file of {project} matches program.editable ({globs}); commit it or mend the glob"
-        )
+    editable = admission.editable(settings, state.tracked, of=str(project))
     Ledger.init(path, project_path=project)
     if state.dirty:
         shown = ", ".join(state.dirty[:5]) + (" …" if len(state.dirty) > 5 else "")

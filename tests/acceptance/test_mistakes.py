@@ -127,6 +127,19 @@ def test_a_half_written_program_lets_people_look_and_stop(typed: Callable[..., T
         assert err.startswith("autoresearchd: program.toml"), err
 
 
+def test_a_run_in_which_no_file_may_be_edited_is_refused_as_init_is(typed: Callable[..., Typed], home: Path) -> None:
+    """No idea could ever come, and a night would be spent on waiting for one."""
+    program = (home / "program.toml").read_text()
+    (home / "program.toml").write_text(program.replace('"train.py"]', '"trian.py"]', 1))
+    before = git(home / "experiments.git", "for-each-ref")
+    for words, where in ((["run", "--experiments", "1"], "best in "), (["init"], str(home))):
+        code, out, err = typed(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"no committed file of {where}" in err
+        assert "matches program.editable (trian.py); commit it or mend the glob" in err
+    assert git(home / "experiments.git", "for-each-ref") == before
+
+
 @pytest.mark.parametrize(
     "words", [["log"], ["run"], ["report"], ["pause"], ["fsck"], ["serve"], ["propose", "--words", "x"]]
 )
