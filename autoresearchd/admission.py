@@ -8,14 +8,20 @@ from pathlib import Path
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Ending
 from autoresearchd.ledger import Ledger, project_state
-from autoresearchd.ledger.repository import git
+from autoresearchd.ledger.repository import git, git_in
 from autoresearchd.program import Program
 from autoresearchd.reload import identity, refuse_another_lab
 from autoresearchd.trailers import parse
 
+WORDS = b".md"
+"""Files for people, of which no training is made."""
+LISTED = ("ls-tree", "-r", "-z", "--full-tree")
 
-def admit(ledger: Ledger, program: Program, project: Path) -> None:
+
+def admit(ledger: Ledger, program: Program, file: Path) -> None:
     """Go on only by what the lab was measured by; before its baseline has a verdict that may still change.
+
+    `file` is where the program was read.
 
     Labs from before that was noted know the name of their metric alone.
 
@@ -27,7 +33,7 @@ def admit(ledger: Ledger, program: Program, project: Path) -> None:
         refuse_another_lab(noted, program)
         _refuse_another_metric(ledger, baseline, program)
     else:
-        _refuse_broken_code(ledger, project)
+        _refuse_broken_code(ledger, file.resolve().parent / program.program.project, but=file.name)
         noted = {}
     ledger.note_measured_by({**identity(program), **noted})
 
@@ -55,8 +61,11 @@ def _refuse_another_metric(ledger: Ledger, baseline: Concluded, program: Program
         )
 
 
-def _refuse_broken_code(ledger: Ledger, project: Path) -> None:
-    """Who mends and commits a script that did not train would else see the old one fail again and again."""
+def _refuse_broken_code(ledger: Ledger, project: Path, *, but: str) -> None:
+    """Who mends and commits a script that did not train would else see the old one fail again and again.
+
+    What is mended in `but`, the program itself, holds for the lab that there is.
+    """
     best = ledger.best()
     runs = ledger.results(best.tree)
     if not runs or any(run.ending is Ending.FINISHED for run in runs):
@@ -65,9 +74,16 @@ def _refuse_broken_code(ledger: Ledger, project: Path) -> None:
         head = project_state(project).head
     except UserError:
         return  # the project need not be here any more
-    if head != best.commit:
+    here, there = git_in(project, *LISTED, head), git(ledger.path, *LISTED, best.commit)
+    if _trained(here, but) != _trained(there, but):
         why = runs[-1].why or runs[-1].ending
         raise UserError(
             f"{ledger.path} is of {best.commit[:10]}, which does not train ({why}), and the project is at {head[:10]} "
             "now: move the lab away, and `autoresearchd init` makes a new one of that"
         )
+
+
+def _trained(listed: bytes, but: str) -> frozenset[bytes]:
+    """What a training is made of: files, and what is in them."""
+    left_out = (WORDS, f"/{but}".encode(), f"\t{but}".encode())
+    return frozenset(entry for entry in listed.split(b"\0") if not entry.endswith(left_out))

@@ -60,7 +60,7 @@ def run(request: Request, view: View) -> Status:
     with ExitStack() as stack:
         ledger = Ledger(request.program.resolve().parent / program.program.experiments)
         stack.enter_context(ledger.hold())
-        admit(ledger, program, request.program.resolve().parent / program.program.project)
+        admit(ledger, program, request.program)
         wake = stack.enter_context(Wake())
         parts = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
         daemon = _Daemon(parts=parts, request=request, view=view, manager=manager, wake=wake, saved=saved)
