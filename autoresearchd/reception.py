@@ -110,7 +110,8 @@ class Reception:
         if wish.oid in self._wishes:
             return  # the same commit under another name: one of the two is enough
         if (number := self._made_of(wish.oid)) is not None:
-            self._turn_away(idea, f"it became experiment {number:04d}", now)
+            log.info("wish_made_already", ref=idea.ref, experiment=number)
+            self._drop(idea)
             return
         log.info("wish_queued", ref=idea.ref, title=idea.title)
         self._wishes[wish.oid] = idea
@@ -141,11 +142,13 @@ class Reception:
         """It cannot be tried: the reason is filed for those who ask, and its branch goes."""
         log.warning("idea_refused", ref=idea.ref, title=idea.title, why=why)
         refused = RefusedIdea(ref=idea.ref, title=idea.title, why=why, at=now)
-        self._refused.append(refused)
         try:
-            self._ledger.file_refused(refused, idea.words)
+            is_new = self._ledger.file_refused(refused, idea.words)
         except (StaleRef, RefLocked, CorruptRecord, OSError) as error:
             log.warning("refusal_not_filed", ref=refused.ref, why=str(error))
+            is_new = True
+        if is_new:
+            self._refused.append(refused)
         self._drop(idea)
 
     def _drop(self, idea: Idea) -> None:

@@ -147,7 +147,7 @@ def test_a_wish_that_was_made_before_a_crash_is_not_made_twice(night: Night) -> 
     assert again.pipeline.wishes_asked == set()
     assert inbox(again) == ""
     assert [entry.number for entry in again.ledger.entries()] == [0, 1]
-    assert again.loop.status.refused_ideas[-1].why == "it became experiment 0001"
+    assert (again.loop.status.refused_ideas, again.ledger.refused()) == ((), ()), "nothing was refused"
 
 
 def test_a_wish_that_is_taken_back_is_not_waited_for(night: Night) -> None:
@@ -288,3 +288,16 @@ def test_a_persons_idea_that_another_is_trying_already_gets_its_number_and_the_r
         git(night.ledger.path, "log", "-1", "--format=%s", "--glob=refs/heads/exp/0002-*").strip() == "Double the rate"
     )
     assert inbox(night) == ""
+
+
+def test_what_was_turned_away_when_the_daemon_died_is_told_once(night: Night) -> None:
+    lock = night.ledger.path / "refs/heads/idea/nothing-new.lock"
+    git(night.ledger.path, "update-ref", "refs/heads/idea/nothing-new", "best")
+    lock.touch()  # why was written down, and the branch is still there
+    night.steps(1)
+    lock.unlink()
+    again = Night(Ledger(night.ledger.path))
+    again.steps(2)
+    assert inbox(again) == ""
+    assert [idea.why for idea in again.loop.status.refused_ideas] == [NOTHING]
+    assert [idea.why for idea in again.ledger.refused()] == [NOTHING]

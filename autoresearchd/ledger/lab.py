@@ -206,9 +206,12 @@ class Ledger(View):
         self._inbox.drop(idea)
 
     @written
-    def file_refused(self, idea: RefusedIdea, words: str) -> None:
-        """Write down why an idea is not tried, and all that it said; ahead of its branch, which then goes."""
-        refused.file(self._repo, idea, words)
+    def file_refused(self, idea: RefusedIdea, words: str) -> bool:
+        """Write down why an idea is not tried, and all that it said; ahead of its branch, which then goes.
+
+        False where the daemon that died between the two wrote the same.
+        """
+        return refused.file(self._repo, idea, words)
 
     def submit_patch(self, patch: bytes, *, title: str) -> RefName:
         """Queue a patch against best. Raises: UserError when it does not apply."""

@@ -26,22 +26,25 @@ NEWEST = 20
 _BLOCK = re.compile(r"Idea: (.+)\nRefused: (.*)")
 
 
-def file(repo: pygit2.Repository, refused: RefusedIdea, words: str) -> None:
-    """Write it down on top of the others, with all that it said.
+def file(repo: pygit2.Repository, refused: RefusedIdea, words: str) -> bool:
+    """Write it down on top of the others, with all that it said; False where the newest says just this already.
 
     Raises: StaleRef, RefLocked, CorruptRecord.
     """
     subject = subject_of(refused.title or refused.ref.removeprefix(HEADS))
     body = paragraphs(words).removeprefix(subject).strip("\n")
     block = f"Idea: {line(refused.ref)}\nRefused: {line(refused.why)}"
-    message = "\n\n".join(part for part in (subject, body, block) if part)
+    message = "\n\n".join(part for part in (subject, body, block) if part) + "\n"
     head, who = refs.read(repo, refs.REFUSED), signature(refused.at)
     with reading(refs.REFUSED):
-        made = repo.create_commit(None, who, who, f"{message}\n", repo.TreeBuilder().write(), [head] if head else [])
+        if head is not None and repo[head].peel(pygit2.Commit).message == message:
+            return False
+        made = repo.create_commit(None, who, who, message, repo.TreeBuilder().write(), [head] if head else [])
     if head is None:
         refs.create(repo, refs.REFUSED, str(made), why="refuse")
     else:
         refs.move(repo, refs.REFUSED, str(made), expected=head, why="refuse")
+    return True
 
 
 def newest(repo: pygit2.Repository) -> tuple[RefusedIdea, ...]:
