@@ -119,7 +119,7 @@ def _delete(folder: Path) -> None:
     """Raises: OSError for what stays."""
     try:
         shutil.rmtree(folder)
-    except (PermissionError, RecursionError):  # a training may lock its folders, and nest them a thousand deep
+    except (OSError, RecursionError):  # a training may lock its folders, and nest them deeper than we can open or call
         for words in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
             done = subprocess.run((*words, "--", folder), stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if folder.exists():

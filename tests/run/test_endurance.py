@@ -19,6 +19,7 @@ import pytest
 from autoresearchd.experiment import Ending, TreeOid
 from autoresearchd.limits import Mode
 from autoresearchd.run import LocalExecutor, cgroup, proc, sandbox
+from autoresearchd.run.folders import remove
 from autoresearchd.run.site import TEMPORARY_PREFIX
 from tests.run.room import ESCAPE, HANG, Room, finish, out_of, pid_in, program, spec, until
 from tests.support import patience
@@ -122,6 +123,13 @@ def test_a_want_of_descriptors_ends_no_run_and_keeps_none_alive(room: Room) -> N
             assert not executor.poll(time.time())
         patience.until(lambda: executor.poll(time.time()) or not list(room.work.iterdir()))
         assert held(room, executor) == before
+
+
+def test_folders_nested_deeper_than_there_are_descriptors_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "left" / "/".join("d" * 200)).mkdir(parents=True)
+    with descriptors_left(64):
+        remove(tmp_path / "left")
+    assert list(tmp_path.iterdir()) == []
 
 
 def begin(executor: LocalExecutor, room: Room) -> None:
