@@ -51,8 +51,12 @@ def _mode_of(edit: Edit, index: pygit2.Index) -> GitMode:
 
 
 def files(repo: pygit2.Repository, tree: TreeOid, wanted: Callable[[str], bool]) -> Mapping[str, bytes]:
-    """The regular files of a tree whose path is wanted, in path order."""
-    return {path: blob.data for path, blob in _blobs(_tree(repo, tree), "") if wanted(path)}
+    """The regular files of a tree whose path is wanted, in path order.
+
+    Raises: CorruptRecord where an object of it is damaged or gone.
+    """
+    with reading(f"tree {tree}"):
+        return {path: blob.data for path, blob in _blobs(_tree(repo, tree), "") if wanted(path)}
 
 
 def changes(repo: pygit2.Repository, before: TreeOid, after: TreeOid) -> tuple[Change, ...]:
@@ -101,8 +105,7 @@ def checkout(repo: pygit2.Repository, tree: TreeOid, folder: Path) -> None:
     try:
         repo.checkout_tree(_tree(repo, tree), directory=str(folder), strategy=strategy)  # type: ignore[no-untyped-call]
     except pygit2.GitError:
-        with reading(f"tree {tree}"):
-            files(repo, tree, lambda _: True)
+        files(repo, tree, lambda _: True)
         raise  # all of it can be read: it is the folder that cannot be written
 
 

@@ -153,7 +153,7 @@ class View:
         return trees.diff(self._repo, experiment.parent_tree, experiment.tree)
 
     def files(self, tree: TreeOid, wanted: Callable[[str], bool]) -> Mapping[str, bytes]:
-        """The regular files of a tree whose path is wanted."""
+        """The regular files of a tree whose path is wanted. Raises: CorruptRecord where one of them is gone."""
         return trees.files(self._repo, tree, wanted)
 
     def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:

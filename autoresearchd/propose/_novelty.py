@@ -10,6 +10,7 @@ from autoresearchd.proposal import Proposal
 from autoresearchd.propose._misses import line_of_best, with_code, with_edits
 from autoresearchd.propose._protocol import Context
 from autoresearchd.propose._strangers import changes
+from autoresearchd.propose._trees import Trees
 
 MEMORY = 400
 """So many of the newest experiments are remembered; the ledger knows the rest."""
@@ -20,6 +21,7 @@ class Novelty:
 
     def __init__(self) -> None:
         self._digests: dict[TreeOid, bytes] = {}
+        self._trees = Trees()
 
     def objection(self, context: Context, proposal: Proposal) -> str:
         """Why this is not worth a number, in words; empty if it is.
@@ -42,9 +44,14 @@ class Novelty:
         lines = context.history.concluded()[-MEMORY:]
         trees = {line.experiment.tree for line in (*lines, *line_of_best(context), *with_code(context))}
         trees |= {each.tree for each in context.pending if isinstance(each, Experiment)}
-        self._digests = {tree: self._digests.get(tree) or digest(context.history.files(tree)) for tree in trees}
+        found = {tree: self._digests.get(tree) or self._digest(context, tree) for tree in trees}
+        self._digests = {tree: known for tree, known in found.items() if known is not None}
         made = [each for each in context.pending if isinstance(each, Proposal) and each.parent == context.best]
         return {*self._digests.values(), *(digest(with_edits(context.files, each.edits)) for each in made)}
+
+    def _digest(self, context: Context, tree: TreeOid) -> bytes | None:
+        files = self._trees.files(context, tree)
+        return None if files is None else digest(files)
 
 
 def digest(files: Mapping[str, bytes]) -> bytes:

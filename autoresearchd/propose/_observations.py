@@ -16,6 +16,7 @@ from autoresearchd.proposal import Proposal
 from autoresearchd.propose._measured import RECENT, gained, mean, noise
 from autoresearchd.propose._misses import with_code, with_edits
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose._trees import Trees
 from autoresearchd.propose.constants import Constant, Value, find, skeleton
 
 ENOUGH = 2
@@ -113,9 +114,10 @@ class Observations:
     """Reads the history of one lab. A tree is parsed once, and forgotten when nobody looks at it any more."""
 
     def __init__(self) -> None:
-        self._trees: dict[TreeOid, _Tree] = {}
-        """What this reading has looked at."""
-        self._before: dict[TreeOid, _Tree] = {}
+        self._files = Trees()
+        self._trees: dict[TreeOid, _Tree | None] = {}
+        """What this reading has looked at; None is lost."""
+        self._before: dict[TreeOid, _Tree | None] = {}
         """What the reading before has."""
         self._tunables: Mapping[str, Tunable] = {}
 
@@ -135,7 +137,7 @@ class Observations:
             best=best.values,
             observations=tuple(self._observe(context, concluded)),
             pending=tuple(tree.values for tree in pending),
-            known=frozenset(tree.signature for tree in (*trees, *pending, best)),
+            known=frozenset(tree.signature for tree in (*trees, *pending, best) if tree is not None),
             frame=best.frame,
             noise=deviation if degrees >= ENOUGH and deviation > 0 else None,
             baseline_memory_mib=mean(context, first[0], None, PEAK_MEMORY)[0] if first else None,
@@ -148,27 +150,32 @@ class Observations:
         if tunables != self._tunables:
             self._before, self._tunables = {}, tunables
 
-    def _tree(self, context: Context, tree: TreeOid) -> _Tree:
+    def _tree(self, context: Context, tree: TreeOid) -> _Tree | None:
         if tree not in self._trees:
-            self._trees[tree] = self._before.get(tree) or _read(context.history.files(tree), self._tunables)
+            self._trees[tree] = self._before.get(tree) or self._read(context, tree)
         return self._trees[tree]
+
+    def _read(self, context: Context, tree: TreeOid) -> _Tree | None:
+        files = self._files.files(context, tree)
+        return None if files is None else _parsed(files, self._tunables)
 
     def _pending(self, context: Context, recent: Sequence[Concluded]) -> list[_Tree]:
         parents: dict[CommitOid, TreeOid] = {c.experiment.commit: c.experiment.tree for c in recent}
-        found = []
+        found = list[_Tree | None]()
         for item in context.pending:
             if not isinstance(item, Proposal):
                 found.append(self._tree(context, item.tree))
                 continue
+            files: Mapping[str, bytes] | None = None
             if item.parent == context.best:
                 files = context.files
             elif item.parent in parents:
-                files = context.history.files(parents[item.parent])
-            else:
+                files = self._files.files(context, parents[item.parent])
+            if files is None:
                 continue  # made on a best that is long gone; the ledger will find it stale
             edits = [edit for edit in item.edits if context.program.may_edit(edit.path)]
-            found.append(_read(with_edits(files, edits), self._tunables))
-        return found
+            found.append(_parsed(with_edits(files, edits), self._tunables))
+        return [tree for tree in found if tree is not None]
 
     def _observe(self, context: Context, concluded: Sequence[Concluded]) -> Iterable[Observation]:
         """Scores need the whole line of best, trees only what is recent."""
@@ -181,15 +188,18 @@ class Observations:
             score = None if gain is None else scores.before(item.experiment) + gain
             if on_best:
                 scores.note(item.experiment, score or 0.0)
-            if index >= oldest:
-                yield self._observation(context, item, score=score, gain=gain, runs=runs)
+            if index >= oldest and (seen := self._observation(context, item, score=score, gain=gain, runs=runs)):
+                yield seen
 
     def _observation(
         self, context: Context, item: Concluded, *, score: float | None, gain: float | None, runs: int
-    ) -> Observation:
+    ) -> Observation | None:
+        """None where its files or its parent's are lost."""
         experiment, verdict = item.experiment, item.verdict
         tree = self._tree(context, experiment.tree)
         parent = tree if experiment.is_baseline else self._tree(context, experiment.parent_tree)
+        if tree is None or parent is None:
+            return None
         peak = verdict.peak_memory_mib or mean(context, experiment.tree, verdict.environment, PEAK_MEMORY)[0]
         return Observation(
             number=experiment.number,
@@ -205,7 +215,7 @@ class Observations:
         )
 
 
-def _read(files: Mapping[str, bytes], tunables: Mapping[str, Tunable]) -> _Tree:
+def _parsed(files: Mapping[str, bytes], tunables: Mapping[str, Tunable]) -> _Tree:
     constants = find(files, tunables)
     return _Tree(skeleton(files, constants), _values(constants))
 

@@ -29,7 +29,7 @@ class History(Protocol):
         ...
 
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:
-        """The editable files of a tree, by path."""
+        """The editable files of a tree, by path. Raises: CorruptRecord where the disk has lost one of them."""
         ...
 
     def measurements(self, tree: TreeOid) -> Sequence[Measurement]:
@@ -133,6 +133,16 @@ class Troubled(Protocol):
     @property
     def trouble(self) -> str:
         """What goes wrong again and again; empty where nothing does. May be read from any thread."""
+        ...
+
+
+@runtime_checkable
+class Failing(Protocol):
+    """Several proposers as one, of whom some may fail where others go on."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether one of them failed the last time that it was asked: it may have more to say."""
         ...
 
 

@@ -91,6 +91,11 @@ class Portfolio:
         return self._finished(context, credits) or await self._in_quiet_hours(context)
 
     @property
+    def is_failing(self) -> bool:
+        """Whether one of them failed the last time that it was asked: it may have more to say."""
+        return bool(self._rests)
+
+    @property
     def failing(self) -> Mapping[str, str]:
         """Those that go on failing and are asked less and less, with why; may be read from any thread."""
         found = {name: rest.trouble for name, rest in tuple(self._rests.items())}
@@ -155,13 +160,14 @@ class Portfolio:
         if (rest := self._rests.get(proposer.name)) is not None and rest.takes_turn():
             return None
         for _ in range(ATTEMPTS):
-            proposal = None
+            proposal: Proposal | None = None
+            why: str | None = None
             with self._noting(proposer):
                 proposal = await proposer.propose(replace(context, pending=(*context.pending, *refused)))
+                why = "" if proposal is None else self._novelty.objection(context, proposal)
                 self._rests.pop(proposer.name, None)
-            if proposal is None:
+            if proposal is None or why is None:
                 return None
-            why = self._novelty.objection(context, proposal)
             if not why:
                 return proposal
             log.info("proposal_refused", proposer=proposer.name, title=proposal.title, why=why)

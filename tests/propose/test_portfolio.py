@@ -7,6 +7,7 @@ import gc
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import FunctionType, ModuleType
 
 import pytest
@@ -95,6 +96,18 @@ def test_one_that_fails_makes_way_for_the_next() -> None:
             assert made is not None
             assert made.proposer == "busy"
     assert {(each["event"], each["proposer"]) for each in logs} == {("proposer_failed", "broken")}
+
+
+def test_one_whose_idea_cannot_be_looked_at_makes_way_for_the_next() -> None:
+    def odd(context: Context, n: int) -> Proposal:
+        made = proposal(context, "odd", ("a.py", b"A = 2\n"))
+        return replace(made, edits=(*made.edits, Edit(path="b.py", content="no bytes")))  # type: ignore[arg-type]
+
+    with capture_logs():
+        for seed in range(5):
+            made = ask(FakeLab(FILES).context(seed=seed), [Scripted("odd", odd), fresh("busy")])
+            assert made is not None
+            assert made.proposer == "busy"
 
 
 def test_one_that_only_fails_is_asked_less_and_less_is_named_and_the_others_go_on() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
+from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import FAILED, ON_BEST, Concluded, Experiment, Outcome, TreeOid
 from autoresearchd.proposal import Proposal
 from autoresearchd.propose._measured import noise
@@ -50,8 +51,11 @@ def one_line(context: Context, concluded: Concluded) -> str:
 
 
 def diff(history: History, before: TreeOid, after: TreeOid) -> str:
-    """The change of the editable files as a patch."""
-    return diff_of(history.files(before), history.files(after))
+    """The change of the editable files as a patch; words in its place where the disk has lost some of them."""
+    try:
+        return diff_of(history.files(before), history.files(after))
+    except CorruptRecord:
+        return "(the disk has lost its files)"
 
 
 def diff_of(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str:
