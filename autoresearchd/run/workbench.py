@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import json
 import os
 import shlex
@@ -32,6 +33,8 @@ GRACE_SECONDS = 60.0
 END_SECONDS = 30.0
 """For an errand that is told to end, to end what it runs; usually milliseconds."""
 MOST_ANSWER = 32 * 2**20
+_NO_PLACE = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""Errors of a path itself: no machine could write there."""
 
 
 class LocalWorkbench:
@@ -45,7 +48,8 @@ class LocalWorkbench:
     async def check(self, tree: TreeOid, edits: tuple[Edit, ...], *, command: str, seconds: float) -> str:
         """What `command` says against these edits of this tree; empty where it ends well in time."""
         with self._laid_out(tree, command, seconds) as order:
-            _apply(order.tree, edits)
+            if why := _apply(order.tree, edits):
+                return why
             return str((await _run(order))["why"])
 
     async def work(
@@ -130,14 +134,25 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _apply(place: Path, edits: tuple[Edit, ...]) -> None:
-    """Write edits into a checkout; links in it are not followed."""
+def _apply(place: Path, edits: tuple[Edit, ...]) -> str:
+    """Write edits into a checkout, following no link in it; why one of them cannot be there, empty where all are.
+
+    Raises: OSError where this machine cannot write.
+    """
     for edit in edits:
         path = place / edit.path
-        if not path.parent.resolve().is_relative_to(place.resolve()) or path.is_symlink():
-            raise OSError(f"{edit.path!r} leads out of the checkout")
-        if edit.content is None:
-            path.unlink(missing_ok=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(edit.content)
+        try:
+            if not path.parent.resolve().is_relative_to(place.resolve()) or path.is_symlink():
+                return f"{edit.path!r} leads out of the checkout"
+            if edit.content is None:
+                path.unlink(missing_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(edit.content)
+        except ValueError as error:
+            return f"{edit.path!r} cannot be written: {error}"
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                raise
+            return f"{edit.path!r} cannot be written: {error.strerror}"
+    return ""

@@ -143,10 +143,21 @@ def test_a_command_that_fails_gives_nothing(tmp_path: Path) -> None:
     assert "broken" in why
 
 
-def test_a_draft_cannot_be_written_outside_of_its_checkout(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="leads out of the checkout"):
-        check(tmp_path, "true", edit("../../evil.py", "x"))
-    assert not list(tmp_path.rglob("evil.py"))
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("../../evil.py", "leads out of the checkout"),
+        ("train.py/evil.py", "cannot be written: "),
+        ("src", "cannot be written: Is a directory"),
+        ("evil" * 64 + ".py", "cannot be written: File name too long"),
+        ("evil\0.py", "cannot be written: embedded null byte"),
+    ],
+)
+def test_a_draft_that_cannot_be_laid_out_is_told_why(tmp_path: Path, path: str, why: str) -> None:
+    found = check(tmp_path, "true", edit(path, "x"))
+    assert found.startswith(repr(path))
+    assert why in found
+    assert not list(tmp_path.rglob("evil*"))
 
 
 def test_a_command_reaches_a_server_only_where_it_may(tmp_path: Path) -> None:
