@@ -146,7 +146,10 @@ def _why(world: World, state: str, held: tuple[str, float] | None) -> str:
     if held:
         return held[0]
     waits = state == "idle" and not (world.opened or world.ideas.ready or world.baseline_tree is None)
-    return "no idea is at hand; the proposers are asked again" if waits and world.ideas.asked else ""
+    if not (waits and world.ideas.asked):
+        return ""
+    lack = f": {world.ideas.lack}; `autoresearchd doctor` says what to do" if world.ideas.lack else ""
+    return f"no idea is at hand; the proposers are asked again{lack}"
 
 
 def idle(world: World) -> Idle:

@@ -1,4 +1,4 @@
-"""Says once in the log what lasts: why nothing is started, and which runs something else slowed down."""
+"""Says once in the log what lasts: why nothing is started, why nobody has an idea, and which runs something else slowed down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Notices:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._held = ""
+        self._held = self._lack = ""
         self._disturbed: set[str] = set()
 
     def look(self, world: World) -> None:
@@ -30,6 +30,10 @@ class Notices:
         if why != self._held:
             log.warning("held", why=why) if why else log.info("resumed")
             self._held = why
+        if world.ideas.lack != self._lack:
+            self._lack = world.ideas.lack
+            if self._lack:
+                log.warning("no_idea", why=self._lack)
         for run in (run for view in views(world) for run in disturbed(view)):
             if run.run not in self._disturbed:
                 self._say_disturbed(run)

@@ -80,6 +80,7 @@ class Observer:
             ready=pipeline.ready,
             asked=pipeline.asked,
             is_silent=pipeline.is_silent,
+            lack=pipeline.lack,
             fixes_asked=pipeline.fixes_asked,
             fixes=pipeline.fixes,
             wishes=self.reception.to_ask(),

@@ -21,6 +21,7 @@ from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.propose._protocol import Closing, Context, Declined, Fixing, Granting, Proposer
+from autoresearchd.propose.constants import nothing_to_search
 
 log = structlog.get_logger()
 MOST_TAKEN = 64
@@ -57,6 +58,8 @@ class Pipeline:
         """Whether nobody had anything to say the last time, with nothing open and nothing waiting."""
         self.is_silent = False
         """The same, or whoever was asked has failed: no idea is to be expected now."""
+        self.lack = ""
+        """What best lacks for ideas to come of themselves, where nobody had one; empty where it lacks nothing."""
 
     @property
     def ready(self) -> tuple[Proposal, ...]:
@@ -158,13 +161,15 @@ class Pipeline:
         """`since` so many were taken when this was asked for: what was opened after that is not in `pending`."""
         ready = tuple(self._ready)  # before what was taken is read: so none is missed that is taken at this moment
         pending = (*pending, *(taken for number, taken in tuple(self._taken) if number > since and taken not in ready))
-        proposal, waits = None, bool(pending or self._ready)
+        proposal, waits, lack = None, bool(pending or self._ready), ""
         try:
-            proposal = await self._proposer.propose(self._context(program, pending))
+            context = self._context(program, pending)
+            proposal = await self._proposer.propose(context)
+            lack = "" if proposal is not None or waits else nothing_to_search(context.files, program)
             self.is_exhausted = proposal is None and not waits
         except Exception:  # whatever a proposer does wrong must not end the night
             log.exception("proposer_failed", proposer=self._proposer.name)
-        self.is_silent = proposal is None and not waits
+        self.is_silent, self.lack = proposal is None and not waits, lack
         if proposal is not None:
             self._silences = 0
             self._ready.append(proposal)

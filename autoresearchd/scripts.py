@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from autoresearchd.inventory import Finding, some
 from autoresearchd.ledger.repository import GitFailed, git_in
 from autoresearchd.program import Program
-from autoresearchd.propose.constants import find
+from autoresearchd.propose.constants import nothing_to_search
 
 FIXED_SEED, GIVEN_SEED = r"(manual_seed|seed_everything|set_seed|random\.seed)\(", "AUTORESEARCH_SEED"
 """How a script takes the same luck each time, and how it takes that which it is given."""
@@ -34,11 +34,8 @@ def luck(program: Program, project: Path) -> Iterator[Finding]:
 def constants(program: Program, project: Path, tracked: Sequence[str]) -> Iterator[Finding]:
     """Whether the numeric search has anything to search over."""
     wanted = [name for name in tracked if name.endswith(".py") and program.may_edit(name)]
-    if not program.propose.space.enabled or any(
-        find({name: _committed(project, name)}, program.propose.space.constants) for name in wanted
-    ):
+    if not (what := nothing_to_search({name: _committed(project, name) for name in wanted}, program)):
         return
-    what = "no constant is found in what may be edited, so `space` and `refine` have nothing to search over"
     mend = "name them at the top of a module (LEARNING_RATE = 3e-4), in a dataclass, or as options of argparse"
     yield Finding(name="constants", state="note", what=what, mend=mend)
 

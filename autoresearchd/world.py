@@ -95,6 +95,8 @@ class Ideas:
     """Proposals being thought of."""
     is_silent: bool = False
     """Whoever was asked last had nothing to propose, or failed, though nothing else waited."""
+    lack: str = ""
+    """What best lacks for ideas to come of themselves, where that is why."""
     fixes_asked: frozenset[CommitOid] = frozenset()
     """Commits of the crashed experiments whose correction was asked for."""
     fixes: Mapping[CommitOid, Proposal | None] = field(default_factory=dict)

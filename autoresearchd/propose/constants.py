@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from autoresearchd.program import Tunable
+from autoresearchd.program import Program, Tunable
 from autoresearchd.proposal import Edit
 from autoresearchd.propose._ranges import Kind, Range, Scale, Value, infer, is_hyperparameter, override, words
 from autoresearchd.propose._spelling import is_power_of_two, number, respell
 
-__all__ = ["Constant", "Kind", "Range", "Scale", "Value", "find", "rewrite", "skeleton"]
+__all__ = ["Constant", "Kind", "Range", "Scale", "Value", "find", "nothing_to_search", "rewrite", "skeleton"]
 
 log = structlog.get_logger()
 LARGEST_FILE = 2**20
@@ -81,6 +81,14 @@ def find(files: Mapping[str, bytes], tunables: Mapping[str, Tunable] | None = No
         single = (_constant(path, item, offsets, tunables or {}) for item in found if times[item.name] == 1)
         constants.extend(constant for constant in single if constant is not None)
     return tuple(sorted(constants, key=lambda constant: (constant.path, constant.start)))
+
+
+def nothing_to_search(files: Mapping[str, bytes], program: Program) -> str:
+    """Why the numeric search has nothing to say of these files, where it is asked; empty where it has."""
+    space = program.propose.space
+    if not space.enabled or find(files, space.constants):
+        return ""
+    return "no constant is found in what may be edited, so `space` and `refine` have nothing to search over"
 
 
 def rewrite(files: Mapping[str, bytes], values: Mapping[Constant, Value]) -> tuple[Edit, ...]:

@@ -109,6 +109,19 @@ def test_sigterm_ends_it_in_the_middle_of_a_training_and_judges_nothing_that_it_
     assert fsck(ledger.path) == ""
 
 
+def test_who_waits_for_ideas_that_cannot_come_is_told_why(tmp_path: Path) -> None:
+    """A script without constants: nobody has anything to say, however often they are asked."""
+    bare = 'def main():\n    print("val_bpb: 1.0")\n\n\nmain()\n'
+    folder = foreign_lab(tmp_path / "project", train=bare)
+    daemon = start(folder, "--experiments", "1")
+    (said,) = wait_for(folder, "no_idea", daemon=daemon)
+    assert said["why"].startswith("no constant is found in what may be edited")
+    until(lambda: "no idea is at hand" in status_of(folder)["why"] and said["why"] in status_of(folder)["why"])
+    wait_for(folder, "no_proposal", count=3, daemon=daemon)
+    assert len([event for event in events(folder) if event["event"] == "no_idea"]) == 1
+    assert stop(daemon) == 0
+
+
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
     daemon = asleep(tmp_path / "project")
     assert stop(daemon, signal.SIGINT) == 130
