@@ -124,3 +124,26 @@ def test_what_a_lab_says_of_itself_is_a_sentence_where_a_power_cut_tore_it(night
     tear(night.ledger.path, name, b"")
     with pytest.raises(UserError, match=f"`rm {name}` in experiments.git"):
         Ledger(night.ledger.path).measured_by()
+
+
+@pytest.mark.parametrize("what", ["no object", "no commit"])
+def test_an_open_experiment_whose_branch_was_moved_to_nothing_readable_holds_no_other_up(
+    night: Night, what: str
+) -> None:
+    night.steps(6)
+    night.hanging = True
+    night.propose(2.0)
+    night.steps(3)
+    (lost,) = night.ledger.opened()
+    oid = "f" * 40 if what == "no object" else git(night.ledger.path, "rev-parse", "best:train.py").strip()
+    (night.ledger.path / lost.ref).write_text(f"{oid}\n")
+    night.hanging = False
+    night.propose(3.0)
+    night.steps()
+    assert night.outcome(2) is Outcome.DISCARD
+    assert night.loop.status.state == "idle"
+    assert any("0001 cannot be read" in finding.what or lost.ref in finding.what for finding in night.ledger.fsck())
+    (night.ledger.path / lost.ref).write_text(f"{lost.commit}\n")
+    again = Night(Ledger(night.ledger.path))
+    again.steps()
+    assert again.outcome(1) is Outcome.DISCARD

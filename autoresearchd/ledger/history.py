@@ -58,10 +58,9 @@ class History:
         for (number, ref, commit), raw in zip(wanted, self._raw([commit for _, _, commit in wanted]), strict=True):
             self._claimed = max(self._claimed, number)
             try:
-                if raw is not None:
-                    self._file(index.entry(number, ref, commit, raw))
+                self._file(index.entry(number, ref, commit, raw))
             except CorruptRecord as error:
-                log.error("record_unreadable", experiment=number, why=str(error))  # noqa: TRY400 - said, not raised
+                self._set_aside(number, error)
 
     def note(self, number: int, ref: RefName, commit: CommitOid) -> Experiment | Concluded:
         """Take in a ref that this process has just written, and give its record."""
@@ -153,7 +152,8 @@ class History:
             return None  # not written by this program, or not ours to trust
         return found if isinstance(found, Concluded) and found.verdict.outcome in ON_BEST else None
 
-    def _raw(self, commits: Sequence[CommitOid]) -> Iterator[bytes | None]:
+    def _raw(self, commits: Sequence[CommitOid]) -> Iterator[bytes]:
+        """The bytes of each; none where it cannot be read."""
         read = 0
         if len(commits) >= BULK:
             try:
@@ -167,7 +167,7 @@ class History:
                 yield self._repo[commit].peel(pygit2.Commit).read_raw()
             except (KeyError, ValueError, pygit2.GitError) as error:
                 log.error("commit_unreadable", commit=commit, why=repr(error))  # noqa: TRY400 - said, not raised
-                yield None
+                yield b""
 
     def _marked(self) -> int:
         """The newest number, should its branch be gone by now."""
@@ -196,9 +196,13 @@ class History:
         try:
             return self._record(self._index[number])
         except CorruptRecord as error:
-            log.error("record_unreadable", experiment=number, why=str(error))  # noqa: TRY400 - said, not raised
-            self._index.set_aside(number)
+            self._set_aside(number, error)
             return None
+
+    def _set_aside(self, number: int, error: CorruptRecord) -> None:
+        """Open or not, nothing is done with it, and the others go on."""
+        log.error("record_unreadable", experiment=number, why=str(error))
+        self._index.set_aside(number)
 
     def _record(self, entry: Entry) -> Experiment | Concluded:
         record = self._records.get(entry.number)

@@ -45,9 +45,6 @@ class Index:
         self.baseline = BASELINE_NUMBER
         """The newest one that has its verdict: best's line begins with it."""
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._rows
-
     def __getitem__(self, number: int) -> Entry:
         return _unpacked(number, self._rows[number])
 
@@ -76,14 +73,14 @@ class Index:
 
     def file(self, entry: Entry) -> None:
         """Add an entry, or what has become of one."""
-        was_open, is_new = entry.number in self._open, entry.number not in self._rows
+        if entry.number in self._rows:
+            self.forget(entry.number)
         self._rows[entry.number] = _packed(entry)
         if entry.outcome is Outcome.BASELINE:
             self.baseline = max(self.baseline, entry.number)
         if entry.outcome is None:
             self._open.add(entry.number)
-        elif was_open or is_new:
-            self._open.discard(entry.number)
+        else:
             insort(self._imported if entry.is_imported else self._concluded, entry.number)
 
     def set_aside(self, number: int) -> None:
@@ -91,7 +88,7 @@ class Index:
         self._open.discard(number)
 
     def forget(self, number: int) -> None:
-        """Remove one whose branch is gone."""
+        """Remove one: its branch is gone, or holds something else."""
         del self._rows[number]
         self._open.discard(number)
         for numbers in (self._concluded, self._imported):

@@ -215,3 +215,14 @@ def test_a_lab_that_is_opened_by_a_relative_path_works(ledger: Ledger, monkeypat
         opened(ledger, f"RATE = {rate}\n")
     relative.refresh()
     assert len(relative.opened()) == history.BULK
+
+
+def test_an_experiment_is_listed_once_wherever_its_branch_was_moved_meanwhile(ledger: Ledger) -> None:
+    waiting, reader = opened(ledger, "RATE = 1\n"), Ledger(ledger.path)
+    concluded = ledger.conclude(waiting, verdict(Outcome.CRASH), metric=METRIC, now=NOW)
+    for oid in ("f" * 40, concluded.experiment.commit, waiting.commit, concluded.experiment.commit):
+        (ledger.path / waiting.ref).write_text(f"{oid}\n")
+        reader.refresh()
+        assert reader.opened() == ((waiting,) if oid == waiting.commit else ())
+        listed = [found.experiment.number for found in reader.concluded()]
+        assert listed == ([0, 1] if oid == concluded.experiment.commit else [0])
