@@ -20,7 +20,7 @@ from autoresearchd.experiment import CommitOid, Concluded, Experiment
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.proposal import Proposal, Wish
-from autoresearchd.propose._protocol import Closing, Context, Declined, Fixing, Granting, Proposer
+from autoresearchd.propose._protocol import Closing, Context, Declined, Failing, Fixing, Granting, Proposer
 from autoresearchd.propose.constants import nothing_to_search
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Pipeline:
         self._reader: Ledger | None = None
         self._silences = 0
         self.is_exhausted = False
-        """Whether nobody had anything to say the last time, with nothing open and nothing waiting."""
+        """Whether nobody had anything to say the last time or failed, with nothing open and nothing waiting."""
         self.is_silent = False
         """The same, or whoever was asked has failed: no idea is to be expected now."""
         self.lack = ""
@@ -166,7 +166,8 @@ class Pipeline:
             context = self._context(program, pending)
             proposal = await self._proposer.propose(context)
             lack = "" if proposal is not None or waits else nothing_to_search(context.files, program)
-            self.is_exhausted = proposal is None and not waits
+            is_heard = not (isinstance(self._proposer, Failing) and self._proposer.is_failing)
+            self.is_exhausted = proposal is None and not waits and is_heard
         except Exception:  # whatever a proposer does wrong must not end the night
             log.exception("proposer_failed", proposer=self._proposer.name)
         self.is_silent, self.lack = proposal is None and not waits, lack

@@ -15,7 +15,8 @@ from autoresearchd.ledger import Ledger
 from autoresearchd.pipeline import Pipeline
 from autoresearchd.program import parse
 from autoresearchd.proposal import Proposal
-from autoresearchd.propose._protocol import Context
+from autoresearchd.propose._protocol import Context, Proposer
+from autoresearchd.propose.portfolio import Portfolio
 from tests.support.fakes import proposal
 from tests.support.projects import PROGRAM, lab
 
@@ -44,9 +45,11 @@ class Rig:
 
     def pipeline(self, answer: Callable[[Context], Proposal | None]) -> tuple[Pipeline, Thinker]:
         thinker = Thinker(answer)
-        pipeline = Pipeline(thinker, self.ledger.path, wake=self.woken.set)
-        self.pipelines.append(pipeline)
-        return pipeline, thinker
+        return self.over(thinker), thinker
+
+    def over(self, proposer: Proposer) -> Pipeline:
+        self.pipelines.append(Pipeline(proposer, self.ledger.path, wake=self.woken.set))
+        return self.pipelines[-1]
 
     def ask(self, pipeline: Pipeline) -> None:
         self.woken.clear()
@@ -184,3 +187,23 @@ def test_who_had_no_idea_is_not_asked_with_the_same_draw_again(rig: Rig) -> None
         pipeline.ask(parse(PROGRAM), ())
     rig.until(lambda: pipeline.ready)
     assert draws[0] != draws[1]
+
+
+def test_a_session_that_waits_until_every_idea_was_had_goes_on_while_one_that_has_them_fails(rig: Rig) -> None:
+    broken = True
+
+    def answer(context: Context) -> Proposal | None:
+        del context
+        if broken:
+            raise OSError("git cannot read it")
+        return None
+
+    pipeline = rig.over(Portfolio((), last=(Thinker(answer),)))
+    for _ in range(3):  # it is asked, left alone for a turn, and asked again
+        rig.ask(pipeline)
+        assert pipeline.is_silent
+        assert not pipeline.is_exhausted
+    broken = False
+    rig.ask(pipeline)
+    rig.ask(pipeline)
+    assert pipeline.is_exhausted
