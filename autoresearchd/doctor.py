@@ -132,7 +132,7 @@ def _data(program: Program, folder: Path) -> Iterator[Finding]:
     try:
         refuse_seen(program, folder)
     except UserError as error:
-        mend = "put a folder of its own in the place of that link"
+        mend = "keep them apart: name another folder there, or turn the link that leads there"
         yield Finding(name="data", state="missing", what=str(error), mend=mend)
 
 

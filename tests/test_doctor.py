@@ -151,6 +151,14 @@ def test_data_that_is_not_there_is_missing(ready: Path, state: str) -> None:
     assert str(data) in finding.mend
 
 
+def test_a_key_that_shows_the_lab_to_trainings_is_to_be_changed_where_no_link_leads_there(ready: Path) -> None:
+    path = _write(ready.parent, program='[sandbox]\nreadable = ["experiments.git/refs"]')
+    _, finding = _found(path, "data")
+    assert finding.state == "missing"
+    assert "`sandbox.readable` leads into `program.experiments`" in finding.what
+    assert finding.mend.startswith("keep them apart: name another folder")
+
+
 def test_held_out_data_that_is_committed_would_be_in_every_checkout(tmp_path: Path) -> None:
     project(tmp_path / "project")
     folder = tmp_path / "project"
