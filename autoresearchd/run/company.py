@@ -204,5 +204,5 @@ class Lookout:
         return () if sight is None else tuple(sight.foreign.values())
 
     def close(self) -> None:
-        """End; never waits."""
+        """End; waits PATIENCE_SECONDS at the most."""
         self._watch.close()

@@ -1,6 +1,4 @@
-"""Live runs on other machines, as they were heard of last: what the executors of clusters have in common. Pure but for
-the log.
-"""
+"""Live runs on other machines, as they were heard of last: common to the executors of clusters. Asks nobody."""
 
 from __future__ import annotations
 
