@@ -89,6 +89,7 @@ class FakePipeline:
         self.pending: tuple[Proposal | Experiment, ...] = ()
         """What was open when an idea was asked for the last time."""
         self.is_exhausted = self.is_silent = False
+        self.lack = ""
         self.fixes_asked: frozenset[CommitOid] = frozenset()
         self.fixes: dict[CommitOid, Proposal | None] = {}
         self.wishes_asked: set[CommitOid] = set()
