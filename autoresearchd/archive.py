@@ -32,6 +32,7 @@ from autoresearchd.experiment import (
 from autoresearchd.judge import Spread, composed, estimate
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
+from autoresearchd.proposal import Change
 from autoresearchd.status import AuditStatus
 from autoresearchd.world import Open, Past
 
@@ -62,6 +63,8 @@ class Archive:
         """
         self._aside: dict[CommitOid, str] = {}
         """Open experiments that cannot be read, with why: they are left open, and the others go on."""
+        self._changes: dict[CommitOid, tuple[Change, ...]] = {}
+        """By what the open experiments change their parents: every step asks for it, and it stays so for ever."""
         self._spreads: dict[Environment, Spread] = {}
         self._audits: tuple[AuditStatus, ...] | None = None
         self._gains: tuple[float, ...] | None = None
@@ -85,9 +88,12 @@ class Archive:
     def opened(self) -> tuple[Open, ...]:
         """The same with what decisions need to know of each; one that proves unreadable is set aside."""
         found, best = list[Open](), self._ledger.best()
+        known, self._changes = self._changes, {}
         for experiment in self.pending():
             try:
-                changes = self._ledger.changes(experiment)
+                commit = experiment.commit
+                changes = known[commit] if commit in known else self._ledger.changes(experiment)
+                self._changes[commit] = changes
                 landed = best.number == experiment.number and self._ledger.landed(experiment) is not None
                 found.append(Open(experiment=experiment, changes=changes, landed=landed))
             except CorruptRecord as error:

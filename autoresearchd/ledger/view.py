@@ -5,7 +5,6 @@ Decides nothing, writes nothing.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,6 @@ from autoresearchd.ledger.repository import open_repository, reading
 from autoresearchd.ledger.runs import Runs
 from autoresearchd.proposal import Change, Edit
 from autoresearchd.status import RefusedIdea
-
-DIFFERENCES = 256
-"""More than there are open experiments: every step asks for those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +47,6 @@ class View:
         self._inbox = Inbox(self._repo, path)
         self._best: Best | None = None
         self._start: tuple[CommitOid, Concluded | None] | None = None
-        # The same trees differ by the same paths for ever.
-        self._changes = functools.lru_cache(DIFFERENCES)(functools.partial(trees.changes, self._repo))
         self.promotion = Promoted(self._repo)
         """The branch `promoted`, and what is known of the kept commits on the rungs above the first."""
 
@@ -146,7 +140,7 @@ class View:
     def changes(self, experiment: Experiment) -> tuple[Change, ...]:
         """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""
         with reading(experiment.ref):
-            return self._changes(experiment.parent_tree, experiment.tree)
+            return trees.changes(self._repo, experiment.parent_tree, experiment.tree)
 
     def diff(self, experiment: Experiment) -> str:
         """The experiment's change as a patch."""

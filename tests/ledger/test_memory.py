@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autoresearchd.archive import Archive
 from autoresearchd.context import context_of
 from autoresearchd.experiment import CurvePoint, Outcome, TreeOid
 from autoresearchd.ledger import Ledger, history, runs
@@ -127,3 +128,14 @@ def test_the_history_that_a_proposer_was_given_does_not_change_while_it_thinks(t
     assert len(before) == 1
     assert list(history.concluded()) == before
     assert len(context_of(Ledger(ledger.path), parse(PROGRAM), ()).history.concluded()) == 2
+
+
+def test_what_the_open_experiments_change_is_read_once_however_many_there_are(tmp_path: Path) -> None:
+    ledger = new_ledger(tmp_path)
+    with_baseline(ledger)
+    for number in range(300):
+        opened(ledger, f"RATE = {number}\n")
+    archive = Archive(ledger)
+    first, again = archive.opened(), archive.opened()
+    assert len(first) == 300
+    assert all(one.changes is other.changes for one, other in zip(first, again, strict=True))
