@@ -144,7 +144,7 @@ def _why(world: World, state: str, held: tuple[str, float] | None) -> str:
     if state == "ending":
         return world.orders.closing
     if held:
-        return held[0]
+        return held[0] if held[0] != state else ""
     waits = state == "idle" and not (world.opened or world.ideas.ready or world.baseline_tree is None)
     if not (waits and world.ideas.asked):
         return ""

@@ -1,4 +1,4 @@
-"""Says once in the log what lasts: why nothing is started, why nobody has an idea, and which runs something else slowed down."""
+"""Says once in the log what lasts: why nothing is started, why nobody has an idea, and which runs were slowed down."""
 
 from __future__ import annotations
 

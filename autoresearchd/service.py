@@ -140,6 +140,8 @@ class _Daemon:
     refused: str = ""
     """Why the newest program.toml is not in force."""
     written: float = 0.0
+    unwritten: str = ""
+    """Why the newest status could not be written down."""
 
     @property
     def loop(self) -> Loop:
@@ -206,7 +208,11 @@ class _Daemon:
             write_status(self.loop.lab.ledger.path, status)
             write_live(self.loop.lab.ledger.path, live)
         except OSError as error:
-            log.warning("status_not_written", why=str(error))
+            if str(error) != self.unwritten:  # said once, however long it lasts
+                log.warning("status_not_written", why=str(error))
+            self.unwritten = str(error)
+        else:
+            self.unwritten = ""
 
     def _end(self, finish: Finish | None) -> Status:
         stopping = self.loop.lab.session.stopping

@@ -21,6 +21,7 @@ from autoresearchd.report.words import (
     figure,
     finite,
     gain_figure,
+    idle,
     minute,
     number,
     plain,
@@ -120,7 +121,7 @@ def is_fresh(data: Mapping[str, Any] | None, holder: int | None) -> bool:
 def because(why: str, until: float | None, now: float, *, again: str = "again") -> str:
     """The reason behind a state, and when it is over: `: the disk is full, again in 30 s`."""
     said = f": {plain(why)}" if why else ""
-    return said if until is None else f"{said}, {again} in {duration(until - now)}"
+    return said if until is None or until <= now else f"{said}, {again} in {duration(until - now)}"
 
 
 def model(llm: LlmStatus, now: float) -> str:
@@ -221,8 +222,8 @@ def _inbox(status: Status) -> Iterator[str]:
 def _idle(status: Status) -> str:
     """For how long they did nothing, and why: what adds up to a second."""
     long = {reason: seconds for reason, seconds in sorted(status.idle_seconds.items()) if seconds >= 1}
-    parts = [f"{duration(seconds)} {plain(reason.replace('_', ' '))}" for reason, seconds in long.items()]
-    return f"; idle {', '.join(parts)}" if parts else ""
+    parts = [f"{duration(seconds)} {idle(reason)}" for reason, seconds in long.items()]
+    return f"; idle, as device time: {', '.join(parts)}" if parts else ""
 
 
 def _ladder(status: Status) -> Iterator[str]:

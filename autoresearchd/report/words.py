@@ -14,6 +14,12 @@ from typing import Any
 from autoresearchd.experiment import Direction, Experiment, Verdict
 
 TAB = 4
+IDLE = {
+    "machine": "disk full, or no device fit to train",
+    "best_fails": "best itself fails",
+    "ending": "the end awaited",
+}
+"""The reasons in `status.Idle` that say too little by their names."""
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -98,6 +104,11 @@ def duration(seconds: float) -> str:
 def minute(at: float) -> str:
     """A Unix time by the machine's clock: `2026-11-20 23:14`."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def idle(reason: str) -> str:
+    """Why a device trained nothing, as a person says it; also of a status that another version wrote."""
+    return IDLE.get(reason, plain(reason.replace("_", " ")))
 
 
 def counted(count: int, noun: str) -> str:

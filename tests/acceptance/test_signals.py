@@ -122,6 +122,17 @@ def test_who_waits_for_ideas_that_cannot_come_is_told_why(tmp_path: Path) -> Non
     assert stop(daemon) == 0
 
 
+def test_a_status_that_cannot_be_written_is_said_once_and_the_research_goes_on(tmp_path: Path) -> None:
+    folder = foreign_lab(tmp_path / "project")
+    (folder / "experiments.git" / "autoresearchd" / "status.json.new").mkdir(parents=True)
+    daemon = start(folder, "--experiments", "2")
+    wait_for(folder, "daemon_stopped")
+    assert daemon.wait() == 0
+    assert len(Ledger(folder / "experiments.git").concluded()) == 3
+    (said,) = (event for event in events(folder) if event["event"] == "status_not_written")
+    assert "status.json.new" in said["why"]
+
+
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
     daemon = asleep(tmp_path / "project")
     assert stop(daemon, signal.SIGINT) == 130

@@ -93,6 +93,17 @@ def device_data(**fields: Any) -> list[dict[str, Any]]:
     return [{**each, **fields} for each in _data()["devices"]]
 
 
+def test_why_devices_were_idle_is_said_in_a_persons_words_and_as_the_time_of_all_devices() -> None:
+    said = text(_data(idle_seconds={"machine": 48.0, "no_idea": 1177.0, "a_new_one": 2.0}), holder=4242)
+    line = "idle, as device time: 2 s a new one, 48 s disk full, or no device fit to train, 19 min 37 s no idea"
+    assert line in said
+
+
+def test_what_is_due_by_now_is_not_said_to_come_in_no_time() -> None:
+    assert "again in" not in text(_data(until=NOW), holder=4242)
+    assert "again in 30 s" in text(_data(until=NOW + 30), holder=4242)
+
+
 def test_a_dead_daemon_is_not_shown_as_training() -> None:
     said = text(_data(), holder=None)
     assert "no daemon is running; the last one (pid 4242) was last seen at" in said

@@ -46,11 +46,11 @@ def as_json(document: Document) -> dict[str, Any]:
 
 
 def _content(document: Document) -> dict[str, object]:
-    facts = document.facts
+    facts, idle = document.facts, document.facts.devices.idle_seconds
     return {
         "document": document,
         "facts": facts,
-        "idle": sorted(facts.devices.idle_seconds.items(), key=lambda each: -each[1]),
+        "idle": [(words.idle(why), seconds) for why, seconds in sorted(idle.items(), key=lambda each: -each[1])],
     }
 
 
