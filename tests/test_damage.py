@@ -147,3 +147,14 @@ def test_an_open_experiment_whose_branch_was_moved_to_nothing_readable_holds_no_
     again = Night(Ledger(night.ledger.path))
     again.steps()
     assert again.outcome(1) is Outcome.DISCARD
+
+
+@pytest.mark.parametrize("what", ["no object", "no commit"])
+def test_a_best_that_is_no_commit_any_more_ends_the_daemon_with_one_sentence(night: Night, what: str) -> None:
+    night.steps(6)
+    oid = "f" * 40 if what == "no object" else git(night.ledger.path, "rev-parse", "best:train.py").strip()
+    tear(night.ledger.path, refs.BEST, f"{oid}\n".encode())
+    for act in (lambda: night.steps(2), lambda: Night(Ledger(night.ledger.path)), lambda: list(night.ledger.line())):
+        with pytest.raises(CorruptRecord, match=f"^{oid[:10]}: git cannot read it"):
+            act()
+    assert (night.ledger.path / refs.BEST).read_text() == f"{oid}\n"
