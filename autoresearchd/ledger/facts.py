@@ -14,7 +14,7 @@ import pygit2
 from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Measurement, TreeOid
-from autoresearchd.ledger import marks, refs, runs
+from autoresearchd.ledger import complaint, marks, refs, runs
 from autoresearchd.ledger.invariants import findings
 from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding, Line
 from autoresearchd.ledger.promoted import measured
@@ -43,6 +43,8 @@ def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
     imported = next((parent for b in branches if b.number == BASELINE_NUMBER for parent in b.commit.parents), None)
     filed, unreadable = _runs(repo, names.get(refs.RUNS))
     newest, newest_why = _newest(repo)
+    complaints = list(_complaints(path, frozenset(_projects(branches)))) if fsck else []
+    lost = complaint.lost(complaints)
     return Facts(
         names=tuple(names),
         damaged=refs.damaged(path),
@@ -57,7 +59,8 @@ def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
         newest=newest,
         newest_why=newest_why,
         stale_locks=tuple(_stale_locks(path)),
-        git=tuple(_complaints(path, frozenset(_projects(branches)))) if fsck else (),
+        lost=lost,
+        git=complaint.others(complaints, lost),
     )
 
 

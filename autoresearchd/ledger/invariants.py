@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from itertools import chain, groupby, takewhile
 
-from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, CommitOid, Ending, Outcome, TreeOid, Verdict
+from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, CommitOid, Ending, Outcome, Verdict
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding
+from autoresearchd.ledger.backing import back_to_evidence, backup, of_step, outcome, way_out_of
+from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding, Lost
 from autoresearchd.yardstick import COMPOSITE
 
 ROUNDING = 1e-6
 """Trailers have at least six decimals or nine digits."""
-ANY_BACKUP = "bring it back from a backup: `git fetch BACKUP {refs}` in experiments.git"
 OURS = frozenset(
     {
         refs.BEST,
@@ -57,13 +57,27 @@ def _of_git(facts: Facts) -> Iterator[Finding]:
     for name in facts.damaged:
         mend = f"`rm {_for_a_shell(name)}` in experiments.git, and look again: git can do nothing with it"
         yield Finding(what=f"the file of {refs.shown(name)} is damaged", mend=mend)
+    for oid, lost in facts.lost.items():
+        yield _of_lost(oid, lost, facts)
     for line in facts.git:
-        yield Finding(what=f"git itself complains: {line}", mend=_backup("'refs/*:refs/backup/*'"))
+        yield Finding(what=f"git itself complains: {line}", mend=backup("'refs/*:refs/backup/*'"))
     for lock in facts.stale_locks:
         yield Finding(
             what=f"{lock} was left by a process that died, and blocks every later write there",
             mend=f"the next `autoresearchd run` removes it, or `rm {shlex.quote(lock)}` in experiments.git",
         )
+
+
+def _of_lost(oid: str, lost: Lost, facts: Facts) -> Finding:
+    """All that git says of one object is one finding."""
+    whose = [f"{branch.number:04d}" for branch in facts.branches if branch.commit.oid == oid]
+    names = f"{' and '.join(whose)} cannot be read: " if whose else ""
+    # Also what a commit that is here should have brought along; no ref is moved by it.
+    fetch = backup(oid, "--refetch ")
+    if not lost.file:
+        return Finding(what=f"{names}object {oid} is missing", mend=fetch)
+    first = f"`rm -f {shlex.quote(lost.file)}` in experiments.git, as git takes no other in its place; then "
+    return Finding(what=f"{names}object {oid} is damaged", mend=first + fetch)
 
 
 def _of_names(facts: Facts) -> Iterator[Finding]:
@@ -93,22 +107,20 @@ def _for_a_shell(name: str) -> str:
 def _of_best(facts: Facts) -> Iterator[Finding]:
     by_number = {branch.number: branch for branch in facts.branches}
     if facts.best is None:
-        kept = [branch.commit.oid for branch in facts.branches if _outcome(branch.commit) in ON_BEST]
-        way = f"`git update-ref {refs.BEST} {kept[-1]}` in experiments.git" if kept else _backup(refs.BEST)
-        yield Finding(what=f"{refs.BEST} is missing", mend=way)
+        yield Finding(what=f"{refs.BEST} is missing", mend=back_to_evidence(facts))
         return
     if BASELINE_NUMBER not in by_number and facts.branches:
         what = f"{BASELINE_NUMBER:04d} is missing: nobody knows where the line of best begins"
-        yield Finding(what=what, mend=_backup("'refs/heads/exp/0000-*:refs/heads/exp/0000-*'"))
+        yield Finding(what=what, mend=backup("'refs/heads/exp/0000-*:refs/heads/exp/0000-*'"))
         return
     steps = facts.best.commits
-    if not facts.best.is_rooted:
+    if not facts.best.is_rooted and not (steps and steps[-1].oid in facts.lost):
         what = f"best does not grow out of the imported project's {(facts.imported or '')[:10]}"
-        yield Finding(what=what, mend=_back_to_evidence(facts))
+        yield Finding(what=what, mend=back_to_evidence(facts))
         steps = tuple(takewhile(lambda step: step.record is not None, steps))
     for step in steps:
-        for what in _of_step(step, by_number, facts):
-            yield Finding(what=what, mend=_way_out_of(step, by_number, facts))
+        for what in of_step(step, by_number, facts):
+            yield Finding(what=what, mend=way_out_of(step, by_number, facts))
 
 
 def _of_lines_before(facts: Facts) -> Iterator[Finding]:
@@ -116,14 +128,14 @@ def _of_lines_before(facts: Facts) -> Iterator[Finding]:
     by_number = {branch.number: branch for branch in facts.branches}
     for ref, line in facts.before.items():
         if not line.is_rooted:
-            yield Finding(what=f"{ref} begins with no baseline", mend=_backup(f"{ref}:{ref}"))
+            yield Finding(what=f"{ref} begins with no baseline", mend=backup(f"{ref}:{ref}"))
             continue
         for step in line.commits:
-            for what in _of_step(step, by_number, facts):
-                yield Finding(what=what.replace(" on best", f" on {ref}"), mend=_backup(f"{ref}:{ref}"))
+            for what in of_step(step, by_number, facts):
+                yield Finding(what=what.replace(" on best", f" on {ref}"), mend=backup(f"{ref}:{ref}"))
     held, before = _on_lines(facts), BASELINE_NUMBER
     for branch in facts.branches:
-        if _outcome(branch.commit) is not Outcome.BASELINE:
+        if outcome(branch.commit) is not Outcome.BASELINE:
             continue
         rebased = branch.commit.record.rebased if branch.commit.record else None
         if rebased is not None and rebased.old not in held:
@@ -141,47 +153,13 @@ def _of_carried(facts: Facts) -> Iterator[Finding]:
         found = tuple(step.record.number if step.record else -1 for step in reversed(line.commits))
         if not line.is_rooted or found != record.rebased.carried:
             what = f"below {branch.number:04d} lie other commits than those that it carried over"
-            yield Finding(what=what, mend=_backup(f"{branch.ref}:{branch.ref}"))
+            yield Finding(what=what, mend=backup(f"{branch.ref}:{branch.ref}"))
 
 
 def _on_lines(facts: Facts) -> set[CommitOid]:
     """Every commit that best has held."""
     lines = [*facts.before.values(), *([facts.best] if facts.best is not None else [])]
     return {step.oid for line in lines if line.is_rooted for step in line.commits}
-
-
-def _of_step(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> Iterator[str]:
-    """What is wrong with one commit on best."""
-    if step.record is None:
-        yield f"{step.oid[:10]} is on best and cannot be read: {step.why}"
-        return
-    name, branch = f"{step.record.number:04d}", by_number.get(step.record.number)
-    if _outcome(step) not in ON_BEST:
-        yield f"{name} is on best without a verdict that moves it"
-    if len(step.parents) > 1:
-        yield f"{name} is a merge: best is not linear"
-    if not any(run.ending is Ending.FINISHED for run in facts.runs.get(step.tree or TreeOid(""), ())):
-        yield f"{name} is on best without a finished run of its tree"
-    if branch is None:
-        yield f"{name} is on best and has no branch"
-    elif branch.commit.oid != step.oid:
-        waits = _is_landed(branch.commit, step)
-        yield f"{name} is on best and its branch " + ("is not settled yet" if waits else "holds something else")
-
-
-def _way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> str:
-    branch = None if step.record is None else by_number.get(step.record.number)
-    if branch is not None and branch.commit.oid != step.oid and _is_landed(branch.commit, step):
-        return "the next `autoresearchd run` settles it"
-    if step.record is not None and branch is None and _outcome(step) in ON_BEST:
-        ref = refs.experiment_ref(step.record.number, "restored")
-        return f"`git update-ref {ref} {step.oid}` in experiments.git"
-    return _back_to_evidence(facts)
-
-
-def _is_landed(branch: Commit, step: Commit) -> bool:
-    """Whether a branch only waits to be moved to the conclusion that best holds."""
-    return branch.record is not None and branch.record.verdict is None and branch[1:3] == step[1:3]
 
 
 def _of_promoted(facts: Facts) -> Iterator[Finding]:
@@ -191,23 +169,23 @@ def _of_promoted(facts: Facts) -> Iterator[Finding]:
         return
     if not line.is_rooted:
         what = f"promoted does not grow out of the imported project's {(facts.imported or '')[:10]}"
-        yield Finding(what=what, mend=_backup(refs.PROMOTED))
+        yield Finding(what=what, mend=backup(refs.PROMOTED))
         return
-    kept = {branch.number for branch in facts.branches if _outcome(branch.commit) in ON_BEST}
+    kept = {branch.number for branch in facts.branches if outcome(branch.commit) in ON_BEST}
     for step in line.commits:
         if len(step.parents) > 1:
-            yield Finding(what=f"{step.oid[:10]} on promoted is a merge", mend=_backup(refs.PROMOTED))
+            yield Finding(what=f"{step.oid[:10]} on promoted is a merge", mend=backup(refs.PROMOTED))
         if step.record is None or step.record.number not in kept:
             what = f"{step.oid[:10]} on promoted is no experiment that was kept"
-            yield Finding(what=what, mend=_backup(refs.PROMOTED))
-        elif _outcome(step) is Outcome.KEEP and not step.scales:
+            yield Finding(what=what, mend=backup(refs.PROMOTED))
+        elif outcome(step) is Outcome.KEEP and not step.scales:
             what = f"{step.record.number:04d} is on promoted, and no trailer says what was measured on a larger scale"
-            yield Finding(what=what, mend=_backup(refs.PROMOTED))
+            yield Finding(what=what, mend=backup(refs.PROMOTED))
     tip = line.commits[0] if line.commits else None
     runs = () if tip is None or tip.tree is None else facts.runs.get(tip.tree, ())
     if tip is not None and not any(run.ending is Ending.FINISHED for run in runs):
         what = f"{tip.oid[:10]}, the newest on promoted, has no finished run of its tree"
-        yield Finding(what=what, mend=_backup(refs.PROMOTED))
+        yield Finding(what=what, mend=backup(refs.PROMOTED))
 
 
 def _of_branches(facts: Facts) -> Iterator[Finding]:
@@ -217,11 +195,13 @@ def _of_branches(facts: Facts) -> Iterator[Finding]:
     adopted = {branch.commit.oid for branch in facts.branches if _is_imported(branch.commit)}
     for branch in facts.branches:
         for what in _of_branch(branch, facts, line, adopted):
-            yield Finding(what=what, mend=_backup(f"{branch.ref}:{branch.ref}"))
+            yield Finding(what=what, mend=backup(f"{branch.ref}:{branch.ref}"))
 
 
 def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None, adopted: Set[CommitOid]) -> Iterator[str]:
     name, commit = f"{branch.number:04d}", branch.commit
+    if commit.oid in facts.lost:
+        return
     if commit.record is None:
         yield f"{name} cannot be read: {commit.why}"
         return
@@ -231,15 +211,15 @@ def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None, adopte
         yield f"{name} has {len(commit.parents)} parents, not one"
         return
     is_baseline = branch.number == BASELINE_NUMBER or commit.record.rebased is not None
-    if _outcome(commit) is Outcome.BASELINE and not is_baseline:
+    if outcome(commit) is Outcome.BASELINE and not is_baseline:
         yield f"{name} says that it is the baseline, which is {BASELINE_NUMBER:04d}"
-    if _is_imported(commit) and (_outcome(commit) is None or _outcome(commit) in ON_BEST):
+    if _is_imported(commit) and (outcome(commit) is None or outcome(commit) in ON_BEST):
         yield f"{name} is another program's, and says that best is moved by it"
     if line is None or (_is_imported(commit) and commit.parents[0] in adopted):
         return
     if not is_baseline and commit.parents[0] not in line and commit.parents[0] != facts.imported:
         yield f"{name} was made on {commit.parents[0][:10]}, which is not on the line of best"
-    if _outcome(commit) in ON_BEST and commit.oid not in line:
+    if outcome(commit) in ON_BEST and commit.oid not in line:
         yield f"{name} was kept and best does not hold it"
 
 
@@ -254,7 +234,7 @@ def _of_numbers(facts: Facts) -> Iterator[Finding]:
     for first, last in _ranges([number for number in range(given) if number not in count]):
         several = f"{first:04d} to {last:04d} have no branches: they were" if last > first else ""
         what = several or f"{first:04d} has no branch: it was"
-        mend = _backup("'refs/heads/exp/*:refs/heads/exp/*'") + "; their numbers are not given again"
+        mend = backup("'refs/heads/exp/*:refs/heads/exp/*'") + "; their numbers are not given again"
         yield Finding(what=f"{what} deleted", mend=mend)
 
 
@@ -266,6 +246,8 @@ def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _of_evidence(facts: Facts) -> Iterator[Finding]:
     """Whether the trailers of each conclusion agree with the runs of its tree."""
+    if facts.has_lost_runs:
+        return
     steps = facts.best.commits if facts.best is not None else ()
     for commit in {commit.oid: commit for commit in (*steps, *(branch.commit for branch in facts.branches))}.values():
         record = commit.record
@@ -273,7 +255,7 @@ def _of_evidence(facts: Facts) -> Iterator[Finding]:
             continue
         runs = facts.runs.get(commit.tree, ())
         for what in _disagreements(record.verdict, record.metric, runs):
-            mend = "look at `git log -p refs/autoresearch/runs` for the missing run, or " + _backup(refs.RUNS)
+            mend = "look at `git log -p refs/autoresearch/runs` for the missing run, or " + backup(refs.RUNS)
             yield Finding(what=f"{record.number:04d} {what}", mend=mend)
 
 
@@ -298,12 +280,14 @@ def _disagreements(verdict: Verdict, metric: str, filed: Sequence[Filed]) -> Ite
 
 def _of_runs(facts: Facts) -> Iterator[Finding]:
     for place, why in facts.unreadable.items():
-        mend = "it is counted nowhere; " + _backup(refs.RUNS) + " if it was a run"
+        if facts.is_lost(why):
+            continue
+        mend = "it is counted nowhere; " + backup(refs.RUNS) + " if it was a run"
         yield Finding(what=f"{place} is no run: {why}", mend=mend)
     filed = [run for runs in facts.runs.values() for run in runs]
     for run in filed:
         if not run.path.endswith(f"/{run.run}.json"):
-            mend = "it is counted as what it says; " + _backup(refs.RUNS)
+            mend = "it is counted as what it says; " + backup(refs.RUNS)
             yield Finding(what=f"{refs.RUNS}:{run.path} holds the run {run.run}", mend=mend)
     for name, times in Counter(run.run for run in filed).items():
         if times > 1:
@@ -313,21 +297,3 @@ def _of_runs(facts: Facts) -> Iterator[Finding]:
 
 def _is_imported(commit: Commit) -> bool:
     return commit.record is not None and bool(commit.record.imported)
-
-
-def _outcome(commit: Commit) -> Outcome | None:
-    verdict = None if commit.record is None else commit.record.verdict
-    return None if verdict is None else verdict.outcome
-
-
-def _backup(what: str) -> str:
-    return ANY_BACKUP.format(refs=what)
-
-
-def _back_to_evidence(facts: Facts) -> str:
-    """The newest step that is backed, were best moved back to it."""
-    by_number = {branch.number: branch for branch in facts.branches}
-    for step in facts.best.commits if facts.best is not None and facts.best.is_rooted else ():
-        if not any(_of_step(step, by_number, facts)):
-            return f"`git update-ref {refs.BEST} {step.oid}` in experiments.git goes back to what is backed"
-    return _backup(refs.BEST)

@@ -50,6 +50,13 @@ class Line:
     """Whether it does come from one, or from the imported commit."""
 
 
+class Lost(NamedTuple):
+    """An object that git cannot read."""
+
+    file: str = ""
+    """Where its damaged file is; empty where there is none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """One experiments.git at one instant."""
@@ -76,8 +83,19 @@ class Facts:
     newest_why: str = ""
     """Why that cannot be read."""
     stale_locks: Sequence[str] = ()
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    """By their names, those that `git fsck --strict` cannot read."""
     git: Sequence[str] = ()
-    """What `git fsck --strict` complains of."""
+    """What else it complains of."""
+
+    def is_lost(self, why: str) -> bool:
+        """Whether something cannot be read for an object of these, by the words that git has for it."""
+        return any(oid in why for oid in self.lost)
+
+    @property
+    def has_lost_runs(self) -> bool:
+        """Whether runs cannot be read for such an object: whose, nobody can tell."""
+        return any(map(self.is_lost, self.unreadable.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger, facts, refs
+from autoresearchd.ledger.backup import back_up
 from autoresearchd.ledger.observed import Finding
 from tests.ledger.lab import (
     METRIC,
@@ -163,10 +166,6 @@ def copy_a_run(lab: Ledger) -> None:
     forge(lab.path, f"{folder}/copy.json", json.dumps(json.loads(content) | {"tree": folder.replace("/", "")}))
 
 
-def lose(name: str) -> Damage:
-    return lambda lab: harm(lab.path, oid(lab, name), None)
-
-
 def leave_a_lock(lab: Ledger) -> None:
     lock = lab.path / "refs/heads/best.lock"
     lock.touch()
@@ -217,10 +216,6 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda lab: git(lab.path, "update-ref", refs.PROMOTED, branch(lab, 3)),
         "on promoted is no experiment that was kept",
     ),
-    "a lost commit": (lambda lab: harm(lab.path, oid(lab, branch(lab, 2)), None), "git itself complains: "),
-    "a lost run": (lambda lab: harm(lab.path, oid(lab, f"{RUNS}:{run_of(lab, 3)}"), None), "git cannot read it"),
-    "a torn object": (lambda lab: harm(lab.path, oid(lab, "best^{tree}"), b"torn"), "git itself complains: error:"),
-    "the runs are gone": (lose(RUNS), f"{RUNS}: is no run: git cannot read it"),
     "a lock is left": (leave_a_lock, "refs/heads/best.lock was left by a process that died"),
 }
 
@@ -232,6 +227,65 @@ def test_what_somebody_did_to_a_lab_is_said(lab: Ledger, damage: str) -> None:
     act(lab)
     found = said(lab)
     assert any(expected in sentence for sentence in found), found
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "put on what was discarded"])
+def test_the_way_back_of_best_loses_nothing_that_was_kept(lab: Ledger, gone: bool) -> None:
+    """0002 landed after 0004: the highest number that was kept is not where best was."""
+    tip = lab.best()
+    assert tip.number == 2
+    git(lab.path, "update-ref", *(["-d", refs.BEST] if gone else [refs.BEST, branch(lab, 3)]))
+    assert mended(lab)
+    assert oid(lab, refs.BEST) == tip.commit
+    assert said(lab) == []
+
+
+def test_the_way_back_goes_below_what_was_kept_on_a_best_without_evidence(ledger: Ledger) -> None:
+    backed, forged = kept(ledger, "RATE = 0.2\n"), discarded(ledger, "RATE = 0.3\n")
+    git(ledger.path, "update-ref", refs.BEST, forged.experiment.commit)
+    kept(ledger, "RATE = 0.4\n")
+    assert mended(ledger) == ["0002 is on best without a verdict that moves it"]
+    assert oid(ledger, refs.BEST) == backed.experiment.commit
+
+
+def mended(ledger: Ledger) -> list[str]:
+    """What is said of best, after its way out was gone."""
+    found = [finding for finding in Ledger(ledger.path).fsck() if f"update-ref {refs.BEST} " in finding.mend]
+    for finding in found:
+        (command,) = re.findall("`(.*?)`", finding.mend)
+        subprocess.run(shlex.split(command), cwd=ledger.path, check=True)
+    return [finding.what for finding in found]
+
+
+LOST = ("an experiment", "a kept experiment", "best", "best^{tree}", "best:train.py", RUNS, "a run")
+
+
+def named(lab: Ledger, name: str) -> str:
+    match name:
+        case "an experiment":
+            return branch(lab, 3)
+        case "a kept experiment":
+            return branch(lab, 1)
+        case "a run":
+            return f"{RUNS}:{run_of(lab, 3)}"
+        case _:
+            return name
+
+
+@pytest.mark.parametrize("content", [None, b"junk\n", b""], ids=["gone", "junk", "empty"])
+@pytest.mark.parametrize("name", LOST)
+def test_an_object_that_the_disk_lost_is_one_finding_whose_commands_mend_it(
+    lab: Ledger, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    lost = oid(lab, named(lab, name))
+    back_up(lab.path, tmp_path / "copy")
+    harm(lab.path, lost, content)
+    (found,) = Ledger(lab.path).fsck()
+    assert found.what.endswith(f"object {lost} is " + ("missing" if content is None else "damaged"))
+    for command in re.findall("`(.*?)`", found.mend):
+        done = command.replace("BACKUP", shlex.quote(str(tmp_path / "copy")))
+        subprocess.run(["sh", "-c", done], cwd=lab.path, check=True, capture_output=True)
+    assert said(lab) == []
 
 
 def test_a_conclusion_that_was_cut_short_is_said_to_settle_itself(lab: Ledger) -> None:

@@ -1,0 +1,101 @@
+"""What the line of best must have, step by step, and the way back to where it has it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from autoresearchd.experiment import ON_BEST, Ending, Outcome, TreeOid
+from autoresearchd.ledger import refs
+from autoresearchd.ledger.observed import Branch, Commit, Facts
+
+ANY_BACKUP = "bring it back from a backup: `git fetch {how}BACKUP {refs}` in experiments.git"
+
+
+def of_step(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> Iterator[str]:
+    """What is wrong with one commit on best."""
+    if step.record is None:
+        if step.oid not in facts.lost:
+            yield f"{step.oid[:10]} is on best and cannot be read: {step.why}"
+        return
+    name, branch = f"{step.record.number:04d}", by_number.get(step.record.number)
+    yield from (f"{name} is {what}" for what in _of_verdict(step))
+    if not facts.has_lost_runs and not _is_measured(step, facts):
+        yield f"{name} is on best without a finished run of its tree"
+    if branch is None:
+        yield f"{name} is on best and has no branch"
+    elif branch.commit.oid != step.oid and branch.commit.oid not in facts.lost:
+        waits = _is_landed(branch.commit, step)
+        yield f"{name} is on best and its branch " + ("is not settled yet" if waits else "holds something else")
+
+
+def _of_verdict(step: Commit) -> Iterator[str]:
+    if outcome(step) not in ON_BEST:
+        yield "on best without a verdict that moves it"
+    if len(step.parents) > 1:
+        yield "a merge: best is not linear"
+
+
+def _is_measured(step: Commit, facts: Facts) -> bool:
+    return any(run.ending is Ending.FINISHED for run in facts.runs.get(step.tree or TreeOid(""), ()))
+
+
+def way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> str:
+    """Of what is wrong with one commit on best."""
+    branch = None if step.record is None else by_number.get(step.record.number)
+    if branch is not None and branch.commit.oid != step.oid and _is_landed(branch.commit, step):
+        return "the next `autoresearchd run` settles it"
+    if step.record is not None and branch is None and outcome(step) in ON_BEST:
+        ref = refs.experiment_ref(step.record.number, "restored")
+        return f"`git update-ref {ref} {step.oid}` in experiments.git"
+    return back_to_evidence(facts)
+
+
+def back_to_evidence(facts: Facts) -> str:
+    """Best moved back below its first step that is not backed, or to the tip of what was kept where it has no line."""
+    tip = _tip(facts)
+    if tip is None:
+        return backup(f"+{refs.BEST}:{refs.BEST}")
+    return f"`git update-ref {refs.BEST} {tip.oid}` in experiments.git goes back to what is backed"
+
+
+def _tip(facts: Facts) -> Commit | None:
+    """Where the line of best ends by the evidence: from its baseline up as far as each step is backed.
+
+    Best itself says where the line goes; where it ends early, the branches that were kept on it go on.
+    """
+    by_number, tip = {branch.number: branch for branch in facts.branches}, None
+    for step in reversed(facts.best.commits) if facts.best is not None and facts.best.is_rooted else ():
+        if not _is_backed(step, by_number, facts):
+            break
+        tip = step
+    kept = [branch.commit for branch in facts.branches if _is_backed(branch.commit, by_number, facts)]
+    if tip is None:
+        tip = next((commit for commit in reversed(kept) if outcome(commit) is Outcome.BASELINE), None)
+    above = {commit.parents[0]: commit for commit in kept if outcome(commit) is Outcome.KEEP and commit.parents}
+    while tip is not None and tip.oid in above:
+        tip = above.pop(tip.oid)
+    return tip
+
+
+def _is_backed(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> bool:
+    """Whether best may be moved to a commit; a branch that is gone or not settled yet takes nothing from it."""
+    if step.record is None or any(_of_verdict(step)) or not _is_measured(step, facts):
+        return False
+    branch = by_number.get(step.record.number)
+    return branch is None or branch.commit.oid == step.oid or _is_landed(branch.commit, step)
+
+
+def _is_landed(branch: Commit, step: Commit) -> bool:
+    """Whether a branch only waits to be moved to the conclusion that best holds."""
+    return branch.record is not None and branch.record.verdict is None and branch[1:3] == step[1:3]
+
+
+def outcome(commit: Commit) -> Outcome | None:
+    """What its verdict says, if it has one."""
+    verdict = None if commit.record is None else commit.record.verdict
+    return None if verdict is None else verdict.outcome
+
+
+def backup(what: str, how: str = "") -> str:
+    """The way out where only a copy has what is missing."""
+    return ANY_BACKUP.format(refs=what, how=how)
