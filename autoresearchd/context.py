@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from autoresearchd.experiment import CommitOid, Concluded, Environment, Experiment, Measurement, TreeOid
 from autoresearchd.judge import improper
@@ -17,40 +16,47 @@ from autoresearchd.standing import Standing
 from autoresearchd.weighing import Scale, weighed
 
 
-@dataclass(frozen=True)
 class LabHistory:
-    """The lab's memory as proposers see it (`propose.History`) for one proposal, read through one ledger handle."""
+    """The lab's memory as proposers see it (`propose.History`), as it is now, read through one ledger handle.
 
-    ledger: Ledger
-    program: Program
-    scales: dict[Environment, Scale] = field(default_factory=dict)
+    Conversations keep it for minutes: it names what was concluded, and holds the records only while they are at hand.
+    """
 
-    @cached_property
-    def _concluded(self) -> tuple[Concluded, ...]:
-        """Read once: proposers go through all of it again and again, and the ledger holds the newest only."""
-        return tuple(self.ledger.concluded())
+    def __init__(self, ledger: Ledger, program: Program) -> None:
+        self._ledger, self._program = ledger, program
+        self._scales: dict[Environment, Scale] = {}
+        self._concluded = ledger.concluded()
+
+    @contextmanager
+    def at_hand(self) -> Iterator[None]:
+        named = self._concluded
+        self._concluded = tuple(named)
+        try:
+            yield
+        finally:
+            self._concluded = named
 
     def concluded(self) -> Sequence[Concluded]:
         return self._concluded
 
     def imported(self) -> Sequence[Concluded]:
-        return self.ledger.imported()
+        return self._ledger.imported()
 
     def standings(self) -> Mapping[CommitOid, Sequence[Standing]]:
-        return self.ledger.promotion.standings()
+        return self._ledger.promotion.standings()
 
     def files(self, tree: TreeOid) -> Mapping[str, bytes]:
-        return self.ledger.files(tree, self.program.may_edit)
+        return self._ledger.files(tree, self._program.may_edit)
 
     def measurements(self, tree: TreeOid) -> Sequence[Measurement]:
         """With what the judge compares beside what each run reported."""
-        return weighed(self.ledger, self.ledger.measurements(tree), self.program.metric, self.scales)
+        return weighed(self._ledger, self._ledger.measurements(tree), self._program.metric, self._scales)
 
     def results(self, tree: TreeOid) -> Sequence[Measurement]:
-        return weighed(self.ledger, self.ledger.results(tree), self.program.metric, self.scales)
+        return weighed(self._ledger, self._ledger.results(tree), self._program.metric, self._scales)
 
     def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
-        return self.ledger.merge(base, ours, theirs)
+        return self._ledger.merge(base, ours, theirs)
 
 
 def context_of(

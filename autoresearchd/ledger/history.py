@@ -105,8 +105,10 @@ class History:
         return _Lazy(self, tuple(self._index.imported))
 
     def read(self, number: int) -> Concluded:
-        """A concluded experiment. Raises: CorruptRecord when it cannot be read."""
-        entry = self._index[number]
+        """A concluded experiment. Raises: CorruptRecord when it cannot be read, or its branch was deleted."""
+        entry = self._index.get(number)
+        if entry is None:
+            raise CorruptRecord(f"experiment {number}", "its branch is gone")
         record = self._record(entry)
         if not isinstance(record, Concluded):
             raise CorruptRecord(entry.ref, "it has no verdict any more")

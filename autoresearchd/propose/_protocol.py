@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,7 +18,11 @@ class History(Protocol):
     """The lab's memory as proposers see it. Every call is a cheap, consistent read; nothing here writes."""
 
     def concluded(self) -> Sequence[Concluded]:
-        """Every experiment with a verdict, by number, the baseline first."""
+        """Every experiment with a verdict, by number, the baseline first; each is read when it is looked at."""
+        ...
+
+    def at_hand(self) -> AbstractContextManager[None]:
+        """Have all of these read once and held for so long: for who goes through them again and again."""
         ...
 
     def imported(self) -> Sequence[Concluded]:

@@ -74,6 +74,15 @@ class Portfolio:
         """Of those that failed the last time."""
 
     async def propose(self, context: Context) -> Proposal | None:
+        with context.history.at_hand():
+            if (found := await self._at_once(context)) is not None:
+                return found
+        await self._patience(context)
+        with context.history.at_hand():
+            return self._finished(context, credit(context)) or await self._in_quiet_hours(context)
+
+    async def _at_once(self, context: Context) -> Proposal | None:
+        """What somebody has to say without being waited for."""
         credits = credit(context)
         for proposer in self._first:
             if (due := await self._ask(proposer, context)) is not None:
@@ -87,8 +96,7 @@ class Portfolio:
                 await self._steer(context, proposer, proposal)
                 return _reasoned(proposal, credits, silent)
             silent.append(proposer.name)
-        await self._patience(context)
-        return self._finished(context, credits) or await self._in_quiet_hours(context)
+        return None
 
     @property
     def is_failing(self) -> bool:

@@ -168,6 +168,17 @@ def test_many_read_at_once_are_what_they_are_one_by_one(ledger: Ledger) -> None:
     assert bulk.opened() == steps.opened() == ledger.opened()
 
 
+def test_who_goes_on_with_an_older_list_goes_past_what_was_deleted_since(ledger: Ledger) -> None:
+    first, second = discarded(ledger, "RATE = 1\n"), discarded(ledger, "RATE = 2\n")
+    reader = Ledger(ledger.path)
+    older = reader.concluded()
+    git(ledger.path, "update-ref", "-d", first.experiment.ref)
+    reader.refresh()
+    assert list(older)[1:] == [second]
+    with pytest.raises(CorruptRecord, match="its branch is gone"):
+        older[1]
+
+
 def test_a_branch_that_was_deleted_is_gone_and_its_number_stays_used(ledger: Ledger) -> None:
     made = [discarded(ledger, "RATE = 1\n"), discarded(ledger, "RATE = 2\n")]
     waiting = opened(ledger, "RATE = 3\n")

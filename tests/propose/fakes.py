@@ -9,6 +9,7 @@ import hashlib
 import random
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -114,6 +115,9 @@ class FakeHistory:
 
     def concluded(self) -> Sequence[Concluded]:
         return tuple(self.lines)
+
+    def at_hand(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def imported(self) -> Sequence[Concluded]:
         return tuple(self.elsewhere)

@@ -36,7 +36,8 @@ def digest(context: Context) -> str:
         ("Tried in other labs, oldest first: their numbers compare with none of ours", _elsewhere(context)),
         ("Being trained or waiting right now: propose something else", _pending(context)),
     )
-    return "\n\n".join(f"## {title}\n" + ("\n".join(lines) or "nothing yet") for title, lines in sections)
+    with context.history.at_hand():
+        return "\n\n".join(f"## {title}\n" + ("\n".join(lines) or "nothing yet") for title, lines in sections)
 
 
 def one_line(context: Context, concluded: Concluded) -> str:
