@@ -19,6 +19,7 @@ from pydantic import Field
 from autoresearchd import __version__
 from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.experiment import LLM, PERSON, Concluded, Experiment
+from autoresearchd.judge import improper
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.report import log, show
@@ -147,7 +148,8 @@ class Desk:
             why = reading.wishes_wait(reading.read(self._ledger.path), self._ledger.holder())
             return {"idea": ref.removeprefix(HEADS), "waits": _text(why, TEXT_CHARACTERS)}
         assert patch is not None
-        return {"idea": self._ledger.submit_patch(patch.encode(), title=title).removeprefix(HEADS)}
+        ref = self._ledger.submit_patch(patch.encode(), title=title, refuse=lambda each: improper(each, self._program))
+        return {"idea": ref.removeprefix(HEADS)}
 
     async def watch(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from autoresearchd.errors import UserError
 if TYPE_CHECKING:
     from autoresearchd.ledger import Ledger
     from autoresearchd.program import Program
+    from autoresearchd.proposal import Change
 
 commands = typer.Typer()
 
@@ -98,7 +100,7 @@ def propose(
         _wish(ledger_at(path), words)
         return
     project = program.resolve().parent / settings.program.project
-    print(f"queued as {_queued(ledger_at(path), source, title, project)}")
+    print(f"queued as {_queued(ledger_at(path), source, title, project, settings)}")
 
 
 def _wish(ledger: Ledger, words: str) -> None:
@@ -109,13 +111,18 @@ def _wish(ledger: Ledger, words: str) -> None:
         print(f"it waits there: {why}")
 
 
-def _queued(ledger: Ledger, source: str, title: str | None, project: Path) -> str:
+def _queued(ledger: Ledger, source: str, title: str | None, project: Path, program: Program) -> str:
     """The branch of a patch, or of a branch of the project. Raises: UserError."""
+    from autoresearchd.judge import improper
+
+    def refuse(changes: Sequence[Change]) -> str:
+        return improper(changes, program)
+
     if source == "-":
-        return ledger.submit_patch(sys.stdin.buffer.read(), title=title or "a patch from stdin")
+        return ledger.submit_patch(sys.stdin.buffer.read(), title=title or "a patch from stdin", refuse=refuse)
     if Path(source).is_file():
-        return ledger.submit_patch(Path(source).read_bytes(), title=title or Path(source).stem)
-    return ledger.submit_branch(project, source)
+        return ledger.submit_patch(Path(source).read_bytes(), title=title or Path(source).stem, refuse=refuse)
+    return ledger.submit_branch(project, source, refuse=refuse)
 
 
 @commands.command()

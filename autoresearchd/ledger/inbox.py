@@ -13,9 +13,10 @@ from pathlib import Path
 import pygit2
 import structlog
 
-from autoresearchd.errors import UserError
+from autoresearchd.errors import UnfilablePath, UserError
 from autoresearchd.experiment import PERSON, CommitOid, RefName, TreeOid
 from autoresearchd.ledger import refs, trees
+from autoresearchd.ledger.rebase import Refuse
 from autoresearchd.ledger.repository import GitFailed, git, signature
 from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.trailers import LONGEST_RATIONALE, paragraphs, slug
@@ -74,10 +75,10 @@ class Inbox:
         self._listing.note(idea.ref, None)
         self._ideas.pop(idea.ref, None)
 
-    def submit_patch(self, patch: bytes, *, title: str, best: CommitOid, now: float) -> RefName:
+    def submit_patch(self, patch: bytes, *, title: str, best: CommitOid, refuse: Refuse, now: float) -> RefName:
         """Queue a patch against best; a mail's subject is its title.
 
-        Raises: UserError when it does not apply.
+        Raises: UserError when it does not apply, or `refuse` says why it would never be trained.
         """
         subject = _subject(patch) or title
         with tempfile.TemporaryDirectory() as folder:
@@ -89,10 +90,24 @@ class Inbox:
             except GitFailed as error:
                 raise UserError(f"the patch does not apply to best ({error.why}); make it against `best`") from error
         who = signature(now)
-        commit = str(self._repo.create_commit(None, who, who, f"{subject}\n", tree, [best]))
-        ref = new_idea(subject)
-        refs.create(self._repo, ref, commit, why="patch")
+        commit = CommitOid(str(self._repo.create_commit(None, who, who, f"{subject}\n", tree, [best])))
+        return self.submit(commit, name=subject, best=best, refuse=refuse, why="patch")
+
+    def submit(self, commit: CommitOid, *, name: str, best: CommitOid, refuse: Refuse, why: str) -> RefName:
+        """Queue a commit that is here. Raises: UserError where `refuse` says why it would never be trained."""
+        ref = new_idea(name)
+        idea = self._read(ref, commit, best)
+        if idea.proposal is not None and (wrong := self._wrong(idea.proposal, refuse)):
+            raise UserError(f"it would be rejected before any training: {wrong}; leave that out")
+        refs.create(self._repo, ref, commit, why=why)
         return ref
+
+    def _wrong(self, proposal: Proposal, refuse: Refuse) -> str:
+        before = TreeOid(str(self._repo[proposal.parent].peel(pygit2.Tree).id))
+        try:
+            return refuse(trees.changes(self._repo, before, trees.file_edits(self._repo, before, proposal.edits)))
+        except UnfilablePath as error:
+            return str(error)
 
     def submit_wish(self, words: str, *, best: CommitOid, now: float) -> RefName:
         """Queue what a person wants tried, in words: an empty commit on best whose message they are.

@@ -28,7 +28,7 @@ from autoresearchd.experiment import (
 from autoresearchd.ledger import marks, project, rebase, records, refs, refused, trees
 from autoresearchd.ledger.adoption import Adoption
 from autoresearchd.ledger.housekeeping import pack
-from autoresearchd.ledger.inbox import Idea, new_idea
+from autoresearchd.ledger.inbox import Idea
 from autoresearchd.ledger.repository import signature, writing, written
 from autoresearchd.ledger.view import View
 from autoresearchd.proposal import Proposal
@@ -213,19 +213,18 @@ class Ledger(View):
         """
         return refused.file(self._repo, idea, words)
 
-    def submit_patch(self, patch: bytes, *, title: str) -> RefName:
-        """Queue a patch against best. Raises: UserError when it does not apply."""
-        return self._inbox.submit_patch(patch, title=title, best=self.best().commit, now=time.time())
+    def submit_patch(self, patch: bytes, *, title: str, refuse: rebase.Refuse = lambda _: "") -> RefName:
+        """Queue a patch against best. Raises: UserError when it does not apply, or for what `refuse` says of it."""
+        return self._inbox.submit_patch(patch, title=title, best=self.best().commit, refuse=refuse, now=time.time())
 
     def submit_wish(self, words: str) -> RefName:
         """Queue a wish in words. Raises: UserError when there are none, or too many."""
         return self._inbox.submit_wish(words, best=self.best().commit, now=time.time())
 
-    def submit_branch(self, project_path: Path, branch: str) -> RefName:
-        """Queue a branch of the project. Raises: UserError when there is no such branch."""
-        ref = new_idea(branch)
-        project.fetch_branch(self.path, project_path, branch, ref)
-        return ref
+    def submit_branch(self, project_path: Path, branch: str, *, refuse: rebase.Refuse = lambda _: "") -> RefName:
+        """Queue a branch of the project. Raises: UserError when there is none, or for what `refuse` says of it."""
+        commit = project.fetch_branch(self.path, project_path, branch)
+        return self._inbox.submit(commit, name=branch, best=self.best().commit, refuse=refuse, why="branch")
 
     @written
     def pack(self) -> None:

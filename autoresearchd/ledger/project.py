@@ -139,16 +139,17 @@ def configure(path: Path) -> None:
         git(path, "config", "--remove-section", "remote.origin")
 
 
-def fetch_branch(path: Path, project: Path, branch: str, ref: str) -> None:
-    """Copy a branch of the project to `ref` of the lab.
+def fetch_branch(path: Path, project: Path, branch: str) -> CommitOid:
+    """Copy a branch of the project into the lab; no ref knows of it.
 
     Raises: UserError when there is no such branch.
     """
     try:
         oid = git_in(project, "rev-parse", "--verify", "--end-of-options", f"{branch}^{{commit}}").decode().strip()
-        _fetch(path, project, f"{oid}:{ref}")
+        _fetch(path, project, oid)
     except GitFailed as error:
         raise UserError(f"{branch!r} is neither a file nor a branch of {project} ({error.why})") from error
+    return CommitOid(oid)
 
 
 def fetch_commit(path: Path, project: Path, revision: str) -> CommitOid:

@@ -168,7 +168,7 @@ class Page:
         patch, title = given.get("patch"), given.get("title")
         if not isinstance(patch, str) or not isinstance(title, str) or not patch.strip() or not title.strip():
             raise UserError("an idea needs a title and a patch")
-        ref = await self._lab.ask(lambda ledger: ledger.submit_patch(_patch(patch), title=plain(title)))
+        ref = await self._lab.submit(_patch(patch), title=plain(title))
         return await self._done(f"queued as {ref.removeprefix('refs/heads/')}")
 
     async def _done(self, sentence: str) -> Response:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from autoresearchd.bulletin import read_live
+from autoresearchd.experiment import RefName
+from autoresearchd.judge import improper
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
 from autoresearchd.report import status as reading
@@ -45,6 +47,12 @@ class Lab:
     async def ask(self, question: Callable[[Ledger], T]) -> T:
         """The answer of the ledger as it is now."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question)
+
+    async def submit(self, patch: bytes, *, title: str) -> RefName:
+        """Queue a patch. Raises: UserError where it cannot be admitted."""
+        return await self.ask(
+            lambda ledger: ledger.submit_patch(patch, title=title, refuse=lambda each: improper(each, self.program))
+        )
 
     async def facts(self) -> Facts:
         """What the report knows as well, as of now."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tomli
 
 from autoresearchd.cli import main
 from tests.acceptance.daemon import environment
@@ -137,6 +138,22 @@ def test_a_run_in_which_no_file_may_be_edited_is_refused_as_init_is(typed: Calla
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert f"no committed file of {where}" in err
         assert "matches program.editable (trian.py); commit it or mend the glob" in err
+    assert git(home / "experiments.git", "for-each-ref") == before
+
+
+@pytest.mark.parametrize("how", ["patch", "branch"])
+def test_an_idea_that_could_never_be_trained_is_not_queued(typed: Callable[..., Typed], home: Path, how: str) -> None:
+    """It would take a number, and one of those that a session may spend."""
+    project = home / tomli.loads((home / "program.toml").read_text())["program"].get("project", ".")
+    git(project, "checkout", "-q", "-b", "aside")
+    (project / "elsewhere.py").write_text("SPEED = 2\n")
+    git(project, "add", "elsewhere.py")
+    git(project, "commit", "-q", "-m", "Change what is not mine")
+    (home / "idea.patch").write_text(git(project, "format-patch", "-1", "--stdout"))
+    before = git(home / "experiments.git", "for-each-ref")
+    code, out, err = typed("propose", "aside" if how == "branch" else "idea.patch")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "'elsewhere.py' is outside the editable paths" in err
     assert git(home / "experiments.git", "for-each-ref") == before
 
 
