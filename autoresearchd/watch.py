@@ -79,15 +79,16 @@ class SavedFile:
 @contextmanager
 def ending(ask: Callable[[str], None]) -> Iterator[None]:
     """The first SIGTERM or SIGINT asks for the end, with its name; the second ends the process at once."""
-    before: dict[int, Any] = {}
+    # All of them before the first is set: a signal may come at once.
+    before: dict[int, Any] = {wanted: signal.getsignal(wanted) for wanted in (signal.SIGTERM, signal.SIGINT)}
 
     def asked(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, before[number])
         ask(signal.Signals(number).name)
 
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        before[wanted] = signal.signal(wanted, asked)
     try:
+        for wanted in before:
+            signal.signal(wanted, asked)
         yield
     finally:
         for number, handler in before.items():

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,21 @@ def test_a_file_is_new_once_for_each_time_it_was_saved(tmp_path: Path) -> None:
     assert [saved.is_new(), saved.is_new()] == [True, False]
     saved.forget()
     assert saved.is_new()
+
+
+def test_a_signal_that_comes_while_it_begins_to_listen_asks_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    set_handler, coming = signal.signal, [signal.SIGTERM]
+
+    def set_and_raise(number: int, handler: Any) -> Any:
+        before = set_handler(number, handler)
+        while coming:
+            signal.raise_signal(coming.pop())
+        return before
+
+    monkeypatch.setattr(signal, "signal", set_and_raise)
+    with ending(asked.append):
+        assert asked == ["SIGTERM"]
 
 
 def test_the_first_signal_asks_and_the_second_is_as_it_was_before() -> None:
