@@ -69,7 +69,7 @@ class Clerk:
         except UnfilablePath as error:
             log.warning("proposal_refused", proposer=proposal.proposer, title=proposal.title, why=str(error))
         else:
-            self.session.opened += 1
+            self.session.numbers.add(experiment.number)
             announce.experiment_opened(experiment)
         self.pipeline.take(proposal)
         self.reception.opened(proposal)
@@ -113,6 +113,9 @@ class Clerk:
         self.pipeline.take_fix(experiment.commit)
 
     def _settled(self, concluded: Concluded) -> None:
+        own, outcome = concluded.experiment, concluded.verdict.outcome
+        if outcome is Outcome.DUPLICATE or not self.ledger.results(own.tree):
+            self.session.numbers.discard(own.number)  # it has cost nothing: what was asked for is still to come
         self.memory.concluded(concluded)
-        controls.skipped(self.ledger.path, concluded.experiment.number)
+        controls.skipped(self.ledger.path, own.number)
         announce.experiment_concluded(concluded)

@@ -21,13 +21,18 @@ class Session:
     """Open at most this many."""
     deadline: float | None = None
     """Unix time after which nothing new begins."""
-    opened: int = 0
+    numbers: set[int] = field(default_factory=set)
+    """The experiments that were opened, without those that had their verdict before any training."""
     stopping: str = ""
     """Why a person wants it to end; empty while it goes on."""
     until_exhausted: str = ""
     """Why it ends once there is nothing left to propose; empty where it waits for ideas."""
     sandbox: str = ""
     """What the runs are kept in."""
+
+    @property
+    def opened(self) -> int:
+        return len(self.numbers)
 
     def over(self, now: float) -> str:
         """Why nothing new may begin any more; empty while something may."""

@@ -51,6 +51,17 @@ def test_a_change_outside_the_editable_paths_is_rejected_and_never_trained(night
     assert len(night.executor.started) == started
 
 
+def test_what_was_never_trained_is_none_of_the_experiments_that_a_session_was_asked_for(tmp_path: Path) -> None:
+    night = Night(lab(tmp_path / "project"), experiments=1)
+    night.steps(6)
+    night.pipeline.put(proposal(night.ledger.best().commit, "print('loss=0')\n", path="evaluate.py"))
+    assert night.steps(6) is None
+    assert (night.outcome(1), night.loop.status.session_opened) == (Outcome.REJECTED, 0)
+    night.propose(2.0)
+    assert night.steps() is not None
+    assert (night.outcome(2), night.loop.status.session_opened) == (Outcome.DISCARD, 1)
+
+
 def test_a_proposal_with_a_path_that_git_cannot_hold_is_refused_and_the_night_goes_on(night: Night) -> None:
     night.steps(6)
     best = night.ledger.best().commit
