@@ -168,7 +168,8 @@ class _Rung:
             if wanted := tuple(self._look(held, groups, replicate, design, seen)):
                 return Runs(wanted=wanted)
             known = halves.effects(seen, changes=len(groups), rules=self._rules, spread=self._level.spread)
-            if known is not None and all(effect.holds is not None for effect in known):
+            is_told = known is not None and all(effect.holds is not None for effect in known)
+            if is_told and not self._is_begun(held, groups, replicate + 1):
                 break
         return known or (None,) * len(groups)
 
@@ -176,17 +177,37 @@ class _Rung:
         self, held: Commits, groups: Sequence[Commits], replicate: int, design: Sequence[halves.Half], seen: list[Seen]
     ) -> Iterator[Wanted]:
         """What one replicate has shown goes to `seen`; the runs that it lacks."""
-        for half in design:
-            inside = {*held, *(commit for place in half for commit in groups[place])}
-            commits = tuple(commit for commit in self._chosen if commit in inside)
-            if self._ladder.stack(commits) is None:
-                continue  # each can be left out alone, these together not
+        for half, commits in self._stacks(held, groups, design):
             ours = [run for run in self._runs(commits) if run.seed == replicate + 1]
             numbers = [found for run in ours if (found := value(run, self._rules.metric)) is not None]
             if not ours:
                 yield self._wanted(commits, replicate + 1)
             elif numbers:
                 seen.append(Seen(half=half, replicate=replicate, number=numbers[0]))
+
+    def _is_begun(self, held: Commits, groups: Sequence[Commits], replicate: int) -> bool:
+        """Whether a run of this replicate was made after those of the one before it.
+
+        Each run tells more of the noise: which of them ends first must not decide that none of them was needed.
+        """
+
+        def newest(look: int) -> float:
+            designs = halves.designs(len(groups), self._rules)[look : look + 1]
+            stacks = (commits for design in designs for _, commits in self._stacks(held, groups, design))
+            filed = (run for commits in stacks for run in self._runs(commits) if run.seed == look + 1)
+            return max((run.started for run in filed), default=0.0)
+
+        return newest(replicate) > newest(replicate - 1)
+
+    def _stacks(
+        self, held: Commits, groups: Sequence[Commits], design: Sequence[halves.Half]
+    ) -> Iterator[tuple[halves.Half, Commits]]:
+        """What each run of a replicate has in it."""
+        for half in design:
+            inside = {*held, *(commit for place in half for commit in groups[place])}
+            commits = tuple(commit for commit in self._chosen if commit in inside)
+            if self._ladder.stack(commits) is not None:  # each can be left out alone, some together not
+                yield half, commits
 
     def _settled(
         self, groups: Sequence[Commits], told: Sequence[Effect | None]
