@@ -51,6 +51,8 @@ class Rebase:
     """The best that it ended with."""
     line: str
     """The branch that keeps the line before."""
+    queued: tuple[str, ...]
+    """The titles of what is to be tried again, one by one; untrusted."""
 
 
 def rebase(program: Program, folder: Path, ledger: Ledger, onto: str, say: Callable[[str], None]) -> Rebase:
@@ -111,9 +113,12 @@ class _Moving:
             self.say(why)
             course = course.alone
             verdict = self._measured(course)
+        waiting = {idea.ref for idea in self.ledger.ideas()}
         experiment = self.ledger.open_rebase(course, why=why, now=time.time())
         baseline = self.ledger.conclude(experiment, verdict, metric=self.program.metric.compared, now=time.time())
-        return Rebase(before=self.before, baseline=baseline, line=line_name(self.first.experiment.number))
+        queued = tuple(idea.title for idea in self.ledger.ideas() if idea.ref not in waiting)
+        line = line_name(self.first.experiment.number)
+        return Rebase(before=self.before, baseline=baseline, line=line, queued=queued)
 
     def _measured(self, course: Course) -> Verdict:
         """Train until the judge has a word: BASELINE where the line may begin with this course."""

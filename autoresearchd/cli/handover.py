@@ -61,8 +61,8 @@ def rebase(
     gained = f", a gain of {gain_figure(gain, verdict.std_error)} on the project's own" if gain is not None else ""
     print(f"{settings.metric.compared} {figure(verdict.metric)}{gained}")
     print(f"best is {experiment.number:04d}, {plain(experiment.title)}; {done.line} is the line before")
-    for idea in ledger.ideas():
-        print(f"queued: {plain(idea.title)}")
+    for title in done.queued:
+        print(f"queued: {plain(title)}")
 
 
 @commands.command()

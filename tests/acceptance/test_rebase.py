@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -150,8 +151,10 @@ def test_what_no_longer_holds_is_tried_again_one_by_one(project: Path) -> None:
     go_on(
         project, "abs(rate() - 0.08) + abs(decay() - 0.1) + abs(DEPTH - 6) / 50", "abs(decay() - 0.1) + rate() * DEPTH"
     )
+    command(project, "propose", "--words", "Try a cosine")
     said = command(project, "rebase").stdout
     assert "is not shown to be better" in said
+    assert re.findall("^queued: (.*)$", said, re.MULTILINE) == [LR, DECAY, DEPTH], "and not a wish of before"
     assert len(line(project)) == 1
     assert "MATRIX_LR = 0.04" in train(project)
     assert lab(project, "for-each-ref", "--format=%(refname)", "refs/heads/idea").count("again-000") == 3
