@@ -106,7 +106,8 @@ class Portfolio:
     @property
     def failing(self) -> Mapping[str, str]:
         """Those that go on failing and are asked less and less, with why; may be read from any thread."""
-        found = {name: rest.trouble for name, rest in tuple(self._rests.items())}
+        # A copy is made at one go; making pairs of it may collect garbage, and let the thread that thinks go on.
+        found = {name: rest.trouble for name, rest in self._rests.copy().items()}
         found |= {each.name: each.trouble for each in self.proposers if isinstance(each, Troubled)}
         return {name: why for name, why in found.items() if why}
 

@@ -98,6 +98,27 @@ def test_one_that_fails_makes_way_for_the_next() -> None:
     assert {(each["event"], each["proposer"]) for each in logs} == {("proposer_failed", "broken")}
 
 
+def test_who_fails_can_be_told_while_another_begins_to_fail() -> None:
+    portfolio, names = Portfolio([]), iter(range(10**6))
+
+    def fail(phase: str, info: object) -> None:
+        del phase, info
+        with portfolio._noting(failing(str(next(names)))):
+            raise ValueError
+
+    with capture_logs():
+        fail("", None)
+        before = gc.get_threshold()
+        gc.callbacks.append(fail)  # wherever the other thread may have its turn
+        gc.set_threshold(1)
+        try:
+            for _ in range(20):
+                assert portfolio.failing == {}
+        finally:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(fail)
+
+
 def test_one_whose_idea_cannot_be_looked_at_makes_way_for_the_next() -> None:
     def odd(context: Context, n: int) -> Proposal:
         made = proposal(context, "odd", ("a.py", b"A = 2\n"))
