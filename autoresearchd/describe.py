@@ -12,7 +12,16 @@ from autoresearchd.figures import Figures
 from autoresearchd.holds import hold
 from autoresearchd.ladder import standing_on
 from autoresearchd.promotion import Blocked, Ladder, Level, Runs
-from autoresearchd.status import AuditStatus, DeviceStatus, Idle, RefusedIdea, RungStatus, Status, device_status
+from autoresearchd.status import (
+    AuditStatus,
+    DeviceStatus,
+    Idle,
+    RefusedIdea,
+    RungStatus,
+    Status,
+    device_status,
+    with_best,
+)
 from autoresearchd.world import Session, World
 
 
@@ -63,13 +72,9 @@ def describe(
 
 
 def _with_record(status: Status, record: Record, world: World) -> Status:
-    best, baseline, direction = record.best, record.baseline, world.program.metric.direction
+    direction = world.program.metric.direction
     return replace(
-        status,
-        best=best.verdict.metric if best else None,
-        best_number=best.experiment.number if best else None,
-        best_title=best.experiment.title if best else "",
-        baseline=baseline.verdict.start if isinstance(baseline, Concluded) else None,
+        with_best(status, record.best, record.baseline),
         audits=record.audits,
         audit_word=audit.word(record.audits, direction=direction, noise=world.spread.std_dev),
         damaged=record.damaged,

@@ -77,7 +77,8 @@ class Desk:
 
     async def status(self) -> dict[str, Any]:
         """What the daemon does now, what is best and what is open; `goal` and `editable` say what to improve."""
-        found = reading.as_json(reading.read(self._ledger.path), self._ledger.holder())
+        self._ledger.refresh()
+        found = reading.as_json(*reading.look(self._ledger))
         subject, metric = self._program.program, self._program.metric
         goal = {"goal": subject.goal, "editable": list(subject.editable), "direction": metric.direction.value}
         return _plain({**found, **goal, "metric": metric.compared})

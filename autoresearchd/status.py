@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from autoresearchd.experiment import FAILED, CurvePoint, Direction, Experiment, Outcome, Progress
+from autoresearchd.experiment import FAILED, Concluded, CurvePoint, Direction, Experiment, Outcome, Progress
 
 FORMAT = 1
 """Of status.json; raised when a field changes its meaning."""
@@ -207,6 +207,17 @@ class Status:
     def to_json(self) -> dict[str, Any]:
         """Plain data, the documented shape of status.json."""
         return asdict(self) | {"tried": self.tried, "kept": self.kept, "failed": self.failed}
+
+
+def with_best(status: Status, best: Concluded | None, baseline: Experiment | Concluded | None) -> Status:
+    """The status with what the ledger says of best and of where its line began."""
+    return replace(
+        status,
+        best=best.verdict.metric if best else None,
+        best_number=best.experiment.number if best else None,
+        best_title=best.experiment.title if best else "",
+        baseline=baseline.verdict.start if isinstance(baseline, Concluded) else None,
+    )
 
 
 def wishes_wait(model: LlmStatus | None) -> str:

@@ -23,7 +23,8 @@ def status(program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> N
     path = place_of(program)
     if not path.is_dir():
         raise UserError(f"{path} does not exist; `autoresearchd init` makes it")
-    data, holder = report.read(path), lock.holder(path)
+    holder = lock.holder(path)
+    data, holder = (report.read(path), holder) if holder is not None else report.look(ledger_at(path))
     print(json.dumps(report.as_json(data, holder)) if as_json else report.text(data, holder))
 
 

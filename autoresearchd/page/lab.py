@@ -77,8 +77,7 @@ class Lab:
         return self._known[1]
 
     def _moment(self, ledger: Ledger) -> Moment:
-        holder = ledger.holder()
-        status = reading.as_json(reading.read(self.path), holder)
+        status = reading.as_json(*reading.look(ledger))
         live = read_live(self.path) if status.get("devices") else []
         status |= {"live": finite(live), "paused": ledger.pause_switch.exists()}
         ideas = tuple(sorted(idea.ref for idea in ledger.ideas()))

@@ -18,7 +18,7 @@ def gather(ledger: Ledger, program: Program, *, now: float) -> Source:
     best, archive, metric = ledger.best_record(), Archive(ledger), program.metric
     environment = best.verdict.environment if best else Environment("")
     scale = weighing.scale(ledger, environment, metric)
-    data, holder = reading.read(ledger.path), ledger.holder()
+    data, holder = reading.look(ledger)
     return Source(
         now=now,
         program=program,

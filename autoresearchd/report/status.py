@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,8 +28,11 @@ from autoresearchd.report.words import (
     plain,
     side_by_side,
 )
-from autoresearchd.status import FORMAT, DeviceStatus, LlmStatus, Status
+from autoresearchd.status import FORMAT, DeviceStatus, LlmStatus, Status, with_best
 from autoresearchd.status import wishes_wait as wait_for
+
+if TYPE_CHECKING:
+    from autoresearchd.ledger import Ledger
 
 OFF = "off"
 """State of a language model without a daemon."""
@@ -50,6 +54,22 @@ def read(ledger: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); the next `autoresearchd run` writes it anew") from error
     return data if isinstance(data, dict) else None
+
+
+def look(ledger: Ledger) -> tuple[dict[str, Any] | None, int | None]:
+    """What the last daemon wrote, and who holds the lab; best and the counts are the ledger's where nobody does.
+
+    A rebase or a person may have moved them since. Raises: as `read`, and where the ledger cannot be read.
+    """
+    data, holder = read(ledger.path), ledger.holder()
+    status = typed(data) if holder is None else None
+    if status is None:
+        return data, holder
+    outcomes = [entry.outcome for entry in ledger.entries() if not entry.is_imported]
+    verdicts = Counter(outcome.value for outcome in outcomes if outcome is not None)
+    opened = tuple(experiment.number for experiment in ledger.opened())
+    status = with_best(status, ledger.best_record(), ledger.baseline())
+    return replace(status, verdicts=dict(verdicts), open=opened).to_json(), holder
 
 
 def as_json(data: Mapping[str, Any] | None, holder: int | None, *, now: float | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 import tomli
 
+from autoresearchd.bulletin import write_status
 from autoresearchd.cli import main
 from tests.acceptance.daemon import environment
 from tests.page.served import climbed_lab
+from tests.report.nouns import status
 from tests.support.projects import git
 
 BUFFERED = {**environment(), "PYTHONUNBUFFERED": ""}
@@ -139,6 +142,16 @@ def test_a_run_in_which_no_file_may_be_edited_is_refused_as_init_is(typed: Calla
         assert f"no committed file of {where}" in err
         assert "matches program.editable (trian.py); commit it or mend the glob" in err
     assert git(home / "experiments.git", "for-each-ref") == before
+
+
+def test_without_a_daemon_the_status_is_of_best_as_it_is_now(typed: Callable[..., Typed], home: Path) -> None:
+    """Somebody put it back by hand, or a rebase moved it: what the last daemon wrote is of before."""
+    lab = home / "experiments.git"
+    write_status(lab, status(best_number=2, best_title="As it was"))
+    assert "best    0002" in typed("status")[1]
+    git(lab, "update-ref", "refs/heads/best", "best^")
+    assert "best    0001" in typed("status")[1]
+    assert json.loads(typed("status", "--json")[1])["best_number"] == 1
 
 
 @pytest.mark.parametrize("how", ["patch", "branch"])

@@ -121,6 +121,7 @@ def test_the_new_line_says_what_was_measured_on_it_and_where_the_rest_was(projec
     wanted = go_on(project)
     go_on(project, title="Move further")
     command(project, "rebase", "--onto", "HEAD~1")
+    assert "best    0004  val_bpb" in command(project, "status").stdout, "no daemon has run since"
     assert trailer(project, "Verdict") == "baseline"
     assert trailer(project, "Carried") == "0001 0002 0003"
     assert trailer(project, "Rebased-Onto") == wanted, "an older commit can be named"

@@ -57,7 +57,7 @@ class Glance:
 def glance(ledger: Ledger) -> Glance:
     """Look once, at what other processes wrote since as well."""
     ledger.refresh()
-    data, holder = reading.read(ledger.path), ledger.holder()
+    data, holder = reading.look(ledger)
     status, is_running = reading.typed(data), reading.is_fresh(data, holder)
     if status is not None and not is_running:
         status = replace(reading.past(status, time.time()), busy_share=None)
