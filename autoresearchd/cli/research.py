@@ -44,7 +44,9 @@ def init(program: ProgramFile = DEFAULT_PROGRAM) -> None:
 @commands.command()
 def run(
     program: ProgramFile = DEFAULT_PROGRAM,
-    experiments: Annotated[int | None, typer.Option(min=0, help="Stop after this many more experiments that trained.")] = None,
+    experiments: Annotated[
+        int | None, typer.Option(min=0, help="Stop after this many more experiments that trained.")
+    ] = None,
     hours: Annotated[float | None, typer.Option(min=0.0, help="Begin nothing new after this many hours.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop at a metric, as in 'val_bpb<1.2'.")] = None,
     metrics_port: Annotated[

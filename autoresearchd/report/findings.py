@@ -242,7 +242,7 @@ def _near_misses(tried: Sequence[Row]) -> Iterable[Suggestion]:
         if row.title not in kept:
             nearest.setdefault(row.title, row)
     for row in list(nearest.values())[:NEAREST]:
-        text = "nearly won: more runs of it, or a related change, would tell"
+        text = "came nearest to a keep: more runs of it, or a related change, would tell"
         yield Suggestion(text=text, number=row.number, title=row.title)
 
 

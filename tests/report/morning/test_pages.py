@@ -53,7 +53,7 @@ def test_the_page_says_what_was_found_what_paid_what_hurt_and_what_to_do_next(pr
         "Failures worth knowing",
         "Untie the embedding",
         "-0.500 ± 0.010",
-        "Softcap 15 nearly won",
+        "Softcap 15 came nearest to a keep",
         "1 h 30 min of training; $0.50 for the proposals that were tried",
         "1 crash, 1 discard, 1 inconclusive, 1 keep",
     ):
