@@ -191,8 +191,8 @@ def _nearly_kept(case: _Case) -> Decision:
         return _flagged(case, repeats.gain)
     if case.simplifies and repeats.gain <= 0:
         lost = f"not worse by more than {case.rules.min_delta:.3g}"
-        return _conclude(case, Outcome.KEEP, f"{lost} and {-case.lines.net} lines smaller")
-    return _conclude(case, Outcome.KEEP, "better")
+        return _kept(case, f"{lost} and {-case.lines.net} lines smaller")
+    return _kept(case, "better")
 
 
 def _flagged(case: _Case, gain: float) -> Conclude:
@@ -237,6 +237,19 @@ def _conclude(case: _Case, outcome: Outcome, words: str) -> Conclude:
     return Conclude(
         verdict(outcome, why, runs=case.samples.candidate, rules=case.rules, evidence=reported, confidence=confidence)
     )
+
+
+def _kept(case: _Case, words: str) -> Conclude:
+    """A keep, which says apart what showed it and the run that was made afterwards, whose number is of record."""
+    found = _conclude(case, Outcome.KEEP, words)
+    if not case.numbers.reserved:
+        return found
+    shown = weigh(case.numbers, direction=case.rules.direction, noise=case.noise).runs
+    reported = weigh_unselected(case.numbers, direction=case.rules.direction, noise=case.noise)
+    way = "better" if reported.gain >= 0 else "worse"
+    after = f"on {reported.runs} more that decided nothing {abs(reported.gain):.3g} {way}"
+    why = f"{words}: shown over {shown} runs; {after}, standard error {reported.std_error:.2g}"
+    return Conclude(replace(found.verdict, why=why))
 
 
 def _mean_of(numbers: Mapping[int, float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from dataclasses import replace
 from statistics import fmean
 
@@ -41,6 +42,14 @@ def settled(
         assert decision.seed not in {r.seed for r in side}, "a seed is measured once"
         side.append(run(side[0].tree if side else "new", decision.seed, level + rng.gauss(0, noise)))
     raise AssertionError("the judge never concludes")
+
+
+def test_a_keep_says_by_how_many_runs_it_was_shown_and_what_the_run_after_them_gained() -> None:
+    """A number of one run beside the confidence of four reads as luck."""
+    found, candidate, _ = settled(0.03, noise=0.003)
+    assert found.outcome is Outcome.KEEP
+    shown = f"better: shown over {len(candidate) - 1} runs; on 1 more that decided nothing "
+    assert re.fullmatch(rf"{shown}0\.0\d+ better, standard error 0\.0\d+", found.why), found.why
 
 
 def test_the_first_run_of_a_candidate_has_seed_0() -> None:
