@@ -26,7 +26,7 @@ PATIENCE = 120.0
 def records() -> int:
     """How many are held in this process."""
     gc.collect()
-    return sum(isinstance(each, Concluded) for each in gc.get_objects())
+    return sum(type(each) is Concluded for each in gc.get_objects())
 
 
 def until(condition: Callable[[], object]) -> None:
