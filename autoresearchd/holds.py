@@ -21,6 +21,8 @@ def hold(world: World) -> tuple[str, float] | None:
         return "paused", float("inf")
     if world.baseline_tree is None and world.is_begun:
         return BASELINE_GONE, float("inf")
+    if world.unbacked:
+        return world.unbacked, float("inf")
     failures = failures_of_best(world)
     if not failures:
         return None

@@ -46,6 +46,7 @@ class Observer:
             screens=self._screens(numbers),
             best=best.commit,
             best_tree=best.tree,
+            unbacked=ledger.unbacked(),
             baseline_tree=baseline,
             is_begun=ledger.is_begun,
             opened=opened,

@@ -20,6 +20,8 @@ CUT_OFF = Verdict(outcome=Outcome.SKIPPED, why="its rebase was ended before best
 
 
 def ledger_moves(world: World) -> Iterator[Action]:
+    if world.unbacked:
+        return  # whatever were replayed or kept now would rest on no evidence
     kept, live = False, {run.spec.tree for run in world.live if not run.spec.scale}
     # What best holds already is settled first: once best has moved on, nothing would tell that it landed.
     for opened in sorted(world.opened, key=lambda item: not item.landed):

@@ -60,6 +60,8 @@ def run(request: Request, view: View) -> Status:
     with ExitStack() as stack:
         ledger = Ledger(request.program.resolve().parent / program.program.experiments)
         stack.enter_context(ledger.hold())
+        if why := ledger.unbacked():
+            raise UserError(why)
         admit(ledger, program, request.program)
         wake = stack.enter_context(Wake())
         parts = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))

@@ -151,6 +151,8 @@ class World:
     """False where this is the world as a screening environment sees it."""
     best: CommitOid
     best_tree: TreeOid
+    unbacked: str = ""
+    """Why nobody may go on from best, with the way out; empty where a kept line leads to it."""
     baseline_tree: TreeOid | None = None
     """The user's project as best grows on it, measured alone; None until experiment 0000 is opened."""
     is_begun: bool = False

@@ -41,6 +41,29 @@ def test_an_idea_that_cannot_be_one_is_dropped_with_a_reason_in_the_log(night: N
     assert git(night.ledger.path, "for-each-ref", "refs/heads/idea") == ""
 
 
+def test_a_best_that_somebody_put_on_what_was_discarded_holds_the_lab_until_it_is_put_back(night: Night) -> None:
+    night.steps(6)
+    night.propose(2.0)
+    night.steps(6)
+    assert night.outcome(1) is Outcome.DISCARD
+    best = night.ledger.best().commit
+    discarded = night.ledger.concluded()[1].experiment.commit
+    night.propose(0.5)
+    night.steps(1)
+    started = len(night.executor.started)
+    git(night.ledger.path, "update-ref", "refs/heads/best", discarded)
+    night.propose(0.4)
+    night.steps(10)
+    assert [experiment.number for experiment in night.ledger.opened()] == [2], "nothing is opened, replayed or kept"
+    assert len(night.executor.started) == started
+    assert "0001 is on best without a verdict that moves it" in night.loop.status.why
+    assert f"git update-ref refs/heads/best {best}" in night.loop.status.why
+    git(night.ledger.path, "update-ref", "refs/heads/best", best)
+    night.steps()
+    assert night.outcome(2) is Outcome.KEEP
+    assert night.ledger.verify() == ()
+
+
 def test_a_change_outside_the_editable_paths_is_rejected_and_never_trained(night: Night) -> None:
     night.steps(6)
     best = night.ledger.best().commit

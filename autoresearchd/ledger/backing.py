@@ -41,6 +41,10 @@ def _is_measured(step: Commit, facts: Facts) -> bool:
 
 def way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> str:
     """Of what is wrong with one commit on best."""
+    if step.is_unreadable:
+        return "`git fsck` names its file where that is damaged, which goes first; then " + backup(
+            step.oid, "--refetch "
+        )
     branch = None if step.record is None else by_number.get(step.record.number)
     if branch is not None and branch.commit.oid != step.oid and _is_landed(branch.commit, step):
         return "the next `autoresearchd run` settles it"

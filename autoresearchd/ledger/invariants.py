@@ -53,6 +53,13 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
     )
 
 
+def way_back(facts: Facts) -> str:
+    """What is wrong with a best that nobody may go on from, and how it is moved back, in one sentence."""
+    found = sorted(_of_best(facts), key=lambda finding: f" {refs.BEST}" not in finding.mend)
+    why = found[0] if found else Finding(what="best holds no line of kept steps", mend="see `autoresearchd fsck`")
+    return f"{why.what}; {why.mend}"
+
+
 def _of_git(facts: Facts) -> Iterator[Finding]:
     for name in facts.damaged:
         mend = f"`rm {_for_a_shell(name)}` in experiments.git, and look again: git can do nothing with it"
@@ -114,7 +121,7 @@ def _of_best(facts: Facts) -> Iterator[Finding]:
         yield Finding(what=what, mend=backup("'refs/heads/exp/0000-*:refs/heads/exp/0000-*'"))
         return
     steps = facts.best.commits
-    if not facts.best.is_rooted and not (steps and steps[-1].oid in facts.lost):
+    if not facts.best.is_rooted and not (steps and steps[-1].is_unreadable):
         what = f"best does not grow out of the imported project's {(facts.imported or '')[:10]}"
         yield Finding(what=what, mend=back_to_evidence(facts))
         steps = tuple(takewhile(lambda step: step.record is not None, steps))

@@ -89,7 +89,12 @@ class Ledger(View):
 
     @written
     def course(self, onto: CommitOid, *, refuse: rebase.Refuse, now: float) -> rebase.Course:
-        """What is kept on best, replayed on a commit that `fetch_commit` brought; no ref knows of it."""
+        """What is kept on best, replayed on a commit that `fetch_commit` brought; no ref knows of it.
+
+        Raises: UserError where best is no line of kept steps.
+        """
+        if why := self.unbacked():
+            raise UserError(why)
         return rebase.replay(self._repo, self.best().commit, onto, refuse=refuse, now=now)
 
     @written

@@ -21,6 +21,11 @@ class Commit(NamedTuple):
     scales: tuple[str, ...] = ()
     """The rungs of which its trailers say what was measured."""
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Git has no such commit: nobody knows what it says, or what lies below it."""
+        return self.tree is None
+
 
 class Branch(NamedTuple):
     """An experiment's branch."""

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import CommitOid, Concluded, Experiment, Measurement, TreeOid
+from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Concluded, Experiment, Measurement, TreeOid
 from autoresearchd.ledger import facts, marks, refs, refused, trees
 from autoresearchd.ledger.history import History
 from autoresearchd.ledger.inbox import Idea, Inbox
 from autoresearchd.ledger.index import Entry
-from autoresearchd.ledger.invariants import findings
+from autoresearchd.ledger.invariants import findings, way_back
 from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.promoted import Promoted
 from autoresearchd.ledger.repository import open_repository, reading
@@ -47,6 +47,8 @@ class View:
         self._inbox = Inbox(self._repo, path)
         self._best: Best | None = None
         self._start: tuple[CommitOid, Concluded | None] | None = None
+        self._backed: CommitOid | None = None
+        self._unbacked: tuple[CommitOid | None, str] | None = None
         self.promotion = Promoted(self._repo)
         """The branch `promoted`, and what is known of the kept commits on the rungs above the first."""
 
@@ -136,6 +138,44 @@ class View:
         """The concluded commit of an open experiment that `best` holds already, if it does."""
         best = self.best()
         return best.commit if best.number == experiment.number and best.tree == experiment.tree else None
+
+    def unbacked(self) -> str:
+        """Why nobody may go on from best, with the way out, as `fsck` says it; empty where a kept line leads to it.
+
+        It is looked at again where it has moved, and as long as it is not as it must be.
+        """
+        best = refs.read(self._repo, refs.BEST)
+        if best is not None and (best == self._backed or self._leads_down(best)):
+            self._backed = best if self.baseline() else None  # without one it is asked again once there is one
+            self._unbacked = None
+            return ""
+        if self._unbacked is None or self._unbacked[0] != best:
+            self._unbacked = best, way_back(facts.read(self._repo, self.path, fsck=False))
+        return self._unbacked[1]
+
+    def _leads_down(self, tip: CommitOid) -> bool:
+        """Whether kept steps alone lead down to a baseline, or to the imported HEAD."""
+        self.refresh()
+        at: CommitOid = tip
+        try:
+            while at != self._backed:
+                with reading(at[:10]):
+                    step = self._history.step_at(at)
+                if step is None:
+                    return self._is_start(at)
+                if step.experiment.is_baseline:
+                    return True
+                at = step.experiment.parent
+        except CorruptRecord:
+            return False  # said by whoever looks for the way back
+        return True
+
+    def _is_start(self, commit: CommitOid) -> bool:
+        """Whether the first baseline lies on a commit; without any baseline nobody can tell, and others say so."""
+        first = self._history.find(BASELINE_NUMBER)
+        if first is None:
+            return self.baseline() is None
+        return commit == (first.experiment if isinstance(first, Concluded) else first).parent
 
     def changes(self, experiment: Experiment) -> tuple[Change, ...]:
         """The paths in which the experiment differs from its parent. Raises: CorruptRecord where its tree is gone."""

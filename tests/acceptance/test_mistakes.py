@@ -14,9 +14,12 @@ import tomli
 
 from autoresearchd.bulletin import write_status
 from autoresearchd.cli import main
+from autoresearchd.experiment import Outcome, Verdict
+from autoresearchd.ledger import Ledger
 from tests.acceptance.daemon import environment
 from tests.page.served import climbed_lab
 from tests.report.nouns import status
+from tests.support.fakes import proposal
 from tests.support.projects import git
 
 BUFFERED = {**environment(), "PYTHONUNBUFFERED": ""}
@@ -184,7 +187,7 @@ def test_a_lab_of_a_newer_format_is_left_alone(typed: Callable[..., Typed], home
     assert git(lab, "for-each-ref") == before
 
 
-@pytest.mark.parametrize("words", [["report"], ["run"], ["propose", "--words", "x"], ["export", "--branch", "found"]])
+@pytest.mark.parametrize("words", [["report"], ["propose", "--words", "x"], ["export", "--branch", "found"]])
 def test_a_lab_whose_best_is_gone_says_who_knows_the_way_out(
     typed: Callable[..., Typed], home: Path, words: list[str]
 ) -> None:
@@ -192,6 +195,23 @@ def test_a_lab_whose_best_is_gone_says_who_knows_the_way_out(
     code, out, err = typed(*words)
     assert (code, out) == (2, "")
     assert "refs/heads/best: it is missing; `autoresearchd fsck` says what is wrong" in err
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["deleted", "put on what was discarded"])
+def test_nothing_is_researched_on_a_best_without_evidence(typed: Callable[..., Typed], home: Path, gone: bool) -> None:
+    lab = home / "experiments.git"
+    best = git(lab, "rev-parse", "best").strip()
+    kept = Ledger(lab)
+    experiment = kept.open_experiment(proposal(kept.best().commit, "RATE = 9\n"), now=0.0)
+    discarded = kept.conclude(experiment, Verdict(outcome=Outcome.DISCARD, why="worse"), metric="loss", now=0.0)
+    number, commit = discarded.experiment.number, discarded.experiment.commit
+    git(lab, "update-ref", *(["-d", "refs/heads/best"] if gone else ["refs/heads/best", commit]))
+    before = git(lab, "for-each-ref")
+    code, out, err = typed("run", "--experiments", "2")
+    what = "refs/heads/best is missing" if gone else f"{number:04d} is on best without a verdict that moves it"
+    way = f"`git update-ref refs/heads/best {best}` in experiments.git goes back to what is backed"
+    assert (code, out, err) == (2, "", f"autoresearchd: {what}; {way}\n")
+    assert git(lab, "for-each-ref") == before
 
 
 @pytest.mark.parametrize("words", [["status"], ["log"], ["stop"], ["pause"], ["run"], ["init"], ["fsck"], ["mcp"]])

@@ -248,6 +248,15 @@ def test_the_way_back_goes_below_what_was_kept_on_a_best_without_evidence(ledger
     assert oid(ledger, refs.BEST) == backed.experiment.commit
 
 
+@pytest.mark.parametrize("content", [None, b"junk\n"], ids=["gone", "junk"])
+def test_a_kept_commit_that_the_disk_lost_is_no_reason_to_move_best(lab: Ledger, content: bytes | None) -> None:
+    harm(lab.path, oid(lab, branch(lab, 4)), content)
+    why = Ledger(lab.path).unbacked()
+    assert "is on best and cannot be read" in why
+    assert "update-ref" not in why
+    assert not any("update-ref" in finding.mend for finding in Ledger(lab.path).fsck())
+
+
 def mended(ledger: Ledger) -> list[str]:
     """What is said of best, after its way out was gone."""
     found = [finding for finding in Ledger(ledger.path).fsck() if f"update-ref {refs.BEST} " in finding.mend]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Outcome, Verdict
 from autoresearchd.ledger import Course, Fate, Ledger, fetch_commit
 from tests.ledger.cut import Instant, cut_off
@@ -51,6 +52,12 @@ def upstream(ledger: Ledger, path: str, text: str) -> str:
 def course(ledger: Ledger, refused: str = "") -> Course:
     commit = fetch_commit(ledger.path, ledger.path.parent / "project", "HEAD")
     return ledger.course(commit, refuse=lambda changes: refused, now=NOW)
+
+
+def test_nothing_is_carried_over_from_a_best_without_evidence(lab: Ledger) -> None:
+    git(lab.path, "update-ref", "refs/heads/best", lab.concluded()[2].experiment.commit)
+    with pytest.raises(UserError, match="0002 is on best without a verdict that moves it; `git update-ref "):
+        course(lab)
 
 
 def rebased(ledger: Ledger) -> Concluded:
