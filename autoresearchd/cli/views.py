@@ -67,7 +67,7 @@ def show(which: Which, program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson =
     number = number_of(ledger, which)
     found = ledger.find(number)
     if found is None:
-        raise UserError(f"there is no experiment {number:04d} in {path}; `autoresearchd log` lists them")
+        raise UserError(report.absent(ledger, number))
     if as_json:
         print(json.dumps(report.as_json(ledger, found, settings.metric)))
     else:

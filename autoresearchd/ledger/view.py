@@ -19,7 +19,7 @@ from autoresearchd.ledger.index import Entry
 from autoresearchd.ledger.invariants import findings, way_back
 from autoresearchd.ledger.observed import Finding
 from autoresearchd.ledger.promoted import Promoted
-from autoresearchd.ledger.repository import open_repository, reading
+from autoresearchd.ledger.repository import git, open_repository, reading
 from autoresearchd.ledger.runs import Runs
 from autoresearchd.proposal import Change, Edit
 from autoresearchd.status import RefusedIdea
@@ -103,6 +103,10 @@ class View:
     def find(self, number: int) -> Experiment | Concluded | None:
         """The experiment with this number, if there is one."""
         return self._history.find(number)
+
+    def has_branch(self, number: int) -> bool:
+        """Whether a branch claims a number, also where nobody can read what it holds."""
+        return bool(git(self.path, "for-each-ref", "--format=%(refname)", f"{refs.EXPERIMENTS}{number:04d}-*"))
 
     @property
     def is_begun(self) -> bool:

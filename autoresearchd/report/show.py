@@ -38,6 +38,16 @@ def as_json(ledger: Ledger, found: Row, metric: Metric) -> dict[str, Any]:
     }
 
 
+def absent(ledger: Ledger, number: int) -> str:
+    """Why an experiment that was asked for cannot be shown, and the way out."""
+    name, way = f"{number:04d}", "`autoresearchd fsck` says the way out"
+    if ledger.has_branch(number):
+        return f"{name} is there and cannot be read; {way}"
+    if any(step.experiment.number == number for step in ledger.line()):
+        return f"{name} has no branch; it is on best, and {way}"
+    return f"there is no experiment {name} in {ledger.path}; `autoresearchd log` lists them"
+
+
 def runs_of(ledger: Ledger, experiment: Experiment) -> Sequence[Measurement]:
     """The runs of its tree; none of a record that only stands on its parent's."""
     return () if experiment.is_lost else ledger.measurements(experiment.tree)

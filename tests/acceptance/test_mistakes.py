@@ -19,6 +19,7 @@ from autoresearchd.ledger import Ledger
 from tests.acceptance.daemon import environment
 from tests.page.served import climbed_lab
 from tests.report.nouns import status
+from tests.support.damage import harm
 from tests.support.fakes import proposal
 from tests.support.projects import git
 
@@ -212,6 +213,27 @@ def test_nothing_is_researched_on_a_best_without_evidence(typed: Callable[..., T
     way = f"`git update-ref refs/heads/best {best}` in experiments.git goes back to what is backed"
     assert (code, out, err) == (2, "", f"autoresearchd: {what}; {way}\n")
     assert git(lab, "for-each-ref") == before
+
+
+@pytest.mark.parametrize("content", [None, b"junk\n"], ids=["gone", "junk"])
+def test_an_experiment_that_the_disk_lost_is_not_said_never_to_have_been(
+    typed: Callable[..., Typed], home: Path, content: bytes | None
+) -> None:
+    lab = home / "experiments.git"
+    (commit,) = git(lab, "for-each-ref", "--format=%(objectname)", "refs/heads/exp/0001-*").split()
+    harm(lab, commit, content)
+    code, out, err = typed("show", "1")
+    assert (code, out) == (2, "")
+    assert err.endswith("autoresearchd: 0001 is there and cannot be read; `autoresearchd fsck` says the way out\n")
+
+
+def test_an_experiment_whose_branch_was_deleted_is_said_to_be_on_best(typed: Callable[..., Typed], home: Path) -> None:
+    lab = home / "experiments.git"
+    (ref,) = git(lab, "for-each-ref", "--format=%(refname)", "refs/heads/exp/0001-*").split()
+    git(lab, "update-ref", "-d", ref)
+    code, out, err = typed("show", "1")
+    assert (code, out) == (2, "")
+    assert err == "autoresearchd: 0001 has no branch; it is on best, and `autoresearchd fsck` says the way out\n"
 
 
 @pytest.mark.parametrize("words", [["status"], ["log"], ["stop"], ["pause"], ["run"], ["init"], ["fsck"], ["mcp"]])
