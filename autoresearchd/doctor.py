@@ -12,7 +12,7 @@ from typing import Any
 
 from autoresearchd import machine, scripts
 from autoresearchd.errors import UserError
-from autoresearchd.inventory import Finding, company, cuda, devices, some
+from autoresearchd.inventory import Finding, company, counted, cuda, devices, some
 from autoresearchd.ledger import Ledger, ProjectState, project_state
 from autoresearchd.program import Program, load
 from autoresearchd.propose.llm import find_key
@@ -101,11 +101,10 @@ def _committed(program: Program, state: ProjectState) -> Iterator[Finding]:
         what = f"no committed file matches program.editable ({globs})"
         yield Finding(name="project", state="missing", what=what, mend="git add and commit them, or mend the glob")
         return
-    many = "1 file" if len(editable) == 1 else f"{len(editable)} files"
-    what = f"{state.branch} at {state.head[:10]}, {many} may be edited: {some(editable)}"
+    what = f"{state.branch} at {state.head[:10]}, {counted(len(editable), 'file')} may be edited: {some(editable)}"
     yield Finding(name="project", state="ok", what=what)
     if state.dirty:
-        what = f"{len(state.dirty)} uncommitted changes are not in the lab: {some(state.dirty)}"
+        what = f"not in the lab: {counted(len(state.dirty), 'uncommitted change')}: {some(state.dirty)}"
         yield Finding(name="project", state="note", what=what, mend="commit what the experiments should start from")
     if program.program.protected and not any(program.is_protected(name) for name in state.tracked):
         what = f"program.protected ({', '.join(program.program.protected)}) matches no committed file"
@@ -159,7 +158,8 @@ def _lab(lab: Path, program_path: Path) -> Iterator[Finding]:
             name="lab", state="missing", what=str(error), mend=f"move {_quoted(lab)} away; autoresearchd init{option}"
         )
         return
-    what = f"{lab}: {len(concluded)} experiments with a verdict, best is {best.commit[:10]}"
+    tried = sum(not each.experiment.is_baseline for each in concluded)
+    what = f"{lab}: {counted(tried, 'experiment')} with a verdict, best is {best.commit[:10]}"
     yield Finding(name="lab", state="ok", what=what)
     holder = ledger.holder()
     if holder is not None:

@@ -139,10 +139,10 @@ def _here(program: Program) -> Iterator[Finding]:
         return
     if cards := [device for device in found if device.is_cuda]:
         shown = some([f"{device.name} {device.model}" for device in cards])
-        yield Finding(name="devices", state="ok", what=f"{len(cards)} CUDA devices: {shown}")
+        yield Finding(name="devices", state="ok", what=f"{counted(len(cards), 'CUDA device')}: {shown}")
     else:
         why = "no CUDA device: " if program.devices.use == "auto" else ""
-        what = f"{why}{len(found)} CPU slots on {os.cpu_count() or 1} cores"
+        what = f"{why}{counted(len(found), 'CPU slot')} on {counted(os.cpu_count() or 1, 'core')}"
         yield Finding(name="devices", state="note", what=what)
     yield from _torch(on_gpu=bool(cards))
 
@@ -177,6 +177,11 @@ def ask(*argv: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None  # the finding that asked says what that means
     return done.stdout
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 core`, `2 cores`."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def some(names: Sequence[str], *, most: int = 4) -> str:

@@ -5,6 +5,7 @@ Only wakes: the loop looks for itself, at the latest at its next tick, so nothin
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -140,5 +141,6 @@ def watching(program: Path, switches: tuple[Path, ...], ideas: Path, wake: Wake)
     try:
         yield
     finally:
+        logging.getLogger("watchdog").setLevel(logging.CRITICAL)  # it complains of being stopped between two looks
         observer.stop()
         observer.join(timeout=2.0)

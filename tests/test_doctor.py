@@ -17,6 +17,7 @@ from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
 from autoresearchd.limits import Mode
 from autoresearchd.run import proof, sandbox
+from tests.ledger.lab import with_baseline
 from tests.report.lab import Lab, project
 from tests.report.nouns import EVIL
 from tests.support.projects import git
@@ -68,8 +69,10 @@ def _machine(folder: Path, monkeypatch: pytest.MonkeyPatch, *cards: str) -> None
 
 
 def test_a_machine_that_has_everything_is_ready(ready: Path) -> None:
+    with_baseline(Ledger(ready.parent / "experiments.git"))
     findings = examine(ready)
     assert is_ready(findings)
+    assert any("0 experiments with a verdict, best is " in finding.what for finding in findings)
     assert {finding.name for finding in findings} >= {"git", "program", "project", "command", "data", "lab", "kernel"}
     assert text(findings).splitlines()[-1] == "ready: autoresearchd run"
     assert doctor.as_json(findings)["ready"] is True
@@ -304,7 +307,7 @@ def test_a_script_whose_repeats_all_have_the_same_luck_is_named(tmp_path: Path, 
 def test_no_gpu_is_a_note(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _machine(tmp_path, monkeypatch)
     (finding,) = _found(_write(ready.parent, use='"auto"'), "devices")
-    assert (finding.state, "CPU slots" in finding.what) == ("note", True)
+    assert (finding.state, "1 CPU slot on " in finding.what) == ("note", True)
 
 
 def test_gpus_are_named(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

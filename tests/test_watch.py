@@ -8,9 +8,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
+from watchdog.observers.api import ObservedWatch
+from watchdog.observers.inotify import InotifyEmitter
 
 from autoresearchd.controls import stop_switch
 from autoresearchd.ledger import Ledger
@@ -46,6 +49,15 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     switches = (ledger.pause_switch, stop_switch(ledger.path))
     with Wake() as wake, watching(tmp_path / "project/program.toml", switches, ledger.path / "refs/heads/idea", wake):
         yield Watched(ledger, wake)
+
+
+def test_the_end_is_no_complaint_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The watcher's thread looks once more after it was stopped, now and then."""
+    ledger = lab(tmp_path / "project")
+    with Wake() as wake, watching(tmp_path / "project/program.toml", (), ledger.path / "refs/heads/idea", wake):
+        pass
+    InotifyEmitter(Queue(), ObservedWatch(str(tmp_path), recursive=False)).queue_events(0.0)
+    assert caplog.text == ""
 
 
 def test_every_pushed_idea_wakes_it_also_after_git_took_the_empty_folder_away(watched: Watched) -> None:

@@ -40,7 +40,8 @@ def export(
     print(done.cover)
     for row in done.already:
         print(f"{row.experiment.number:04d} changes nothing on {onto}: it is there already")
-    where = f"{len(done.files)} patches in {patches}" if patches is not None else f"branch {branch} in {place}"
+    many = "1 patch" if len(done.files) == 1 else f"{len(done.files)} patches"
+    where = f"{many} in {patches}" if patches is not None else f"branch {branch} in {place}"
     print(where)
 
 

@@ -230,7 +230,7 @@ def is_enabled(program: Program, proposer: Proposer) -> bool:
     table = getattr(program.propose, proposer.name, None)
     if table is not None and table.enabled is None:
         return bool(getattr(proposer, "has_key", True))
-    return table is None or bool(table.enabled)
+    return table is None or (bool(table.enabled) and getattr(table, "command", "") is not None)
 
 
 def credit(context: Context) -> dict[str, Credit]:

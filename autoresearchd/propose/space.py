@@ -105,7 +105,7 @@ def _forecast(context: Context, surrogate: Surrogate, changes: Values) -> str:
     skill = surrogate.skill
     if not skill.is_shown:
         measured = "1 experiment" if skill.measured == 1 else f"{skill.measured} experiments"
-        return f"What it gains is not foretold: {measured} measured so far do not say enough."
+        return f"What it gains is not foretold: {measured} measured so far, too few to say."
     mean, metric = float(surrogate.expect([changes])[0][0]), context.program.metric.compared
     return (
         f"The model of gains expects {mean:+.2g} in {metric} (positive is better); of the {skill.measured} measured "

@@ -121,6 +121,7 @@ def test_words_of_a_commit_never_travel_as_a_part_of_its_patch(moved: Path, tmp_
 
 
 def test_one_of_them_can_be_taken_alone(moved: Path) -> None:
+    assert command(moved, "export", "2", "--patches", "one").stdout.endswith("\n1 patch in one\n")
     command(moved, "export", "2", "--branch", "decay")
     assert branch(moved, "decay") == [DECAY]
     assert "LR = 0.04" in git(moved, "show", "decay:train.py")

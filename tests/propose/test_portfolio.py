@@ -19,6 +19,7 @@ from autoresearchd.experiment import Outcome
 from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._observations import RECENT
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose.command import Command
 from autoresearchd.propose.portfolio import ATTEMPTS, Portfolio, build, credit
 from tests.propose.fakes import FakeLab, apply
 from tests.propose.samples import MODEL, TRAIN
@@ -370,6 +371,9 @@ def reachable(start: object) -> int:
 def test_the_five_of_the_house_keep_a_lab_busy() -> None:
     """A night in small: every proposal is new, allowed and says why; the proposers take turns."""
     lab = FakeLab({"model.py": MODEL, "train.py": "LR = 0.1\nDEPTH = 4\n" + TRAIN})
+    with capture_logs() as logs:
+        build(lab.program, Command())
+    assert "command" not in logs[0]["enabled"], "none is set"
     portfolio = build(lab.program)
     assert [each.name for each in portfolio.proposers] == ["space", "refine", "patterns", "retest", "combine"]
     trees, names = {lab.best_tree}, Counter[str]()

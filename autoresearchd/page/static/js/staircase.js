@@ -35,7 +35,7 @@ export async function refresh() {
 function sentence({ metric, steps, seams, tried, number, failed }) {
   if (number.length === 0) return "Nothing was measured yet.";
   const way = steps.length
-    ? `${metric} went from ${figure(steps[0][1])} to ${figure(steps.at(-1)[1])} in ${steps.length - 1} steps. `
+    ? `${metric} went from ${figure(steps[0][1])} to ${figure(steps.at(-1)[1])} in ${steps.length === 2 ? "1 step" : `${steps.length - 1} steps`}. `
     : "";
   const thinned = number.length < tried ? ` (${number.length} of them drawn)` : "";
   const rebased = seams.length ? `At ${seams.map(number4).join(", ")} best was rebased onto new commits of the project. ` : "";
