@@ -102,7 +102,7 @@ def test_paused_by_the_switch_nothing_starts_until_it_is_gone(night: Night) -> N
     night.ledger.pause_switch.touch()
     night.propose(2.0)
     night.steps(3)
-    assert night.loop.status.state == "paused"
+    assert (night.loop.status.state, night.loop.status.why) == ("paused", ""), "not: paused: paused"
     night.ledger.pause_switch.unlink()
     night.steps(5)
     assert night.outcome(1) is Outcome.DISCARD
