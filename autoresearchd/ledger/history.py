@@ -125,7 +125,7 @@ class History:
 
         None for a commit of the imported project; its message may well be a finding's, cherry-picked from another lab.
         """
-        made = self._repo[commit].peel(pygit2.Commit)
+        made = self._commit(commit)
         try:
             number = parse(made.message).number
             known = self.find(number)
@@ -138,8 +138,11 @@ class History:
         return number if same and str(made.tree_id) == experiment.tree else None
 
     def step_at(self, commit: CommitOid) -> Concluded | None:
-        """What a commit of best's line says of itself, its branch there or not; None where it is the user's."""
-        made = self._repo[commit].peel(pygit2.Commit)
+        """What a commit of best's line says of itself, its branch there or not; None where it is the user's.
+
+        Raises: CorruptRecord where there is no such commit.
+        """
+        made = self._commit(commit)
         try:
             record = parse(made.message)
             known = self._index.get(record.number)
@@ -153,6 +156,10 @@ class History:
         except CorruptRecord:
             return None  # not written by this program, or not ours to trust
         return found if isinstance(found, Concluded) and found.verdict.outcome in ON_BEST else None
+
+    def _commit(self, oid: CommitOid) -> pygit2.Commit:
+        with reading(oid[:10]):
+            return self._repo[oid].peel(pygit2.Commit)
 
     def _raw(self, commits: Sequence[CommitOid]) -> Iterator[bytes]:
         """The bytes of each; none where it cannot be read."""
