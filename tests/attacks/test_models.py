@@ -6,6 +6,7 @@ import ctypes
 import io
 import json
 import os
+import re
 import pickle
 import subprocess
 import sys
@@ -23,9 +24,11 @@ from tests.nanogpt.fixtures import Bench
 HERE = Path(__file__).parent
 MODELS = sorted((HERE / "models").glob("*.py"))
 CRASH, TAMPERED = 1, 4
+PEEKS = "change with later tokens|it is known, not predicted"
+"""Of the two checks that meet it the first one mostly does: after a probed position there may be no later token."""
 STOPPED = {
-    "peek_at_the_next_token": (TAMPERED, "change with later tokens"),
-    "peek_only_at_real_text": (TAMPERED, "change with later tokens"),
+    "peek_at_the_next_token": (TAMPERED, PEEKS),
+    "peek_only_at_real_text": (TAMPERED, PEEKS),
     "remember_what_it_saw": (TAMPERED, ""),
     "forge_the_loss": (TAMPERED, "a fresh process finds other costs"),
     "forge_log_softmax": (TAMPERED, "a fresh process finds other costs"),
@@ -56,7 +59,7 @@ def test_a_model_that_would_win_by_cheating_gets_no_number(
         pytest.skip("this kernel has no Landlock, which hides the data from the model")
     assert bench.train(steps=3) == 0
     assert bench.evaluate(model="honest = GPT.forward\n" + path.read_text()) == code
-    assert sentence in capsys.readouterr().err
+    assert re.search(sentence, capsys.readouterr().err)
     assert not (bench.folder / "evaluation" / "run-1" / "result.json").exists()
 
 
