@@ -7,7 +7,6 @@ import io
 import json
 import os
 import pickle
-import re
 import subprocess
 import sys
 import threading
@@ -24,11 +23,11 @@ from tests.nanogpt.fixtures import Bench
 HERE = Path(__file__).parent
 MODELS = sorted((HERE / "models").glob("*.py"))
 CRASH, TAMPERED = 1, 4
-PEEKS = "change with later tokens|it is known, not predicted"
-"""Of the two checks that meet it the first one mostly does: after a probed position there may be no later token."""
+FORESEEN = "import random; random.SystemRandom = lambda: random.Random(1)"
+"""One time in 32 the position that is probed is the last, with nothing after it to peek at: not with this seed."""
 STOPPED = {
-    "peek_at_the_next_token": (TAMPERED, PEEKS),
-    "peek_only_at_real_text": (TAMPERED, PEEKS),
+    "peek_at_the_next_token": (TAMPERED, "change with later tokens"),
+    "peek_only_at_real_text": (TAMPERED, "change with later tokens"),
     "remember_what_it_saw": (TAMPERED, ""),
     "forge_the_loss": (TAMPERED, "a fresh process finds other costs"),
     "forge_log_softmax": (TAMPERED, "a fresh process finds other costs"),
@@ -58,8 +57,8 @@ def test_a_model_that_would_win_by_cheating_gets_no_number(
     if path.stem == "look_the_answers_up" and not has_landlock():
         pytest.skip("this kernel has no Landlock, which hides the data from the model")
     assert bench.train(steps=3) == 0
-    assert bench.evaluate(model="honest = GPT.forward\n" + path.read_text()) == code
-    assert re.search(sentence, capsys.readouterr().err)
+    assert bench.evaluate(model="honest = GPT.forward\n" + path.read_text(), before=FORESEEN) == code
+    assert sentence in capsys.readouterr().err
     assert not (bench.folder / "evaluation" / "run-1" / "result.json").exists()
 
 
