@@ -25,6 +25,10 @@ LAB = Path("/srv/lab")
 PRIVATE = ("/tmp", "/var/tmp", "/run", "/dev/shm")
 """Folders that the booted machine does not share with this one."""
 UNIT = "autoresearchd@srv-lab.service"
+QUIET = "[propose.null]\nevery = 1\n"
+"""Nobody but the test has an idea that changes anything, and the daemon is never without work."""
+COMMAND = f"{sys.executable} -P -m autoresearchd"
+CLONE = f"rm -rf /tmp/copy; git clone -q {LAB}/experiments.git -b best /tmp/copy"
 
 
 def missing() -> str:
@@ -58,6 +62,18 @@ class Machine:
         """A script of the unprivileged user, in the lab."""
         return self.run("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--reset-env",
                         "sh", "-ec", f"cd {LAB}; {script}", given=given)  # fmt: skip
+
+    def propose(self, title: str, name: str, value: str) -> None:
+        """Queue a patch against the best of now: the daemon tries other values of the same constants all the time."""
+        script = f"{CLONE}; sed -i 's/^{name} = .*$/{name} = {value}/' /tmp/copy/train.py"
+        self.user(f"{script}; git -C /tmp/copy diff | {COMMAND} propose - --title '{title}'")
+
+    def concluded(self, title: str) -> str:
+        """The verdict of an experiment, in git; empty while there is none."""
+        form = "%s|%(trailers:key=Verdict,valueonly,separator=)"
+        log = self.user(f"git --git-dir=experiments.git log --branches='exp/*' --format='{form}'")
+        rows = dict(line.rpartition("|")[::2] for line in log.splitlines())
+        return next((verdict for subject, verdict in rows.items() if title in subject), "")
 
     def show(self, name: str) -> str:
         return self.run("systemctl", "show", "--value", f"--property={name}", UNIT).strip()

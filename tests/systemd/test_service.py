@@ -6,18 +6,14 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.daemon import PROGRAM
 from tests.acceptance.test_signals import STUBBORN
-from tests.systemd.machine import LAB, UNIT, USER, Machine, booted, missing
+from tests.systemd.machine import CLONE, COMMAND, LAB, QUIET, UNIT, USER, Machine
 
-COMMAND = f"{sys.executable} -P -m autoresearchd"
-QUIET = "[propose.null]\nevery = 1\n"
-"""Nobody but the test has an idea that changes anything, and the daemon is never without work."""
 HOOK = """
 import json, os, socket, subprocess, sys
 from pathlib import Path
@@ -34,37 +30,25 @@ told["group"] = subprocess.check_output(["/srv/as-mail", "-gn"], text=True).stri
 Path("told.json").write_text(json.dumps(told))
 """
 """Tells what it was told, and what it may do."""
-CLONE = f"rm -rf /tmp/copy; git clone -q {LAB}/experiments.git -b best /tmp/copy"
 SETTINGS = Path("/run/systemd/system") / f"{UNIT}.d" / "20-test.conf"
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(bare: Machine) -> Machine:
     """A machine on which the service of a lab was installed and started."""
-    if why := missing():
-        pytest.skip(why)
-    with ExitStack() as stack:
-        try:
-            machine = stack.enter_context(booted(tmp_path_factory.mktemp("machine") / "state"))
-        except RuntimeError as error:
-            pytest.skip(str(error))
-        machine.run("useradd", "--create-home", "--shell", "/bin/sh", USER)
-        # Where the interpreter or the checkout lie in root's home: only here, in the overlay, everybody may pass.
-        for path in (Path(sys.executable), Path(sys.executable).resolve(), Path(__file__)):
-            machine.run("chmod", "a+x", *map(str, path.parents))
-        machine.run("install", "-d", "-o", USER, "-g", USER, str(LAB))
-        machine.user("cat >train.py", given=STUBBORN)
-        machine.run("install", "-d", "-o", USER, "-g", USER, "/srv/reports")
-        machine.user("cat >program.toml", given=PROGRAM + QUIET + '[report]\nfolder = "/srv/reports"\n')
-        machine.user(
-            "git init -q; git config user.name R; git config user.email r@localhost; git add .; git commit -qm Start"
-        )
-        machine.user(f"{COMMAND} init")
-        machine.run("install", "-d", "-m", "700", "/etc/credstore")
-        machine.write(Path("/etc/credstore/anthropic-api-key"), "sk-ant-a-key-of-nobody")
-        machine.write(Path("/srv/installed"), machine.run("sh", "-c", f"cd {LAB} && {COMMAND} service install"))
-        machine.run("systemctl", "start", UNIT)
-        yield machine
+    machine = bare
+    machine.user("cat >train.py", given=STUBBORN)
+    machine.run("install", "-d", "-o", USER, "-g", USER, "/srv/reports")
+    machine.user("cat >program.toml", given=PROGRAM + QUIET + '[report]\nfolder = "/srv/reports"\n')
+    machine.user(
+        "git init -q; git config user.name R; git config user.email r@localhost; git add .; git commit -qm Start"
+    )
+    machine.user(f"{COMMAND} init")
+    machine.run("install", "-d", "-m", "700", "/etc/credstore")
+    machine.write(Path("/etc/credstore/anthropic-api-key"), "sk-ant-a-key-of-nobody")
+    machine.write(Path("/srv/installed"), machine.run("sh", "-c", f"cd {LAB} && {COMMAND} service install"))
+    machine.run("systemctl", "start", UNIT)
+    return machine
 
 
 @pytest.fixture
@@ -84,24 +68,10 @@ def changed(machine: Machine, *lines: str) -> None:
     machine.run("systemctl", "restart", UNIT)
 
 
-def propose(machine: Machine, title: str, name: str, value: str) -> None:
-    """A patch against the best of now: the daemon tries other values of the same constants all the time."""
-    script = f"{CLONE}; sed -i 's/^{name} = .*$/{name} = {value}/' /tmp/copy/train.py"
-    machine.user(f"{script}; git -C /tmp/copy diff | {COMMAND} propose - --title '{title}'")
-
-
-def concluded(machine: Machine, title: str) -> str:
-    """The verdict of an experiment, in git; empty while there is none."""
-    form = "%s|%(trailers:key=Verdict,valueonly,separator=)"
-    log = machine.user(f"git --git-dir=experiments.git log --branches='exp/*' --format='{form}'")
-    rows = dict(line.rpartition("|")[::2] for line in log.splitlines())
-    return next((verdict for subject, verdict in rows.items() if title in subject), "")
-
-
 def test_it_starts_says_how_it_goes_and_keeps_an_improvement(service: Machine) -> None:
     assert service.show("ActiveState") == "active"
-    propose(service, "Double the rate", "MATRIX_LR", "0.08")
-    assert service.until(lambda: concluded(service, "Double the rate")) == "keep"
+    service.propose("Double the rate", "MATRIX_LR", "0.08")
+    assert service.until(lambda: service.concluded("Double the rate")) == "keep"
     said = service.until(lambda: line if "kept" in (line := service.show("StatusText")) and "best" in line else "")
     assert " tried, " in said
     assert service.events("daemon_started")
@@ -113,7 +83,7 @@ def test_a_pushed_idea_starts_at_once_and_the_journal_is_searched_by_experiment(
         "sed -i 's/^DEPTH = .*$/DEPTH = 30/' train.py;"
         "git commit -qam 'Go deep'; git push -q origin HEAD:refs/heads/idea/deep"
     )
-    assert service.until(lambda: concluded(service, "Go deep")) == "discard"
+    assert service.until(lambda: service.concluded("Go deep")) == "discard"
     (opened,) = (event for event in service.events("experiment_opened") if event["title"] == "Go deep")
     entries = service.entries(f"EXPERIMENT={opened['experiment']:04d}")
     assert {"experiment_opened", "run_started", "run_finished", "experiment_concluded"} <= {e["EVENT"] for e in entries}
@@ -221,7 +191,7 @@ def test_a_lab_of_root_is_refused(service: Machine) -> None:
 
 def test_a_long_training_is_no_hang_and_a_stop_in_it_is_quick_and_forgets_nothing(service: Machine) -> None:
     changed(service, "TimeoutStopSec=60s", "WatchdogSec=15s")
-    propose(service, "Sleep", "SLEEP", "600")
+    service.propose("Sleep", "SLEEP", "600")
     service.until(lambda: "Sleep" in str(service.events("experiment_opened")))
     service.until(lambda: "training" in service.show("StatusText"))
     pid, since = service.show("MainPID"), int(service.show("WatchdogTimestampMonotonic"))
@@ -231,7 +201,7 @@ def test_a_long_training_is_no_hang_and_a_stop_in_it_is_quick_and_forgets_nothin
     assert service.show("Result") == "success", "it was killed, for it waited for the training"
     assert "code=killed" not in service.journal().rpartition("Stopping")[2]
     assert service.run("pgrep", "-u", USER, check=False) == "", "a training outlived the service"
-    assert concluded(service, "Sleep") == ""
+    assert service.concluded("Sleep") == ""
     assert service.user("git --git-dir=experiments.git fsck --no-dangling") == ""
 
 
