@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -162,8 +163,8 @@ def _record(subject: str, rationale: str, fields: Mapping[str, str]) -> Record:
         number=int(fields["Experiment"]),
         title=subject,
         rationale=rationale,
-        proposer=fields.get("Proposer", ""),
-        category=fields.get("Category", ""),
+        proposer=_common(fields, "Proposer"),
+        category=_common(fields, "Category"),
         lines=_lines(fields["Lines"]),
         reason=fields.get("Reason", ""),
         wish=CommitOid(fields["Wish"]) if "Wish" in fields else None,
@@ -197,13 +198,13 @@ def _verdict(fields: Mapping[str, str], together: Gain | None) -> Verdict:
         runs=int(fields.get("Runs", "0")),
         seeds=tuple(int(seed) for seed in fields["Seeds"].split(",")) if "Seeds" in fields else (),
         train_seconds=_number(fields, "Train-Seconds") or 0.0,
-        device=fields.get("Device", ""),
+        device=_common(fields, "Device"),
         peak_memory_mib=_number(fields, "Peak-Memory-MiB"),
         throughput=_number(fields, "Throughput"),
         metrics={name: value for name, value in others if value is not None},
-        environment=Environment(fields.get("Environment", "")),
+        environment=Environment(_common(fields, "Environment")),
         together=together,
-        trust=fields.get("Trust", ""),
+        trust=_common(fields, "Trust"),
         flag=fields.get("Flag", ""),
     )
 
@@ -213,9 +214,14 @@ def _lines(text: str) -> Lines:
     return Lines(added=int(added), removed=-int(removed))
 
 
+def _common(fields: Mapping[str, str], key: str) -> str:
+    """Of a few values that come again and again: each is held once, however many records there are."""
+    return sys.intern(fields.get(key, ""))
+
+
 def _metric(fields: Mapping[str, str], key: str) -> tuple[str, float | None]:
     name, _, value = fields.get(key, "").rpartition("=")
-    return (name, _finite(value)) if value else ("", None)
+    return (sys.intern(name), _finite(value)) if value else ("", None)
 
 
 def _number(fields: Mapping[str, str], key: str) -> float | None:

@@ -44,28 +44,31 @@ class History:
         """Look at what other processes have changed since the last call."""
         self._claimed = max(self._claimed, self._marked())
         wanted: list[tuple[int, RefName, CommitOid]] = []
-        for ref, commit in self._listing.changes().items():
-            number = refs.number_of(ref)
-            if number is None:
-                log.warning("ref_not_ours", ref=refs.shown(ref))
-            elif commit is None:
+        for ref, commit in self._listing.changes(self._index.refs).items():
+            number, _ = refs.number_of(ref), self._index.aside.pop(ref, None)
+            if commit is None:
                 self._forget(number, ref)
-            elif (known := self._index.get(number)) is None or (known.ref == ref and known.commit != commit):
+            elif number is None:
+                log.warning("ref_not_ours", ref=refs.shown(ref))
+                self._index.aside[ref] = commit
+            elif (known := self._index.get(number)) is None or known.ref == ref:
                 wanted.append((number, ref, commit))
-            elif known.ref != ref:
+            else:
                 log.warning("number_claimed_twice", experiment=number, ref=ref, first=known.ref)
+                self._index.aside[ref] = commit
         wanted.sort()
         for (number, ref, commit), raw in zip(wanted, self._raw([commit for _, _, commit in wanted]), strict=True):
             self._claimed = max(self._claimed, number)
             try:
                 self._file(index.entry(number, ref, commit, raw))
             except CorruptRecord as error:
+                self._index.aside[ref] = commit
                 self._set_aside(number, error)
 
     def note(self, number: int, ref: RefName, commit: CommitOid) -> Experiment | Concluded:
         """Take in a ref that this process has just written, and give its record."""
         self._claimed = max(self._claimed, number)
-        self._listing.note(ref, commit)
+        self._listing.note(ref)
         entry = index.entry(number, ref, commit, self._repo[commit].read_raw())
         self._file(entry)
         return self._parse(entry)
@@ -193,13 +196,13 @@ class History:
         if past is not None and past.outcome is not None:
             self._records.pop(past.number, None)
 
-    def _forget(self, number: int, ref: RefName) -> None:
-        entry = self._index.get(number)
+    def _forget(self, number: int | None, ref: RefName) -> None:
+        entry = None if number is None else self._index.get(number)
         if entry is None or entry.ref != ref:
             return
-        log.warning("experiment_deleted", experiment=number, ref=ref)
-        self._index.forget(number)
-        self._records.pop(number, None)
+        log.warning("experiment_deleted", experiment=entry.number, ref=ref)
+        self._index.forget(entry.number)
+        self._records.pop(entry.number, None)
 
     def _readable(self, number: int) -> Experiment | Concluded | None:
         try:

@@ -55,15 +55,18 @@ class Inbox:
         self._repo, self._path = repo, path
         self._listing = refs.Listing(path, refs.IDEAS)
         self._lines = refs.Listing(path, refs.LINES)
-        self._tips: dict[RefName, CommitOid] = {}
+        self._tips: dict[str, CommitOid] = {}
+        self._held: dict[str, CommitOid] = {}
         self._ideas: dict[RefName, Idea] = {}
 
     def ideas(self, best: CommitOid) -> tuple[Idea, ...]:
         """What waits now, by name; a new idea becomes a proposal on top of `best`."""
-        for ref, oid in self._listing.changes().items():
+        for ref, oid in self._listing.changes(self._held).items():
             if oid is None:
-                self._ideas.pop(ref, None)
-            elif not refs.is_readable(ref):
+                self._forget(ref)
+                continue
+            self._held[ref] = oid
+            if not refs.is_readable(ref):
                 log.warning("idea_unreadable", ref=refs.shown(ref), why="its name is not UTF-8")
             else:
                 self._ideas[ref] = self._read(ref, oid, best)
@@ -72,8 +75,11 @@ class Inbox:
     def drop(self, idea: Idea) -> None:
         """Delete the branch unless it has moved meanwhile. Raises: StaleRef, RefLocked."""
         refs.remove(self._repo, idea.ref, expected=idea.oid)
-        self._listing.note(idea.ref, None)
-        self._ideas.pop(idea.ref, None)
+        self._forget(idea.ref)
+
+    def _forget(self, ref: RefName) -> None:
+        self._held.pop(ref, None)
+        self._ideas.pop(ref, None)
 
     def submit_patch(self, patch: bytes, *, title: str, best: CommitOid, refuse: Refuse, now: float) -> RefName:
         """Queue a patch against best; a mail's subject is its title.
@@ -157,7 +163,7 @@ class Inbox:
 
     def _base(self, oid: CommitOid, best: CommitOid) -> pygit2.Oid | None:
         """What an idea was made from: where it left best, or a line that was best before a rebase."""
-        self._tips.update({ref: tip for ref, tip in self._lines.changes().items() if tip is not None})
+        self._tips.update({ref: tip for ref, tip in self._lines.changes(self._tips).items() if tip is not None})
         found = None
         for tip in (best, *self._tips.values()):
             base = self._repo.merge_base(oid, tip)

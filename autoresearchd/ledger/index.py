@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -42,6 +42,8 @@ class Index:
         self._concluded: list[int] = []
         self._imported: list[int] = []
         self._open: set[int] = set()
+        self.aside: dict[str, CommitOid] = {}
+        """By name, refs that are no experiment here: not ours, a number's second, or nothing that can be read."""
         self.baseline = BASELINE_NUMBER
         """The newest one that has its verdict: best's line begins with it."""
 
@@ -55,6 +57,11 @@ class Index:
     def entries(self) -> Sequence[Entry]:
         """All of them, by number."""
         return [self[number] for number in sorted(self._rows)]
+
+    @property
+    def refs(self) -> Mapping[str, CommitOid]:
+        """What each branch holds, by its name; those that were left aside too."""
+        return _Refs(self._rows, self.aside)
 
     @property
     def opened(self) -> Sequence[int]:
@@ -97,6 +104,29 @@ class Index:
                 del numbers[at]
 
 
+class _Refs(Mapping[str, CommitOid]):
+    """The rows of an index by the names of their branches, which are not held twice."""
+
+    def __init__(self, rows: Mapping[int, bytes], aside: Mapping[str, CommitOid]) -> None:
+        self._rows, self._aside = rows, aside
+
+    def __getitem__(self, ref: str) -> CommitOid:
+        if ref in self._aside:
+            return self._aside[ref]
+        number = refs.number_of(ref)
+        row = None if number is None else self._rows.get(number)
+        if row is None or row[_ROW.size :] != _tail(ref):
+            raise KeyError(ref)
+        return CommitOid(row[:20].hex())
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._aside
+        yield from (name for row in self._rows.values() if (name := _name(row)) not in self._aside)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def entry(number: int, ref: RefName, commit: CommitOid, raw: bytes) -> Entry:
     """What a commit's bytes say: only its tree and the verdict's word are read, as this runs for all at every start.
 
@@ -119,16 +149,24 @@ def entry(number: int, ref: RefName, commit: CommitOid, raw: bytes) -> Entry:
 def _packed(made: Entry) -> bytes:
     outcome = _OPEN if made.outcome is None else _ORDER.index(made.outcome)
     oids = bytes.fromhex(made.commit), bytes.fromhex(made.tree)
-    return _ROW.pack(*oids, outcome, made.is_imported) + made.ref.removeprefix(refs.EXPERIMENTS).encode("ascii")
+    return _ROW.pack(*oids, outcome, made.is_imported) + _tail(made.ref)
 
 
 def _unpacked(number: int, row: bytes) -> Entry:
     commit, tree, outcome, is_imported = _ROW.unpack_from(row)
     return Entry(
         number,
-        RefName(refs.EXPERIMENTS + row[_ROW.size :].decode("ascii")),
+        _name(row),
         CommitOid(commit.hex()),
         TreeOid(tree.hex()),
         None if outcome == _OPEN else _ORDER[outcome],
         is_imported,
     )
+
+
+def _tail(ref: str) -> bytes:
+    return ref.removeprefix(refs.EXPERIMENTS).encode("ascii")
+
+
+def _name(row: bytes) -> RefName:
+    return RefName(refs.EXPERIMENTS + row[_ROW.size :].decode("ascii"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pygit2
@@ -33,6 +33,7 @@ LINES = "refs/heads/line/"
 """Where best was before a rebase, by the number of the baseline that the line begins with."""
 LOCK_GRACE_SECONDS = 2.0
 """A lock file this old was left by a process that died: git holds one for milliseconds."""
+_NEVER = (-1,)
 _OID = re.compile(rb"([0-9a-f]{40})\s*")
 _NUMBERED = re.compile(re.escape(EXPERIMENTS) + r"([0-9]{4,9})-[a-z0-9-]+")
 
@@ -156,53 +157,49 @@ class _locked:
 
 
 class Listing:
-    """All refs below a prefix, read incrementally: loose files each time, packed-refs when it has changed.
+    """The refs below a prefix, read incrementally: loose files each time, packed-refs when it has changed.
 
     libgit2 needs 0.6 s for 100 000 packed refs and cannot say what changed; the two formats are git's documented ones.
+    What a ref held before is its reader's to know: a second list of them all would grow with the lab.
     """
 
     def __init__(self, repository: Path, prefix: str) -> None:
         self._root, self._prefix = repository, prefix
         self._line = re.compile(rf"^([0-9a-f]{{40}}) ({re.escape(prefix)}.+)$", re.MULTILINE)
-        self._loose: dict[str, str] = {}
-        self._packed: dict[str, str] = {}
-        self._packed_stat: tuple[int, int, int] | None = None
+        self._loose: set[str] = set()
+        self._packed: tuple[int, ...] | None = _NEVER
 
-    def changes(self) -> dict[RefName, CommitOid | None]:
-        """What is new since the last call, by name; None where a ref has gone."""
+    def changes(self, held: Mapping[str, str]) -> dict[RefName, CommitOid | None]:
+        """What is not as the reader holds it, by name; None where a ref has gone."""
         # Loose first: a ref that is packed between the two readings is then seen in one of them.
-        held = ((name, _OID.fullmatch(said)) for name, said in _loose(self._root, self._prefix))
-        loose = {name: oid[1].decode("ascii") for name, oid in held if oid is not None}
-        touched = {name for name in loose.keys() | self._loose.keys() if loose.get(name) != self._loose.get(name)}
-        touched |= self._reread_packed()
-        self._loose = loose
-        return {RefName(name): self._held(name) for name in touched}
+        read = ((name, _OID.fullmatch(said)) for name, said in _loose(self._root, self._prefix))
+        found = {name: oid[1].decode("ascii") for name, oid in read if oid is not None}
+        packed = self._reread_packed(anyway=not self._loose <= found.keys())
+        self._loose = set(found)
+        gone: list[str] = []
+        if packed is not None:
+            found = packed | found
+            gone = [name for name in held if name not in found]
+        changed = {RefName(name): CommitOid(oid) for name, oid in found.items() if held.get(name) != oid}
+        return {**changed, **{RefName(name): None for name in gone}}
 
-    def note(self, name: RefName, oid: CommitOid | None) -> None:
-        """Count a ref as seen that this process has just written, or deleted."""
-        if oid is not None:
-            self._loose[name] = oid
-            return
-        self._loose.pop(name, None)
-        self._packed.pop(name, None)
+    def note(self, name: RefName) -> None:
+        """A ref's own file is there now: this process has just written it."""
+        self._loose.add(name)
 
-    def _held(self, name: str) -> CommitOid | None:
-        oid = self._loose.get(name) or self._packed.get(name)
-        return None if oid is None else CommitOid(oid)
-
-    def _reread_packed(self) -> set[str]:
+    def _reread_packed(self, *, anyway: bool) -> dict[str, str] | None:
+        """What packed-refs holds; None where it is as it was."""
         path = self._root / "packed-refs"
         try:
             stat = path.stat()
-            signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if signature == self._packed_stat:
-                return set()
-            found = self._line.findall(path.read_text("utf-8", "surrogateescape"))
+            signature: tuple[int, ...] | None = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if signature == self._packed and not anyway:
+                return None
+            text = path.read_text("utf-8", "surrogateescape")
         except FileNotFoundError:
-            signature, found = None, []
-        packed = {name: oid for oid, name in found}
-        before, self._packed, self._packed_stat = self._packed, packed, signature
-        return {name for name, oid in packed.items() if before.get(name) != oid} | (before.keys() - packed.keys())
+            signature, text = None, ""
+        self._packed = signature
+        return {name: oid for oid, name in self._line.findall(text)}
 
 
 def clear_stale_locks(repository: Path) -> None:

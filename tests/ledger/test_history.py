@@ -62,11 +62,19 @@ def test_a_replay_by_another_handle_is_seen(ledger: Ledger) -> None:
     assert reader.opened() == (replayed,)
 
 
+def _refresh_again_and_again(ledger: Ledger) -> None:
+    """What is odd is said once, loose and packed."""
+    ledger.refresh()
+    ledger.refresh()
+    ledger.pack()
+    ledger.refresh()
+
+
 @pytest.mark.parametrize("name", ["mine", "12-x", "0099", "0099-UPPER", "0099-x/y"])
 def test_a_branch_that_is_not_ours_is_ignored_and_said(ledger: Ledger, name: str) -> None:
     with capture_logs() as said:
         git(ledger.path, "update-ref", f"refs/heads/exp/{name}", "best")
-        ledger.refresh()
+        _refresh_again_and_again(ledger)
     assert [entry["ref"] for entry in said if entry["event"] == "ref_not_ours"] == [f"refs/heads/exp/{name}"]
     assert [entry.number for entry in ledger.entries()] == [0]
     assert opened(ledger, "RATE = 1\n").number == 1
@@ -76,7 +84,7 @@ def test_a_number_that_two_branches_claim_is_the_firsts(ledger: Ledger) -> None:
     first = discarded(ledger, "RATE = 1\n")
     with capture_logs() as said:
         _forge(ledger, "refs/heads/exp/0001-another", _message(1))
-        ledger.refresh()
+        _refresh_again_and_again(ledger)
     assert [entry["event"] for entry in said] == ["number_claimed_twice"]
     assert ledger.find(1) == first
 
@@ -125,6 +133,7 @@ def test_a_commit_that_is_gone_hides_no_others(ledger: Ledger, many: int) -> Non
     (ledger.path / "objects" / commit[:2] / commit[2:]).unlink()
     with capture_logs() as said:
         again = Ledger(ledger.path)
+        again.refresh()
         assert [found.experiment.number for found in again.concluded()] == [0, *range(2, many + 1)]
     assert [entry["commit"] for entry in said if entry["event"] == "commit_unreadable"] == [commit]
     assert opened(again, "RATE = 9\n").number == many + 1

@@ -16,6 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from autoresearchd.errors import RefLocked, StaleRef
+from autoresearchd.experiment import CommitOid, RefName
 from autoresearchd.ledger import Ledger, refs
 from autoresearchd.ledger.repository import open_repository
 from tests.ledger.lab import fsck, git, kept, new_ledger, opened
@@ -272,32 +273,65 @@ def test_only_our_own_branch_names_have_a_number(name: str, number: int | None) 
     assert refs.number_of(name) == number
 
 
+class Reader:
+    """Who lists experiments, and keeps what they held."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.listing = refs.Listing(ledger.path, refs.EXPERIMENTS)
+        self.held: dict[str, CommitOid] = {}
+
+    def changes(self) -> dict[RefName, CommitOid | None]:
+        changed = self.listing.changes(self.held)
+        self.held |= {name: oid for name, oid in changed.items() if oid is not None}
+        for name in (name for name, oid in changed.items() if oid is None):
+            del self.held[name]
+        return changed
+
+
 def test_a_listing_says_what_changed_since_it_was_last_asked(ledger: Ledger) -> None:
-    listing = refs.Listing(ledger.path, refs.EXPERIMENTS)
-    baseline = refs.experiment_ref(0, "measure-the-baseline")
-    assert list(listing.changes()) == [baseline]
-    assert listing.changes() == {}
+    reader, baseline = Reader(ledger), refs.experiment_ref(0, "measure-the-baseline")
+    assert list(reader.changes()) == [baseline]
+    assert reader.changes() == {}
     experiment = opened(ledger, "RATE = 0.2\n")
-    assert listing.changes() == {experiment.ref: experiment.commit}
+    assert reader.changes() == {experiment.ref: experiment.commit}
     ledger.pack()
-    assert {name for name, oid in listing.changes().items() if oid not in (experiment.commit, None)} <= {baseline}
-    assert listing.changes() == {}
+    assert reader.changes() == {}
     git(ledger.path, "update-ref", "-d", experiment.ref)
-    assert listing.changes() == {experiment.ref: None}
+    assert reader.changes() == {experiment.ref: None}
+
+
+def test_a_listing_knows_that_a_ref_has_gone_which_its_reader_has_just_written(ledger: Ledger) -> None:
+    reader = Reader(ledger)
+    reader.changes()
+    experiment = opened(ledger, "RATE = 0.2\n")
+    reader.listing.note(experiment.ref)
+    reader.held[experiment.ref] = experiment.commit
+    git(ledger.path, "update-ref", "-d", experiment.ref)
+    assert reader.changes() == {experiment.ref: None}
+
+
+def test_a_listing_finds_below_a_ref_that_has_gone_what_was_packed(ledger: Ledger) -> None:
+    experiment = opened(ledger, "RATE = 0.2\n")
+    ledger.pack()
+    git(ledger.path, "update-ref", experiment.ref, "best")
+    reader = Reader(ledger)
+    assert reader.changes()[experiment.ref] == ledger.best().commit
+    (ledger.path / experiment.ref).unlink()
+    assert reader.changes() == {experiment.ref: experiment.commit}
 
 
 def test_a_listing_is_the_same_as_gits(ledger: Ledger) -> None:
-    listing = refs.Listing(ledger.path, refs.EXPERIMENTS)
-    seen = dict(listing.changes())
+    reader = Reader(ledger)
+    reader.changes()
     for rate in range(4):
         kept(ledger, f"RATE = {rate}\n")
         if rate == 1:
             git(ledger.path, "pack-refs", "--all")
         if rate == 2:
             git(ledger.path, "pack-refs", "--all", "--no-prune")
-        seen |= listing.changes()
+        reader.changes()
     said = git(ledger.path, "for-each-ref", "--format=%(refname) %(objectname)", refs.EXPERIMENTS).split()
-    assert seen == dict(zip(said[::2], said[1::2], strict=True))
+    assert reader.held == dict(zip(said[::2], said[1::2], strict=True))
 
 
 def test_every_write_is_synced_to_the_disk(tmp_path: Path) -> None:
@@ -319,7 +353,7 @@ def test_a_name_with_an_odd_space_is_listed_loose_and_packed(ledger: Ledger) -> 
     name, best = "refs/heads/idea/a\u00a0b\u2028c", ledger.best().commit
     git(ledger.path, "update-ref", name, "best")
     for _ in range(2):
-        assert refs.Listing(ledger.path, refs.IDEAS).changes() == {name: best}
+        assert refs.Listing(ledger.path, refs.IDEAS).changes({}) == {name: best}
         git(ledger.path, "pack-refs", "--all")
     assert ledger.fsck() == ()
 
@@ -327,6 +361,6 @@ def test_a_name_with_an_odd_space_is_listed_loose_and_packed(ledger: Ledger) -> 
 def test_a_damaged_ref_hides_no_others_from_a_listing(ledger: Ledger) -> None:
     for content in (b"", b"\xff\xfe", b"x" * 40):
         (ledger.path / "refs/heads/exp/0009-torn").write_bytes(content)
-        assert list(refs.Listing(ledger.path, refs.EXPERIMENTS).changes()) == [
+        assert list(refs.Listing(ledger.path, refs.EXPERIMENTS).changes({})) == [
             "refs/heads/exp/0000-measure-the-baseline"
         ]
