@@ -13,6 +13,7 @@ import itertools
 import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="soak-") as name, disk(Path(name, "disk")) as (folder, why_none):
         began = time.monotonic()
         night = Night(folder, Path(name, "log.jsonl"), random.Random(options.seed), can_fill=not why_none)
-        wrong = soak(night, options.experiments)
+        with kept(night):
+            wrong = soak(night, options.experiments)
         report(night, time.monotonic() - began, why_none)
     print("\n".join(f"WRONG: {each}" for each in wrong) or "everything is there once")
     sys.exit(1 if wrong else 0)
@@ -52,6 +54,19 @@ def soak(night: Night, experiments: int) -> list[str]:
     one_life(night, experiments)
     many_lives(night, experiments + experiments // 2)
     return night.verdict()
+
+
+@contextmanager
+def kept(night: Night) -> Iterator[None]:
+    """Where something is wrong at the end, the lab and the log stay, to be looked into."""
+    try:
+        yield
+    finally:
+        if night.wrong or sys.exc_info()[0] is not None:
+            place = Path(tempfile.mkdtemp(prefix="soak-wrong-"))
+            shutil.copytree(night.disk, place / "disk", symlinks=True)
+            shutil.copy(night.log, place)
+            print(f"all of it stays in {place}")
 
 
 @contextmanager
@@ -196,8 +211,8 @@ class Night:
         """What is wrong at the end."""
         self.command("run", "--experiments", "0")  # what is open gets its verdict
         self.look()
-        ledger = Ledger(self.lab)
-        wrong = [*self.wrong, *ledger.verify()]
+        ledger, wrong = Ledger(self.lab), self.wrong
+        wrong += [finding.what for finding in ledger.verify()]
         if opened := ledger.opened():
             wrong.append(f"without a verdict: {[experiment.number for experiment in opened]}")
         numbers = [row.experiment.number for row in ledger.concluded()]
@@ -209,7 +224,8 @@ class Night:
             wrong.append(f"left in the inbox: {left}")
         if left := [path.name for path in (self.lab / "autoresearchd/runs").iterdir()]:
             wrong.append(f"checkouts left: {left}")
-        if said := git(self.lab, "fsck", "--strict", "--no-dangling", "--no-progress"):
+        check = ("git", "-C", str(self.lab), "fsck", "--strict", "--no-dangling", "--no-progress")
+        if said := subprocess.run(check, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout:
             wrong.append(said)
         return wrong
 
