@@ -17,7 +17,7 @@ from autoresearchd.experiment import CommitOid, Concluded, RefName, TreeOid
 from autoresearchd.ledger import marks, refs, trees
 from autoresearchd.ledger.history import History
 from autoresearchd.ledger.inbox import new_idea
-from autoresearchd.ledger.repository import GitFailed, git, git_in, raw_commits, signature, written
+from autoresearchd.ledger.repository import GitFailed, git, git_in, new_commit, raw_commits, signature, written
 from autoresearchd.trailers import Record, render, slug
 
 _COMMIT = re.compile(rb"tree ([0-9a-f]{40})\n((?:parent [0-9a-f]{40}\n)*)author [^\n]* (\d{1,12}) [-+]\d{4}\n")
@@ -120,10 +120,10 @@ class Adoption:
         tree = tree or before
         record = replace(record, number=self._history.next_number, lines=trees.lines(self._repo, before, tree))
         who, ref = signature(opened), refs.experiment_ref(record.number, slug(record.title))
-        commit = CommitOid(str(self._repo.create_commit(None, who, signature(now), render(record), tree, [on])))
-        refs.create(self._repo, ref, commit, why="import")
-        noted = self._history.note(record.number, ref, commit)
-        marks.note_newest(self._repo, commit)
+        made = new_commit(self._repo, render(record), tree, [on], author=who, committer=signature(now))
+        refs.create(self._repo, ref, made, why="import")
+        noted = self._history.note(record.number, ref, made)
+        marks.note_newest(self._repo, made)
         assert isinstance(noted, Concluded)
         return noted
 
@@ -134,5 +134,6 @@ class Adoption:
         if tree is None:
             return None
         who, ref = signature(now), new_idea(message)
-        refs.create(self._repo, ref, str(self._repo.create_commit(None, who, who, message, tree, [best])), why="import")
+        made = new_commit(self._repo, message, tree, [best], author=who, committer=who)
+        refs.create(self._repo, ref, made, why="import")
         return ref

@@ -16,7 +16,7 @@ import pygit2
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import CommitOid, TreeOid
-from autoresearchd.ledger.repository import GitFailed, git, git_in, open_repository
+from autoresearchd.ledger.repository import GitFailed, git, git_in, new_commit, open_repository
 from autoresearchd.ledger.trees import merged_tree
 from autoresearchd.trailers import defused
 
@@ -105,8 +105,7 @@ class Handover:
             author = committer = pygit2.Signature(self._author.name, self._author.email)
             if self._author.sign_off:
                 message = f"{message.rstrip()}\nSigned-off-by: {self._author.name} <{self._author.email}>\n"
-        made = self._repo.create_commit(None, author, committer, message, tree, [parent])
-        self._tip = CommitOid(str(made))
+        self._tip = new_commit(self._repo, message, tree, [parent], author=author, committer=committer)
 
     def _commit(self, oid: CommitOid) -> pygit2.Commit:
         return self._repo[oid].peel(pygit2.Commit)

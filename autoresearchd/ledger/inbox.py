@@ -17,7 +17,7 @@ from autoresearchd.errors import UnfilablePath, UserError
 from autoresearchd.experiment import PERSON, CommitOid, RefName, TreeOid
 from autoresearchd.ledger import refs, trees
 from autoresearchd.ledger.rebase import Refuse
-from autoresearchd.ledger.repository import GitFailed, git, signature
+from autoresearchd.ledger.repository import GitFailed, git, new_commit, signature
 from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.trailers import LONGEST_RATIONALE, paragraphs, slug
 
@@ -96,8 +96,8 @@ class Inbox:
             except GitFailed as error:
                 raise UserError(f"the patch does not apply to best ({error.why}); make it against `best`") from error
         who = signature(now)
-        commit = CommitOid(str(self._repo.create_commit(None, who, who, f"{subject}\n", tree, [best])))
-        return self.submit(commit, name=subject, best=best, refuse=refuse, why="patch")
+        made = new_commit(self._repo, f"{subject}\n", tree, [best], author=who, committer=who)
+        return self.submit(made, name=subject, best=best, refuse=refuse, why="patch")
 
     def submit(self, commit: CommitOid, *, name: str, best: CommitOid, refuse: Refuse, why: str) -> RefName:
         """Queue a commit that is here. Raises: UserError where `refuse` says why it would never be trained."""
@@ -125,10 +125,10 @@ class Inbox:
         if not (message := paragraphs(words)):
             raise UserError("a wish needs words: say what should be tried")
         who = signature(now)
-        tree = self._repo[best].peel(pygit2.Commit).tree_id
-        commit = str(self._repo.create_commit(None, who, who, f"{message}\n", tree, [best]))
+        tree = str(self._repo[best].peel(pygit2.Commit).tree_id)
+        made = new_commit(self._repo, f"{message}\n", tree, [best], author=who, committer=who)
         ref = new_idea(message.partition("\n")[0])
-        refs.create(self._repo, ref, commit, why="wish")
+        refs.create(self._repo, ref, made, why="wish")
         return ref
 
     def _read(self, ref: RefName, oid: CommitOid, best: CommitOid) -> Idea:

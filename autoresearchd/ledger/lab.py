@@ -29,7 +29,7 @@ from autoresearchd.ledger import marks, project, rebase, records, refs, refused,
 from autoresearchd.ledger.adoption import Adoption
 from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.inbox import Idea
-from autoresearchd.ledger.repository import signature, writing, written
+from autoresearchd.ledger.repository import new_commit, signature, writing, written
 from autoresearchd.ledger.view import View
 from autoresearchd.proposal import Proposal
 from autoresearchd.status import RefusedIdea
@@ -256,8 +256,7 @@ class Ledger(View):
         return noted
 
     def _commit(self, message: str, tree: TreeOid, parent: CommitOid, opened: float, now: float) -> CommitOid:
-        made = self._repo.create_commit(None, signature(opened), signature(now), message, tree, [parent])
-        return CommitOid(str(made))
+        return new_commit(self._repo, message, tree, [parent], author=signature(opened), committer=signature(now))
 
     def _noted_open(self, number: int, ref: RefName, commit: CommitOid) -> Experiment:
         noted = self._history.note(number, ref, commit)

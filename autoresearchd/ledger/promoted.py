@@ -16,7 +16,7 @@ from pygit2.enums import FileMode as GitMode
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import CommitOid, Environment, TreeOid
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.repository import reading, signature, written
+from autoresearchd.ledger.repository import new_commit, reading, signature, written
 from autoresearchd.ledger.trees import merged_tree
 from autoresearchd.standing import Standing
 from autoresearchd.trailers import Record, line, parse
@@ -89,7 +89,7 @@ class Promoted:
             builder.insert(commit, self._repo.create_blob(text.encode()), GitMode.BLOB)
         who, tree = signature(now), builder.write()
         words = f"Note what holds on {', '.join(sorted({standing.scale for standing in standings.values()}))}\n"
-        made = str(self._repo.create_commit(None, who, who, words, tree, [head] if head else []))
+        made = new_commit(self._repo, words, str(tree), [head] if head else [], author=who, committer=who)
         if head is None:
             refs.create(self._repo, refs.NOTES, made, why="note")
         else:
@@ -123,14 +123,14 @@ class Promoted:
         """
         tip = self._commit(onto)
         for oid in commits:
-            commit = self._commit(oid)
-            tree = merged_tree(self._repo, _tree(commit.parents[0]), _tree(tip), _tree(commit))
+            picked, who = self._commit(oid), signature(now)
+            tree = merged_tree(self._repo, _tree(picked.parents[0]), _tree(tip), _tree(picked))
             if tree is None:
                 raise CorruptRecord(oid[:10], "it conflicts with what is promoted")
             added = "".join(f"{key}: {line(value)}\n" for key, value in trailers[oid].items())
-            message = f"{commit.message.rstrip()}\n{added}"
-            made = self._repo.create_commit(None, commit.author, signature(now), message, tree, [tip.id])
-            tip = self._commit(CommitOid(str(made)))
+            message = f"{picked.message.rstrip()}\n{added}"
+            made = new_commit(self._repo, message, tree, [str(tip.id)], author=picked.author, committer=who)
+            tip = self._commit(made)
         refs.move(self._repo, refs.PROMOTED, str(tip.id), expected=onto, why=f"promote {len(commits)}")
         return CommitOid(str(tip.id))
 

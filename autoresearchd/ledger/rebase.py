@@ -14,7 +14,7 @@ import pygit2
 from autoresearchd.errors import CorruptRecord, StaleRef
 from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Experiment, Lines, Rebased, TreeOid
 from autoresearchd.ledger import refs, trees
-from autoresearchd.ledger.repository import reading, signature
+from autoresearchd.ledger.repository import new_commit, reading, signature
 from autoresearchd.proposal import Change
 from autoresearchd.trailers import Record, parse, render, slug
 
@@ -191,7 +191,7 @@ def _carried(kept: _Kept, lines: Lines) -> Record:
 def _commit(
     repo: pygit2.Repository, message: str, tree: TreeOid, parent: CommitOid, made: float, now: float
 ) -> CommitOid:
-    return CommitOid(str(repo.create_commit(None, signature(made), signature(now), message, tree, [parent])))
+    return new_commit(repo, message, tree, [parent], author=signature(made), committer=signature(now))
 
 
 def record(course: Course, number: int, why: str) -> Record:

@@ -15,7 +15,7 @@ import structlog
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.ledger import refs
 from autoresearchd.ledger.inbox import HEADS
-from autoresearchd.ledger.repository import reading, signature
+from autoresearchd.ledger.repository import new_commit, reading, signature
 from autoresearchd.status import RefusedIdea
 from autoresearchd.trailers import line, paragraphs
 from autoresearchd.trailers import title as subject_of
@@ -39,7 +39,8 @@ def file(repo: pygit2.Repository, refused: RefusedIdea, words: str) -> bool:
     with reading(refs.REFUSED):
         if head is not None and repo[head].peel(pygit2.Commit).message == message:
             return False
-        made = repo.create_commit(None, who, who, message, repo.TreeBuilder().write(), [head] if head else [])
+        empty = str(repo.TreeBuilder().write())
+        made = new_commit(repo, message, empty, [head] if head else [], author=who, committer=who)
     if head is None:
         refs.create(repo, refs.REFUSED, str(made), why="refuse")
     else:

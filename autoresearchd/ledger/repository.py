@@ -18,6 +18,7 @@ import pygit2
 import structlog
 
 from autoresearchd.errors import CorruptRecord, UserError
+from autoresearchd.experiment import CommitOid
 
 log = structlog.get_logger()
 P = ParamSpec("P")
@@ -112,6 +113,22 @@ def reading(where: str) -> Iterator[None]:
         yield
     except (KeyError, ValueError, pygit2.GitError) as error:
         raise CorruptRecord(where, f"git cannot read it: {error!r}") from error
+
+
+def new_commit(
+    repo: pygit2.Repository,
+    message: str,
+    tree: str,
+    parents: Sequence[str],
+    *,
+    author: pygit2.Signature,
+    committer: pygit2.Signature,
+) -> CommitOid:
+    """File a commit that no ref names yet. Raises: GitError where it cannot be written, as on a full disk."""
+    # libgit2's own (1.9.7, git_commit_create) names a commit also where the disk had no room for it: refs then moved
+    # to what is not there. The object as a whole is written by its other way, which says so.
+    raw = str(repo.create_commit_string(author, committer, message, tree, list(parents)))
+    return CommitOid(str(repo.write(pygit2.enums.ObjectType.COMMIT, raw)))
 
 
 def sync(folder: Path) -> None:

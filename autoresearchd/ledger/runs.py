@@ -24,7 +24,7 @@ from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import CurvePoint, Ending, Environment, Measurement, TreeOid
 from autoresearchd.incident import Incident
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.repository import reading, signature
+from autoresearchd.ledger.repository import new_commit, reading, signature
 
 log = structlog.get_logger()
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 1.0
@@ -194,13 +194,13 @@ class Runs:
             child, mode = builder.write(), GitMode.TREE
         who = signature(measurement.started + measurement.wall_seconds)
         message = f"Record run {measurement.run}\n"
-        commit = str(self._repo.create_commit(None, who, who, message, child, [head] if head else []))
+        made = new_commit(self._repo, message, str(child), [head] if head else [], author=who, committer=who)
         if head is None:
-            refs.create(self._repo, refs.RUNS, commit, why="first run")
+            refs.create(self._repo, refs.RUNS, made, why="first run")
         else:
-            refs.move(self._repo, refs.RUNS, commit, expected=head, why="run")
+            refs.move(self._repo, refs.RUNS, made, expected=head, why="run")
         if self._head == head:  # nothing else has changed
-            self._head = commit
+            self._head = made
             self._folders.pop(measurement.tree, None)
 
     def _root(self) -> pygit2.Tree | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from autoresearchd.errors import RefLocked, StaleRef
 from autoresearchd.experiment import CommitOid, RefName
 from autoresearchd.ledger import Ledger, refs
 from autoresearchd.ledger.repository import open_repository
-from tests.ledger.lab import fsck, git, kept, new_ledger, opened
+from tests.ledger.lab import fsck, git, kept, measurement, new_ledger, opened
 
 RACED = "refs/heads/idea/race"
 ROOT = Path(__file__).parents[2]
@@ -208,6 +209,42 @@ for act in (
     opened(ledger, "RATE = 0.3\n")
     before = git(ledger.path, "for-each-ref")
     command = [sys.executable, "-c", script, str(ledger.path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert git(ledger.path, "for-each-ref") == before
+    assert fsck(ledger.path) == ""
+
+
+def test_where_a_commit_alone_has_no_room_no_ref_moves_to_it(ledger: Ledger) -> None:
+    """A ref takes a few bytes, of a page that is there; what it is to hold takes more."""
+    words = random.Random(1).randbytes(2000).hex()
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from autoresearchd.experiment import Outcome
+from autoresearchd.ledger import Ledger
+from tests.ledger.lab import METRIC, NOW, opened, verdict
+ledger, words = Ledger(Path(sys.argv[1])), sys.argv[2]
+experiment = ledger.opened()[0]
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+for act in (
+    lambda: opened(ledger, "RATE = 5\\n", rationale=words),
+    lambda: ledger.conclude(experiment, verdict(Outcome.KEEP), metric=METRIC, now=NOW),
+    lambda: ledger.conclude(experiment, verdict(Outcome.DISCARD), metric=METRIC, now=NOW),
+    lambda: ledger.submit_wish(words),
+):
+    try:
+        act()
+    except Exception as error:
+        print(type(error).__name__)
+    else:
+        sys.exit("it went through")
+"""
+    experiment = opened(ledger, "RATE = 0.3\n", rationale=words)
+    ledger.record(measurement(experiment.tree))
+    before = git(ledger.path, "for-each-ref")
+    command = [sys.executable, "-c", script, str(ledger.path), words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert git(ledger.path, "for-each-ref") == before
