@@ -16,7 +16,7 @@ import pygit2
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import CommitOid, TreeOid
-from autoresearchd.ledger.repository import GitFailed, git, git_in, new_commit, open_repository
+from autoresearchd.ledger.repository import GitFailed, git, git_in, new_commit, open_repository, written
 from autoresearchd.ledger.trees import merged_tree
 from autoresearchd.trailers import defused
 
@@ -42,6 +42,7 @@ class Handover:
         """Whether nothing was replayed, or all of it is there already."""
         return self._tip == self._onto
 
+    @written
     def add(self, oid: CommitOid) -> bool:
         """Replay one commit by three-way merge, its message as it is; False where its change is there already.
 
@@ -61,6 +62,7 @@ class Handover:
         self._grow(tree, defused(commit.message), self._tip, commit.author)
         return True
 
+    @written
     def squash(self, message: str) -> None:
         """Make one commit of all that was replayed."""
         tip = self._commit(self._tip)

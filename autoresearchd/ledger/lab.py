@@ -218,14 +218,17 @@ class Ledger(View):
         """
         return refused.file(self._repo, idea, words)
 
+    @written
     def submit_patch(self, patch: bytes, *, title: str, refuse: rebase.Refuse = lambda _: "") -> RefName:
         """Queue a patch against best. Raises: UserError when it does not apply, or for what `refuse` says of it."""
         return self._inbox.submit_patch(patch, title=title, best=self.best().commit, refuse=refuse, now=time.time())
 
+    @written
     def submit_wish(self, words: str) -> RefName:
         """Queue a wish in words. Raises: UserError when there are none, or too many."""
         return self._inbox.submit_wish(words, best=self.best().commit, now=time.time())
 
+    @written
     def submit_branch(self, project_path: Path, branch: str, *, refuse: rebase.Refuse = lambda _: "") -> RefName:
         """Queue a branch of the project. Raises: UserError when there is none, or for what `refuse` says of it."""
         commit = project.fetch_branch(self.path, project_path, branch)

@@ -236,8 +236,8 @@ for act in (
 ):
     try:
         act()
-    except Exception as error:
-        print(type(error).__name__)
+    except OSError:
+        pass
     else:
         sys.exit("it went through")
 """
