@@ -170,6 +170,9 @@ class Pipeline:
             self.is_exhausted = proposal is None and not waits and is_heard
         except Exception:  # whatever a proposer does wrong must not end the night
             log.exception("proposer_failed", proposer=self._proposer.name)
+        finally:
+            if self._reader is not None:
+                self._reader.rest()
         self.is_silent, self.lack = proposal is None and not waits, lack
         if proposal is not None:
             self._silences = 0

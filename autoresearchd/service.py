@@ -190,9 +190,10 @@ class _Daemon:
         self.view.update(status, news)
         self.manager.alive(status, time.monotonic())
         self.parts.housekeeping.step(len(news))
-        if news:
-            heap.trim()
         ledger = self.loop.lab.ledger
+        if news:
+            ledger.rest()
+            heap.trim()
         self.parts.checkpoints.tidy(ledger.best().tree, [experiment.tree for experiment in ledger.opened()])
 
     @property

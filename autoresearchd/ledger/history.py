@@ -5,6 +5,7 @@ Read-only. The index of 100 000 experiments is built from one stream of git's ow
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -227,7 +228,8 @@ class History:
     def _parse(self, entry: Entry) -> Experiment | Concluded:
         with reading(entry.ref):
             commit = self._repo[entry.commit].peel(pygit2.Commit)
-            parents = [CommitOid(str(parent)) for parent in commit.parent_ids]
+            # Interned: a best has many children.
+            parents = [CommitOid(sys.intern(str(parent))) for parent in commit.parent_ids]
             parent_trees = [self.tree_of(parent) for parent in parents]
         record = parse(commit.message, where=entry.ref)
         if len(parents) != 1 or record.number != entry.number:

@@ -65,6 +65,10 @@ class View:
         """Look at what other processes have written since the last call."""
         self._history.refresh()
 
+    def rest(self) -> None:
+        """Let go of what libgit2 holds open of the packs that were read: it grows with all of them, and opens again."""
+        self._repo.free()
+
     def best(self) -> Best:
         """Where `best` is now. Raises: CorruptRecord when the ref is missing."""
         commit = refs.read(self._repo, refs.BEST)

@@ -19,7 +19,7 @@ from tests.ledger.lab import METRIC, NOW, kept, measurement, new_ledger, opened,
 from tests.support.projects import PROGRAM
 
 EXPERIMENTS = 1_500
-INDEX_BYTES = 1_000
+INDEX_BYTES = 250
 """An experiment's number, branch, commit, tree and outcome, known for all of them."""
 
 
@@ -45,7 +45,24 @@ def test_of_experiments_long_past_only_the_index_is_held(big: Path) -> None:
     past = ledger.concluded()[: -history.REMEMBERED]
     assert len(past) > 900
     assert held(lambda: sum(len(row.experiment.title) for row in past)) < 100 * len(past)
-    assert held(lambda: Ledger(big)) < 2**20 + EXPERIMENTS * INDEX_BYTES
+    small = make(big.with_name("small"), EXPERIMENTS // 10)
+    more = held(lambda: Ledger(big)) - held(lambda: Ledger(small))
+    assert more < (EXPERIMENTS - EXPERIMENTS // 10) * INDEX_BYTES
+
+
+def test_a_ledger_at_rest_holds_no_pack_open_and_reads_on(big: Path) -> None:
+    gc.collect()  # packs are open as long as one handle of this process has them
+    ledger = Ledger(big)
+    first = list(ledger.concluded())
+    assert mapped(big)
+    ledger.rest()
+    assert mapped(big) == []
+    assert list(ledger.concluded()) == first
+
+
+def mapped(lab: Path) -> list[str]:
+    """The packs of a lab that this process has in its memory."""
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if f"{lab}/objects/pack" in line]
 
 
 def test_records_that_are_not_held_are_the_same_when_they_are_read_again(big: Path) -> None:
