@@ -35,7 +35,8 @@ class Trainings:
             try:
                 self.lab.ledger.record(run)
             except (OSError, RefLocked, StaleRef, CorruptRecord) as error:
-                announce.run_not_filed(run, self.memory.archive.number_of(run.tree))
+                if self.memory.trouble.why(now) != str(error):  # said once, however often it is tried
+                    announce.run_not_filed(run, self.memory.archive.number_of(run.tree))
                 self.memory.trouble.failed(error, now=now)
                 return
             self._unfiled.popleft()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Measurement, Outcome
@@ -130,7 +131,9 @@ def test_a_run_that_ends_while_nothing_can_be_written_is_filed_once_it_can(
         record(measurement)
 
     monkeypatch.setattr(night.ledger, "record", record_unless_full)
-    night.steps(8)
+    with capture_logs() as said:
+        night.steps(8)
+    assert [entry["event"] for entry in said].count("run_not_filed") == 1, "said once, however long it lasts"
     assert night.loop.status.state == "held"
     assert "No space left on device" in night.loop.status.why
     started = len(night.executor.started)

@@ -5,6 +5,7 @@ The only place that configures structlog; tracebacks carry no local variables, f
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any, TextIO
 
@@ -19,6 +20,34 @@ Processor = structlog.typing.Processor
 FIELDS = ("event", "experiment", "tree", "device", "seed", "run", "verdict")
 """What the journal is searched by: the same names in every line, in capitals there."""
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What a disk answers that takes no more, or is no more."""
+
+
+class _Lines:
+    """Takes rendered lines; a logger that structlog can call by any level's name.
+
+    A disk that is full for them is no reason to end: it is said with the next line that it has room for.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._logger, self._lost = structlog.WriteLogger(stream), 0
+
+    def msg(self, line: str) -> None:
+        """One line, at once."""
+        try:
+            self._logger.msg(line)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self._lost += 1
+            return
+        lost, self._lost = self._lost, 0
+        if lost:  # the stream itself may have kept the first of them
+            structlog.get_logger().warning("log_lines_lost", at_most=lost)
+
+    log = debug = info = warning = error = critical = msg
+
 
 def logging_to(stream: TextIO, *, readable: bool) -> None:
     """Send every log line of this process to `stream`: for a person where `readable`, else one JSON object a line.
@@ -26,6 +55,7 @@ def logging_to(stream: TextIO, *, readable: bool) -> None:
     Where the stream is systemd's journal, the lines become entries of it, with priorities and fields.
     """
     journal = not readable and is_journal(stream)
+    taker = Journal(stream) if journal else _Lines(stream)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -34,7 +64,7 @@ def logging_to(stream: TextIO, *, readable: bool) -> None:
             _without_none,
             *([_as_entry] if journal else [*(_for_people(stream) if readable else _for_machines()), _without_keys]),
         ],
-        logger_factory=(lambda *_: Journal(stream)) if journal else structlog.WriteLoggerFactory(file=stream),
+        logger_factory=lambda *_: taker,
         cache_logger_on_first_use=False,
     )
 

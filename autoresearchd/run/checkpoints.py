@@ -42,6 +42,8 @@ class Checkpoints:
         self._folder, self._most, self._reserve = folder, most_bytes, reserve_bytes
         self._tidied: tuple[int, TreeOid, frozenset[TreeOid]] | None = None
         self._taken = 0
+        self._untidy: int | None = None
+        """The error that kept it from being tidied the last time."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._disposal = Disposal()
         self._disposal.put(*folder.glob(f"{GONE}*"))
@@ -62,8 +64,11 @@ class Checkpoints:
         try:
             is_settled = self._tidy(best, state[2])
         except OSError as error:
-            logger.warning("checkpoints_not_tidied", why=str(error), then="tried again later")
+            if error.errno != self._untidy:  # said once, however long it lasts
+                logger.warning("checkpoints_not_tidied", why=str(error), then="tried again later")
+            self._untidy = error.errno
         else:
+            self._untidy = None
             self._tidied = state if is_settled else None
 
     def close(self) -> None:

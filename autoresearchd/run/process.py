@@ -134,10 +134,20 @@ class Process:
         # Looking at very many files takes its time: never more than a twentieth of it.
         self._next_look = now + max(LOOK_SECONDS, 20 * (time.monotonic() - began))
 
+    def _is_too_much(self) -> bool:
+        """Whether a command that failed had come to its bound, which not everybody calls `File too large`."""
+        if "[Errno 27] File too large" in self.log.last_error():
+            return True
+        try:
+            return weigh(self._folder, most_bytes=self._most_bytes)[0] > self._most_bytes
+        except OSError:  # whoever looks at its files next is told
+            return False
+
     def _too_much(self) -> str:
-        """The sentence for what floods the disk, and whether the bound was the disk's or the program's."""
-        whose = ", half of what was free on the disk" if self._most_bytes < self._ward.file_bytes else ""
-        return f"wrote more than {self._most_bytes / 2**20:.0f} MiB{whose}"
+        """The sentence for what floods the disk: where the bound was the disk's, the same one however much was free."""
+        if self._most_bytes < self._ward.file_bytes:
+            return "wrote more than half of what was free on the disk"
+        return f"wrote more than {self._most_bytes / 2**20:.0f} MiB"
 
     def _overdue(self, now: float) -> bool:
         return self._killed is not None and now >= self._killed + REAP_SECONDS
@@ -160,7 +170,7 @@ class Process:
         if self._sandboxed and code is not None and 128 < code < 128 + signal.NSIG:
             code = 128 - code  # bubblewrap speaks like a shell
         said = self.log.last_error() if code else ""
-        if code == -signal.SIGXFSZ or "[Errno 27] File too large" in said:
+        if code == -signal.SIGXFSZ or (code and code > 0 and self._is_too_much()):
             self._flooded = self._too_much()
         ended = Exit(
             code=-signal.SIGKILL if code is None else code,

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from autoresearchd.experiment import Ending, Measurement, Progress, RunSpec
 from autoresearchd.run import target
 from autoresearchd.run.curve import Curve
+from autoresearchd.run.folders import weigh
 from autoresearchd.run.log import Log, one_line
 from autoresearchd.run.phase import Phase, order
 from autoresearchd.run.site import Site
@@ -42,6 +43,7 @@ class Trial:
         self.started, self._begun = time.time(), time.monotonic()
         site.take(spec)
         self._program = site.program
+        self._free = self._least_free = shutil.disk_usage(site.folder).free
         self._failed: tuple[Ending, str] | None = None
         self._metrics: Mapping[str, float] = {}
         self._audit: float | None = None
@@ -72,6 +74,7 @@ class Trial:
 
     def _step(self, now: float) -> Measurement | None:
         while self._failed is None:
+            self._least_free = min(self._least_free, shutil.disk_usage(self.site.folder).free)
             exit = self.site.step(now)
             if exit is None:
                 if now >= self._deadline:  # now: what ended while nobody looked was in time
@@ -139,8 +142,9 @@ class Trial:
             self._train_log, self._train_cpu = self._log, exit.cpu_seconds
             self._curve.read_all()
         failed = target.failure(exit, self._log)
+        if not exit.flooded:
+            self._refuse_to_blame(finished=failed is None)
         if failed is not None:
-            self._refuse_to_blame()
             ending, why = self._worded(exit, *failed)
             return self._measurement(Ending.FINISHED if self._phase is Phase.AUDIT else ending, why)
         if self._phase is Phase.CHECK:
@@ -161,11 +165,17 @@ class Trial:
         self._evaluate(Phase.EVALUATE)
         return None
 
-    def _refuse_to_blame(self) -> None:
-        """Raises: OSError where it found the disk full. It may fill half of what is free, so somebody else did."""
-        if self._phase is Phase.AUDIT or not target.out_of_space(self._log):
+    def _refuse_to_blame(self, *, finished: bool) -> None:
+        """Raises: OSError where the disk has been full meanwhile, unless that is the run's own doing.
+
+        A command that failed there says so in its own words (PyTorch: `unexpected pos 576 vs 534`) or not at all; what
+        one that `finished` has left may be cut if it says that there was no room.
+        """
+        if self._phase is Phase.AUDIT or self._least_free >= FULL_BYTES:
             return
-        if shutil.disk_usage(self.site.folder).free < FULL_BYTES:
+        if finished and not target.out_of_space(self._log):
+            return
+        if weigh(self.site.folder)[0] <= self._free // 2:
             raise OSError(errno.ENOSPC, "the disk was full before it ended")
 
     def _evaluate(self, phase: Phase) -> None:
@@ -226,6 +236,7 @@ class Trial:
         found = {**target.tidy(self._metrics, names), **self._metrics}
         for name in names:
             if name not in found:
+                self._refuse_to_blame(finished=False)
                 ending = Ending.OUT_OF_MEMORY if target.out_of_memory(self._log) else Ending.CRASH
                 return self._measurement(ending, self._say(f"it ended well, but {why or f'reported no number {name}'}"))
             if not math.isfinite(found[name]):

@@ -83,6 +83,30 @@ def test_a_key_in_an_event_or_an_exception_is_not_logged() -> None:
     assert stream.getvalue().count("[key removed]") >= 2
 
 
+def test_a_log_on_a_full_disk_ends_nobody_and_says_how_much_it_lacks(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        logging_to(full, readable=False)
+        for _ in range(3):
+            structlog.get_logger().info("run_finished", title="x" * 2**14)
+        with (tmp_path / "log").open("w") as room:
+            os.dup2(room.fileno(), full.fileno())
+        structlog.get_logger().info("resumed")
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["resumed", "log_lines_lost"]
+    assert events[1]["at_most"] == 3
+
+
+def test_a_log_that_nobody_reads_any_more_is_said() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    logging_to(stream, readable=False)
+    with pytest.raises(BrokenPipeError):
+        structlog.get_logger().info("run_finished")
+    with pytest.raises(BrokenPipeError):
+        stream.close()
+
+
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A journal's socket, and the standard error that systemd would have joined to the journal."""

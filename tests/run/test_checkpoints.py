@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd.experiment import TreeOid
 from autoresearchd.run import folders
@@ -111,6 +112,18 @@ def test_on_a_full_disk_on_which_room_is_being_made_best_stays(tmp_path: Path, m
     until(lambda: shelf.tidied_to(BEST) and not list(shelf.folder.glob(".gone-*")))
     assert shelf.tidied_to(BEST) == ["newer"]
     shelf.checkpoints.close()
+
+
+def test_a_disk_that_lets_nobody_tidy_is_said_once_and_tidied_when_it_does_again(shelf: Shelf) -> None:
+    shelf.leave(BEST, "older")
+    shelf.leave(BEST, "newer")
+    elsewhere = shelf.folder.rename(shelf.folder.with_name("elsewhere"))
+    with capture_logs() as said:
+        for _ in range(3):
+            shelf.checkpoints.tidy(BEST, [])
+    assert [entry["event"] for entry in said] == ["checkpoints_not_tidied"]
+    elsewhere.rename(shelf.folder)
+    assert shelf.tidied_to(BEST) == ["newer"]
 
 
 def test_links_are_moved_and_deleted_but_never_followed(shelf: Shelf, tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import select
-import shutil
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -280,26 +278,6 @@ def test_a_machine_that_fails_before_the_evaluation_blames_nobody(room: Room, er
     assert not executor.poll(time.time())
     executor.close()
     assert list(room.work.iterdir()) == []
-
-
-@pytest.mark.parametrize("full", [True, False])
-def test_a_disk_that_others_have_filled_is_no_crash_of_the_code(
-    room: Room, monkeypatch: pytest.MonkeyPatch, *, full: bool
-) -> None:
-    """As `/tmp` of its own is, which says the same in the same words."""
-    left = [2**40]
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=left[0]))
-    tree = room.tree("raise OSError(28, os.strerror(28))")
-    with room.executor(program()) as executor:
-        executor.start(spec(tree))
-        left[0] = 2**20 if full else 2**40
-        if not full:
-            done = finish(executor)
-            assert (done.ending, done.why) == (Ending.CRASH, "OSError: [Errno 28] No space left on device")
-            return
-        until(executor, lambda: not executor.progress())
-        with pytest.raises(OSError, match="the disk was full before it ended"):
-            executor.start(spec(tree, run="run-2"))
 
 
 def test_a_cache_that_cannot_be_copied_costs_a_run_its_kernels_only(room: Room) -> None:
