@@ -31,6 +31,8 @@ COMMANDS = (
     ("repack", "-q", "-d", "--geometric=2"),
     ("commit-graph", "write", "--reachable", "--no-progress"),
 )
+LITTER = ("objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/??/tmp_obj_*", "objects/tmp_object_git2_*")
+"""What git, and libgit2, leave of objects that they could not write to the end, as on a full disk, or when killed."""
 NICENESS = 10
 PR_SET_PDEATHSIG = 1
 LAST_SECONDS = 3.0
@@ -43,13 +45,27 @@ def pack(path: Path) -> None:
         git(path, *command)
 
 
+def clear_litter(path: Path) -> None:
+    """Delete what is left of objects that nobody has written to for longer than a git command may take.
+
+    A packing leaves all that the disk took of it: without this a disk that it filled once stays full.
+    """
+    for file in (file for pattern in LITTER for file in path.glob(pattern)):
+        try:
+            if (age := refs.age_of(file)) is not None and age > GIT_SECONDS:
+                file.unlink(missing_ok=True)
+                log.warning("litter_removed", path=str(file), age_seconds=round(age))
+        except OSError as error:
+            log.warning("litter_stays", path=str(file), why=str(error))
+
+
 class Housekeeping:
-    """The packing of one lab, started when it is due and nothing else is going on."""
+    """The packing of one lab, started when it is due and nothing else is going on, and what packings have left."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._process: subprocess.Popen[bytes] | None = None
-        self._deadline = 0.0
+        self._deadline = self._clear_at = 0.0
         folder = path / refs.EXPERIMENTS
         self._loose = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
@@ -60,6 +76,9 @@ class Housekeeping:
     def step(self, concluded: int) -> None:
         """Called again and again, with how many experiments were concluded since: none is a quiet moment."""
         self._loose += concluded
+        if not concluded and time.monotonic() >= self._clear_at:
+            self._clear_at = time.monotonic() + GIT_SECONDS
+            clear_litter(self._path)
         if self._process is not None:
             self._look()
         elif self._loose >= PACK_EVERY and not concluded:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -128,6 +129,20 @@ def test_a_packing_that_fails_is_said_and_tried_again_when_it_is_due_again(ledge
     keeper.step(0)
     until(lambda: done(keeper))
     assert (ledger.path / "packed-refs").exists()
+
+
+def test_what_a_packing_that_failed_has_left_goes_and_what_is_being_written_stays(ledger: Ledger) -> None:
+    packs = ledger.path / "objects/pack"
+    packs.mkdir(exist_ok=True)
+    left, loose, young = packs / "tmp_pack_Ab1", ledger.path / "objects/00/tmp_obj_Ab1", packs / "tmp_idx_Ab1"
+    loose.parent.mkdir(exist_ok=True)
+    for file in (left, loose, young):
+        file.write_bytes(b"half")
+    for file in (left, loose):
+        os.utime(file, (0, time.time() - 2 * housekeeping.GIT_SECONDS))
+    Housekeeping(ledger.path).step(0)
+    assert [file.exists() for file in (left, loose, young)] == [False, False, True]
+    assert fsck(ledger.path) == ""
 
 
 def test_what_short_sessions_left_loose_is_packed_by_a_later_one(ledger: Ledger) -> None:
