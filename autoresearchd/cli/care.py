@@ -51,11 +51,21 @@ def fsck(program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> Non
 
 
 @commands.command()
-def backup(folder: Path, program: ProgramFile = DEFAULT_PROGRAM, as_json: AsJson = False) -> None:
+def backup(
+    folder: Path,
+    program: ProgramFile = DEFAULT_PROGRAM,
+    as_json: AsJson = False,
+    back: Annotated[
+        bool, typer.Option("--runs-back", help="File again the runs that the copy has and the lab has lost.")
+    ] = False,
+) -> None:
     """Copy experiments.git to a folder, or bring the copy up to date; `git clone --mirror` of it is the way back."""
-    from autoresearchd.ledger import back_up
+    from autoresearchd.ledger import back_up, runs_back
 
     _, path = load(program)
+    if back:
+        print(f"{counted(runs_back(ledger_at(path).path, folder), 'run')} brought back from {folder}")
+        return
     found = back_up(ledger_at(path).path, folder)
     _say(found, ledger_at(folder), as_json)
 

@@ -1,7 +1,7 @@
 """experiments.git: the only room that touches pygit2."""
 
 from autoresearchd.ledger.adoption import Adoption, Found, Stranger
-from autoresearchd.ledger.backup import back_up
+from autoresearchd.ledger.backup import back_up, runs_back
 from autoresearchd.ledger.handover import Author, Handover, line_onto
 from autoresearchd.ledger.housekeeping import FREE_FLOOR_BYTES, Housekeeping
 from autoresearchd.ledger.inbox import Idea
@@ -33,4 +33,5 @@ __all__ = [
     "line_name",
     "line_onto",
     "project_state",
+    "runs_back",
 ]

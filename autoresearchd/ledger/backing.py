@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from autoresearchd.experiment import ON_BEST, Ending, Outcome, TreeOid
+from autoresearchd.experiment import ON_BEST, CommitOid, Ending, Outcome, TreeOid
 from autoresearchd.ledger import refs
 from autoresearchd.ledger.observed import Branch, Commit, Facts
+from autoresearchd.trailers import slug
 
 ANY_BACKUP = "bring it back from a backup: `git fetch {how}BACKUP {refs}` in experiments.git"
+RUNS_BACK = "`autoresearchd backup --runs-back BACKUP` files again what a backup has of the runs"
+"""No fetch does: the line of runs here has grown on, and what was filed since would be lost by one that is forced."""
 
 
 def of_step(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> Iterator[str]:
@@ -49,16 +52,24 @@ def way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> s
     if branch is not None and branch.commit.oid != step.oid and _is_landed(branch.commit, step):
         return "the next `autoresearchd run` settles it"
     if step.record is not None and branch is None and outcome(step) in ON_BEST:
-        ref = refs.experiment_ref(step.record.number, "restored")
+        ref = refs.experiment_ref(step.record.number, slug(step.record.title))
         return f"`git update-ref {ref} {step.oid}` in experiments.git"
+    if _is_only_unmeasured(step, branch, facts):
+        return f"{RUNS_BACK}; where none has it, {back_to_evidence(facts)}"
     return back_to_evidence(facts)
+
+
+def _is_only_unmeasured(step: Commit, branch: Branch | None, facts: Facts) -> bool:
+    """Whether a step lacks its runs and nothing else: those may have been taken away."""
+    is_its_own = branch is not None and branch.commit.oid == step.oid
+    return is_its_own and not any(_of_verdict(step)) and not _is_measured(step, facts)
 
 
 def back_to_evidence(facts: Facts) -> str:
     """Best moved back below its first step that is not backed, or to the tip of what was kept where it has no line."""
     tip = _tip(facts)
     if tip is None:
-        return backup(f"+{refs.BEST}:{refs.BEST}")
+        return replaced(refs.BEST)
     return f"`git update-ref {refs.BEST} {tip.oid}` in experiments.git goes back to what is backed"
 
 
@@ -81,6 +92,16 @@ def _tip(facts: Facts) -> Commit | None:
     return tip
 
 
+def ahead_of_best(facts: Facts) -> frozenset[CommitOid]:
+    """What lies above best by the evidence: best was there, and was moved back."""
+    held = {step.oid for step in facts.best.commits} if facts.best is not None else set[CommitOid]()
+    by_oid, found, at = {branch.commit.oid: branch.commit for branch in facts.branches}, set[CommitOid](), _tip(facts)
+    while at is not None and at.oid not in held | found:
+        found.add(at.oid)
+        at = by_oid.get(at.parents[0]) if at.parents else None
+    return frozenset(found)
+
+
 def _is_backed(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> bool:
     """Whether best may be moved to a commit; a branch that is gone or not settled yet takes nothing from it."""
     if step.record is None or any(_of_verdict(step)) or not _is_measured(step, facts):
@@ -98,6 +119,11 @@ def outcome(commit: Commit) -> Outcome | None:
     """What its verdict says, if it has one."""
     verdict = None if commit.record is None else commit.record.verdict
     return None if verdict is None else verdict.outcome
+
+
+def replaced(ref: str) -> str:
+    """The way out where a ref is there and holds what is wrong."""
+    return backup(f"+{ref}:{ref}")
 
 
 def backup(what: str, how: str = "") -> str:

@@ -9,7 +9,9 @@ from itertools import pairwise
 from autoresearchd.ledger.observed import Lost
 
 _FILE = re.compile(r"\./(objects/([0-9a-f]{2})/([0-9a-f]{38}))\b")
-_GONE = re.compile(r"missing \w+ ([0-9a-f]{40})|error: .*: invalid sha1 pointer ([0-9a-f]{40})")
+_GONE = re.compile(r"missing \w+ ([0-9a-f]{40})|error: .*: invalid sha1 pointer (?!0{40})([0-9a-f]{40})")
+_TORN = re.compile(r"error: .*: invalid sha1 pointer 0{40}")
+"""Of a ref whose own file is damaged, which is said as that."""
 _OID = re.compile(r"[0-9a-f]{40}")
 _NAMELESS = ("error: inflate:", "error: garbage at end of loose object")
 """Of an object that the lines around them name."""
@@ -28,7 +30,8 @@ def lost(lines: Sequence[str]) -> Mapping[str, Lost]:
 
 def others(lines: Sequence[str], lost: Collection[str]) -> tuple[str, ...]:
     """What is not about those objects; a broken link is two lines, and the second names what it leads to."""
-    rest = [line for line, after in pairwise((*lines, "")) if not _is_about(line, after, lost)]
+    pairs = pairwise((*lines, ""))
+    rest = [line for line, after in pairs if not (_is_about(line, after, lost) or _TORN.fullmatch(line))]
     return tuple(rest)
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
-from itertools import chain, groupby, takewhile
+from collections.abc import Iterator, Sequence
+from itertools import chain, takewhile
 
-from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, CommitOid, Ending, Outcome, Verdict
+from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Ending, Outcome, Verdict
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.backing import back_to_evidence, backup, of_step, outcome, way_out_of
-from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding, Lost
+from autoresearchd.ledger.backing import RUNS_BACK, back_to_evidence, backup, of_step, outcome, replaced, way_out_of
+from autoresearchd.ledger.claims import of_branches, of_numbers, on_lines
+from autoresearchd.ledger.observed import Facts, Filed, Finding, Lost
 from autoresearchd.yardstick import COMPOSITE
 
 ROUNDING = 1e-6
 """Trailers have at least six decimals or nine digits."""
+WRITTEN_ANEW = "the next `autoresearchd run` writes it anew"
 OURS = frozenset(
     {
         refs.BEST,
@@ -45,8 +47,8 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
             _of_lines_before(facts),
             _of_carried(facts),
             _of_promoted(facts),
-            _of_branches(facts),
-            _of_numbers(facts),
+            of_branches(facts),
+            of_numbers(facts),
             _of_evidence(facts),
             _of_runs(facts),
         )
@@ -62,7 +64,8 @@ def way_back(facts: Facts) -> str:
 
 def _of_git(facts: Facts) -> Iterator[Finding]:
     for name in facts.damaged:
-        mend = f"`rm {_for_a_shell(name)}` in experiments.git, and look again: git can do nothing with it"
+        by_hand = f"`rm {_for_a_shell(name)}` in experiments.git, and look again: git can do nothing with it"
+        mend = WRITTEN_ANEW if name == refs.NEWEST else by_hand
         yield Finding(what=f"the file of {refs.shown(name)} is damaged", mend=mend)
     for oid, lost in facts.lost.items():
         yield _of_lost(oid, lost, facts)
@@ -92,9 +95,8 @@ def _of_names(facts: Facts) -> Iterator[Finding]:
         if what := _of_name(name):
             mend = f"`git update-ref -d {_for_a_shell(name)}` in experiments.git"
             yield Finding(what=f"{refs.shown(name)} {what}", mend=mend)
-    if facts.newest_why:
-        way = f"`git update-ref -d {refs.NEWEST}` in experiments.git; the next experiment writes it anew"
-        yield Finding(what=f"the newest number cannot be read: {facts.newest_why}", mend=way)
+    if facts.newest_why and refs.NEWEST not in facts.damaged:
+        yield Finding(what=f"the newest number cannot be read: {facts.newest_why}", mend=WRITTEN_ANEW)
 
 
 def _of_name(name: str) -> str:
@@ -135,12 +137,12 @@ def _of_lines_before(facts: Facts) -> Iterator[Finding]:
     by_number = {branch.number: branch for branch in facts.branches}
     for ref, line in facts.before.items():
         if not line.is_rooted:
-            yield Finding(what=f"{ref} begins with no baseline", mend=backup(f"{ref}:{ref}"))
+            yield Finding(what=f"{ref} begins with no baseline", mend=replaced(ref))
             continue
         for step in line.commits:
             for what in of_step(step, by_number, facts):
-                yield Finding(what=what.replace(" on best", f" on {ref}"), mend=backup(f"{ref}:{ref}"))
-    held, before = _on_lines(facts), BASELINE_NUMBER
+                yield Finding(what=what.replace(" on best", f" on {ref}"), mend=replaced(ref))
+    held, before = on_lines(facts), BASELINE_NUMBER
     for branch in facts.branches:
         if outcome(branch.commit) is not Outcome.BASELINE:
             continue
@@ -160,13 +162,7 @@ def _of_carried(facts: Facts) -> Iterator[Finding]:
         found = tuple(step.record.number if step.record else -1 for step in reversed(line.commits))
         if not line.is_rooted or found != record.rebased.carried:
             what = f"below {branch.number:04d} lie other commits than those that it carried over"
-            yield Finding(what=what, mend=backup(f"{branch.ref}:{branch.ref}"))
-
-
-def _on_lines(facts: Facts) -> set[CommitOid]:
-    """Every commit that best has held."""
-    lines = [*facts.before.values(), *([facts.best] if facts.best is not None else [])]
-    return {step.oid for line in lines if line.is_rooted for step in line.commits}
+            yield Finding(what=what, mend=replaced(branch.ref))
 
 
 def _of_promoted(facts: Facts) -> Iterator[Finding]:
@@ -176,79 +172,23 @@ def _of_promoted(facts: Facts) -> Iterator[Finding]:
         return
     if not line.is_rooted:
         what = f"promoted does not grow out of the imported project's {(facts.imported or '')[:10]}"
-        yield Finding(what=what, mend=backup(refs.PROMOTED))
+        yield Finding(what=what, mend=replaced(refs.PROMOTED))
         return
     kept = {branch.number for branch in facts.branches if outcome(branch.commit) in ON_BEST}
     for step in line.commits:
         if len(step.parents) > 1:
-            yield Finding(what=f"{step.oid[:10]} on promoted is a merge", mend=backup(refs.PROMOTED))
+            yield Finding(what=f"{step.oid[:10]} on promoted is a merge", mend=replaced(refs.PROMOTED))
         if step.record is None or step.record.number not in kept:
             what = f"{step.oid[:10]} on promoted is no experiment that was kept"
-            yield Finding(what=what, mend=backup(refs.PROMOTED))
+            yield Finding(what=what, mend=replaced(refs.PROMOTED))
         elif outcome(step) is Outcome.KEEP and not step.scales:
             what = f"{step.record.number:04d} is on promoted, and no trailer says what was measured on a larger scale"
-            yield Finding(what=what, mend=backup(refs.PROMOTED))
+            yield Finding(what=what, mend=replaced(refs.PROMOTED))
     tip = line.commits[0] if line.commits else None
     runs = () if tip is None or tip.tree is None else facts.runs.get(tip.tree, ())
     if tip is not None and not any(run.ending is Ending.FINISHED for run in runs):
         what = f"{tip.oid[:10]}, the newest on promoted, has no finished run of its tree"
-        yield Finding(what=what, mend=backup(refs.PROMOTED))
-
-
-def _of_branches(facts: Facts) -> Iterator[Finding]:
-    """Each experiment: one commit of its own number on a commit that best has held; what was kept is on best."""
-    is_known = facts.best is not None and facts.best.is_rooted and facts.imported is not None
-    line = _on_lines(facts) if is_known else None
-    adopted = {branch.commit.oid for branch in facts.branches if _is_imported(branch.commit)}
-    for branch in facts.branches:
-        for what in _of_branch(branch, facts, line, adopted):
-            yield Finding(what=what, mend=backup(f"{branch.ref}:{branch.ref}"))
-
-
-def _of_branch(branch: Branch, facts: Facts, line: set[CommitOid] | None, adopted: Set[CommitOid]) -> Iterator[str]:
-    name, commit = f"{branch.number:04d}", branch.commit
-    if commit.oid in facts.lost:
-        return
-    if commit.record is None:
-        yield f"{name} cannot be read: {commit.why}"
-        return
-    if commit.record.number != branch.number:
-        yield f"{name} holds the record of experiment {commit.record.number:04d}"
-    if len(commit.parents) != 1:
-        yield f"{name} has {len(commit.parents)} parents, not one"
-        return
-    is_baseline = branch.number == BASELINE_NUMBER or commit.record.rebased is not None
-    if outcome(commit) is Outcome.BASELINE and not is_baseline:
-        yield f"{name} says that it is the baseline, which is {BASELINE_NUMBER:04d}"
-    if _is_imported(commit) and (outcome(commit) is None or outcome(commit) in ON_BEST):
-        yield f"{name} is another program's, and says that best is moved by it"
-    if line is None or (_is_imported(commit) and commit.parents[0] in adopted):
-        return
-    if not is_baseline and commit.parents[0] not in line and commit.parents[0] != facts.imported:
-        yield f"{name} was made on {commit.parents[0][:10]}, which is not on the line of best"
-    if outcome(commit) in ON_BEST and commit.oid not in line:
-        yield f"{name} was kept and best does not hold it"
-
-
-def _of_numbers(facts: Facts) -> Iterator[Finding]:
-    """No number twice, none left out: a gap is an experiment that somebody deleted."""
-    count = Counter(branch.number for branch in facts.branches)
-    for number in sorted(number for number, times in count.items() if times > 1):
-        named = [branch.ref for branch in facts.branches if branch.number == number]
-        way = f"find out which is the forged one, and `git update-ref -d` it; this program reads {named[0]}"
-        yield Finding(what=f"{number:04d} is claimed by {' and '.join(named)}", mend=way)
-    given = max([*count, facts.newest], default=-1) + 1
-    for first, last in _ranges([number for number in range(given) if number not in count]):
-        several = f"{first:04d} to {last:04d} have no branches: they were" if last > first else ""
-        what = several or f"{first:04d} has no branch: it was"
-        mend = backup("'refs/heads/exp/*:refs/heads/exp/*'") + "; their numbers are not given again"
-        yield Finding(what=f"{what} deleted", mend=mend)
-
-
-def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    for _, group in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
-        found = [number for _, number in group]
-        yield found[0], found[-1]
+        yield Finding(what=what, mend=f"{RUNS_BACK}; where none has it, {replaced(refs.PROMOTED)}")
 
 
 def _of_evidence(facts: Facts) -> Iterator[Finding]:
@@ -256,13 +196,15 @@ def _of_evidence(facts: Facts) -> Iterator[Finding]:
     if facts.has_lost_runs:
         return
     steps = facts.best.commits if facts.best is not None else ()
+    names = {branch.commit.oid: branch.ref for branch in facts.branches}
     for commit in {commit.oid: commit for commit in (*steps, *(branch.commit for branch in facts.branches))}.values():
         record = commit.record
         if record is None or record.verdict is None or commit.tree is None:
             continue
         runs = facts.runs.get(commit.tree, ())
         for what in _disagreements(record.verdict, record.metric, runs):
-            mend = "look at `git log -p refs/autoresearch/runs` for the missing run, or " + backup(refs.RUNS)
+            ref = names.get(commit.oid, refs.BEST)
+            mend = f"{RUNS_BACK}; where it is the commit that was altered, {replaced(ref)}"
             yield Finding(what=f"{record.number:04d} {what}", mend=mend)
 
 
@@ -289,18 +231,14 @@ def _of_runs(facts: Facts) -> Iterator[Finding]:
     for place, why in facts.unreadable.items():
         if facts.is_lost(why):
             continue
-        mend = "it is counted nowhere; " + backup(refs.RUNS) + " if it was a run"
+        mend = f"it is counted nowhere; if it was a run, {RUNS_BACK}"
         yield Finding(what=f"{place} is no run: {why}", mend=mend)
     filed = [run for runs in facts.runs.values() for run in runs]
     for run in filed:
         if not run.path.endswith(f"/{run.run}.json"):
-            mend = "it is counted as what it says; " + backup(refs.RUNS)
+            mend = "it is counted as what it says; `git log -p refs/autoresearch/runs` has who put it there"
             yield Finding(what=f"{refs.RUNS}:{run.path} holds the run {run.run}", mend=mend)
     for name, times in Counter(run.run for run in filed).items():
         if times > 1:
             mend = "look at `git log -p refs/autoresearch/runs` for the one that was copied"
             yield Finding(what=f"the run {name} is filed {times} times", mend=mend)
-
-
-def _is_imported(commit: Commit) -> bool:
-    return commit.record is not None and bool(commit.record.imported)

@@ -47,7 +47,7 @@ class Ledger(View):
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Be the only daemon of this lab; clear what a killed one left in the way, and what a clone of a lab lacks.
+        """Be the only daemon of this lab; clear what a killed one left in the way, and mend what a clone lacks.
 
         Raises: AlreadyRunning.
         """
@@ -56,8 +56,14 @@ class Ledger(View):
             with writing():
                 project.configure(self.path)
                 marks.stamp(self._repo)
+                marks.mend_newest(self._repo, [entry.commit for entry in self.entries()[-1:]])
             self.refresh()
             yield
+
+    def refuse_unbacked(self) -> None:
+        """Raises: UserError where nobody may go on from best, with what is wrong and the way back."""
+        if why := self.unbacked():
+            raise UserError(why)
 
     def adoption(self) -> Adoption:
         """Who writes down other programs' experiments; the caller holds the lab."""
@@ -93,8 +99,7 @@ class Ledger(View):
 
         Raises: UserError where best is no line of kept steps.
         """
-        if why := self.unbacked():
-            raise UserError(why)
+        self.refuse_unbacked()
         return rebase.replay(self._repo, self.best().commit, onto, refuse=refuse, now=now)
 
     @written

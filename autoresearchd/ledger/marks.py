@@ -7,7 +7,11 @@ Reads and writes these three refs and nothing else.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pygit2
@@ -16,7 +20,7 @@ import structlog
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef, UserError
 from autoresearchd.experiment import CommitOid
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.repository import reading
+from autoresearchd.ledger.repository import reading, sync
 from autoresearchd.trailers import parse
 
 log = structlog.get_logger()
@@ -91,10 +95,7 @@ def newest(repo: pygit2.Repository) -> int:
     Raises: CorruptRecord where the ref holds no experiment.
     """
     oid = refs.read(repo, refs.NEWEST)
-    if oid is None:
-        return -1
-    with reading(refs.NEWEST):
-        return parse(repo[oid].peel(pygit2.Commit).message, where=refs.NEWEST).number
+    return -1 if oid is None else _number(repo, oid)
 
 
 def note_newest(repo: pygit2.Repository, commit: CommitOid) -> None:
@@ -107,6 +108,67 @@ def note_newest(repo: pygit2.Repository, commit: CommitOid) -> None:
         _hold(repo, refs.NEWEST, commit, why="open")
     except (StaleRef, RefLocked, CorruptRecord, OSError) as error:
         log.warning("number_not_noted", commit=commit, why=str(error))
+
+
+def mend_newest(repo: pygit2.Repository, highest: Sequence[CommitOid]) -> None:
+    """Write the newest number anew where the ref holds none: that of `highest`, or of what was packed of it once.
+
+    Nothing is lowered by it: such a ref says no number, and one that was packed before is what deleting its file would
+    bring back. A commit that git does not find is left alone: a backup may have it.
+    """
+    try:
+        newest(repo)
+    except CorruptRecord as error:
+        try:
+            _write_anew(repo, highest, str(error))
+        except (StaleRef, RefLocked, OSError) as trouble:
+            log.warning("number_not_noted", why=str(trouble))
+
+
+def _write_anew(repo: pygit2.Repository, highest: Sequence[CommitOid], why: str) -> None:
+    known = dict[int, CommitOid]()
+    for each in (*highest, *_packed(repo)):
+        with suppress(CorruptRecord):
+            known[_number(repo, each)] = each
+    if not known:
+        return
+    commit = known[max(known)]
+    try:
+        held = refs.read(repo, refs.NEWEST)
+    except CorruptRecord:
+        _replace(Path(repo.path, refs.NEWEST), commit)
+    else:
+        if held is None or held not in repo:
+            return
+        refs.move(repo, refs.NEWEST, commit, expected=held, why="written anew")
+    log.warning("newest_number_written_anew", experiment=max(known), why=why)
+
+
+def _packed(repo: pygit2.Repository) -> list[CommitOid]:
+    """What packed-refs has of the newest number, which a file of its own goes before."""
+    try:
+        text = Path(repo.path, "packed-refs").read_bytes()
+    except FileNotFoundError:
+        return []
+    line = rb"^([0-9a-f]{40}) " + re.escape(refs.NEWEST.encode()) + rb"$"
+    return [CommitOid(oid.decode("ascii")) for oid in re.findall(line, text, re.MULTILINE)]
+
+
+def _number(repo: pygit2.Repository, commit: CommitOid) -> int:
+    """Of an experiment. Raises: CorruptRecord where it is none."""
+    with reading(refs.NEWEST):
+        return parse(repo[commit].peel(pygit2.Commit).message, where=refs.NEWEST).number
+
+
+def _replace(file: Path, oid: str) -> None:
+    """As git writes a ref, by one rename under its lock; git itself does nothing with a file that holds no oid."""
+    lock = Path(f"{file}.lock")
+    with lock.open("x") as written:
+        written.write(f"{oid}\n")
+        written.flush()
+        os.fsync(written.fileno())
+    lock.replace(file)
+    sync(file.parent)
 
 
 def _hold(repo: pygit2.Repository, name: str, oid: str, *, why: str) -> None:

@@ -19,7 +19,7 @@ from autoresearchd.ledger import Ledger
 from tests.acceptance.daemon import environment
 from tests.page.served import climbed_lab
 from tests.report.nouns import status
-from tests.support.damage import harm
+from tests.support.damage import RUNS, forge, harm
 from tests.support.fakes import proposal
 from tests.support.projects import git
 
@@ -225,6 +225,16 @@ def test_an_experiment_that_the_disk_lost_is_not_said_never_to_have_been(
     code, out, err = typed("show", "1")
     assert (code, out) == (2, "")
     assert err.endswith("autoresearchd: 0001 is there and cannot be read; `autoresearchd fsck` says the way out\n")
+
+
+def test_a_run_that_somebody_took_away_comes_back_as_fsck_says(typed: Callable[..., Typed], home: Path) -> None:
+    lab, copy = home / "experiments.git", str(home / "copy")
+    typed("backup", copy)
+    place = git(lab, "ls-tree", "-r", "--name-only", RUNS).split()[0]
+    forge(lab, place, None)
+    assert "`autoresearchd backup --runs-back BACKUP` files again" in typed("fsck")[1]
+    assert typed("backup", "--runs-back", copy) == (0, f"1 run brought back from {copy}\n", "")
+    assert git(lab, "ls-tree", "-r", RUNS) == git(home / "copy", "ls-tree", "-r", RUNS)
 
 
 def test_an_experiment_whose_branch_was_deleted_is_said_to_be_on_best(typed: Callable[..., Typed], home: Path) -> None:

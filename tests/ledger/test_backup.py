@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from autoresearchd.errors import UserError
-from autoresearchd.ledger import Ledger, back_up
+from autoresearchd.errors import AlreadyRunning, UserError
+from autoresearchd.ledger import Ledger, back_up, runs_back
 from tests.ledger.lab import discarded, kept, measurement, new_ledger, opened, with_baseline
 from tests.ledger.test_crash import _labouring
-from tests.support.damage import harm
+from tests.support.damage import RUNS, forge, harm
 from tests.support.projects import git
 
 
@@ -92,6 +92,33 @@ def test_a_restored_lab_is_guarded_as_a_new_one(lab: Ledger, tmp_path: Path) -> 
     settings = ("receive.hideRefs", "receive.fsckObjects", "gc.auto", "core.logAllRefUpdates")
     for key in settings:
         assert git(again, "config", "--get-all", key) == git(lab.path, "config", "--get-all", key)
+
+
+def test_runs_that_were_taken_away_come_back_and_what_was_filed_since_stays(lab: Ledger, tmp_path: Path) -> None:
+    copy, (waiting,) = tmp_path / "lab.git", lab.opened()
+    back_up(lab.path, copy)
+    before = git(lab.path, "ls-tree", "-r", "--name-only", RUNS).split()
+    forge(lab.path, before[0], None)
+    forge(lab.path, before[1], "{}")
+    lab.record(measurement(waiting.tree))
+    assert runs_back(lab.path, copy) == 2
+    assert runs_back(lab.path, copy) == 0
+    assert len(Ledger(lab.path).measurements(waiting.tree)) == 1
+    assert set(before) < set(git(lab.path, "ls-tree", "-r", "--name-only", RUNS).split())
+    assert Ledger(lab.path).fsck() == ()
+    git(lab.path, "update-ref", "-d", RUNS)
+    assert runs_back(lab.path, copy) == len(before)
+    assert git(lab.path, "ls-tree", "-r", RUNS) == git(copy, "ls-tree", "-r", RUNS)
+
+
+def test_runs_come_back_from_no_other_labs_backup_and_not_beside_a_daemon(lab: Ledger, tmp_path: Path) -> None:
+    back_up(lab.path, tmp_path / "copy")
+    held = refs(lab.path)
+    with lab.hold(), pytest.raises(AlreadyRunning):
+        runs_back(lab.path, tmp_path / "copy")
+    with pytest.raises(UserError, match="no backup of"):
+        runs_back(lab.path, lab.path)
+    assert refs(lab.path) == held
 
 
 @pytest.mark.parametrize("there", ["a file", "another lab", "the backup of another lab"])

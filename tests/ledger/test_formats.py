@@ -10,11 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Ending, Outcome
-from autoresearchd.ledger import Ledger, marks
+from autoresearchd.ledger import Ledger, marks, refs
 from tests.ledger.lab import METRIC, NOW, discarded, kept, measurement, new_ledger, opened, verdict, with_baseline
+from tests.support.damage import tear
 from tests.support.projects import git
 
 DATA = Path(__file__).parents[1] / "data"
@@ -139,6 +141,36 @@ def test_a_damaged_note_of_the_newest_number_stops_nobody(ledger: Ledger) -> Non
     again = Ledger(ledger.path)
     assert opened(again, "RATE = 1\n").number == 1
     assert again.fsck() == (), "the next experiment writes it anew"
+
+
+@pytest.mark.parametrize("content", [b"", b"junk\n"], ids=["empty", "junk"])
+@pytest.mark.parametrize("packed", [False, True], ids=["by its branch", "by what was packed"])
+def test_a_start_writes_a_torn_note_anew_and_says_so_once_and_no_number_comes_twice(
+    ledger: Ledger, content: bytes, packed: bool
+) -> None:
+    discarded(ledger, "RATE = 1\n")
+    newest = discarded(ledger, "RATE = 2\n").experiment
+    if packed:
+        ledger.pack()
+        git(ledger.path, "update-ref", "-d", newest.ref)
+    tear(ledger.path, refs.NEWEST, content)
+    for said in (["newest_number_written_anew"], []):
+        with capture_logs() as logs, Ledger(ledger.path).hold():
+            pass
+        assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == said
+    if not packed:
+        git(ledger.path, "update-ref", "-d", newest.ref)
+    again = Ledger(ledger.path)
+    with again.hold():
+        assert opened(again, "RATE = 3\n").number == 3
+    assert [finding.what for finding in Ledger(ledger.path).fsck()] == ["0002 has no branch: it was deleted"]
+
+
+def test_a_newest_number_that_a_backup_may_have_is_left_as_it_is_by_a_start(ledger: Ledger) -> None:
+    lost = "f" * 40
+    tear(ledger.path, refs.NEWEST, f"{lost}\n".encode())
+    with Ledger(ledger.path).hold():
+        assert (ledger.path / refs.NEWEST).read_text() == f"{lost}\n"
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from autoresearchd.errors import CorruptRecord, StaleRef
 from autoresearchd.experiment import CommitOid, Concluded, Environment, TreeOid
-from autoresearchd.ledger import Ledger, promoted, refs
+from autoresearchd.ledger import Ledger, back_up, promoted, refs
 from autoresearchd.standing import Standing
 from autoresearchd.trailers import parse
 from tests.ledger.lab import FILES, NOW, fsck, git, kept, measurement
+from tests.ledger.test_fsck import follow
 from tests.ledger.test_rebase import rebased, upstream
 
 BASE = FILES["train.py"]
@@ -150,6 +153,19 @@ def test_a_promoted_tip_that_was_never_trained_is_found(ledger: Ledger, line: tu
     tip = promote(ledger, line[1])
     (finding,) = ledger.verify()
     assert finding.what == f"{tip[:10]}, the newest on promoted, has no finished run of its tree"
+
+
+def test_what_fsck_says_brings_promoted_back_from_a_backup(
+    ledger: Ledger, line: tuple[Concluded, ...], tmp_path: Path
+) -> None:
+    look(ledger, line[2])
+    tip = promote(ledger, line[1])
+    ledger.record(measurement(ledger.promotion.tree(tip), environment=LARGE))
+    back_up(ledger.path, tmp_path / "copy")
+    for elsewhere in (str(line[0].experiment.commit), refs.RUNS):
+        git(ledger.path, "update-ref", refs.PROMOTED, elsewhere)
+        follow(ledger, tmp_path / "copy")
+        assert git(ledger.path, "rev-parse", "promoted").strip() == tip
 
 
 def test_after_a_rebase_promotion_begins_anew_and_the_old_line_stays(

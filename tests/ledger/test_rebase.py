@@ -10,10 +10,11 @@ import pytest
 
 from autoresearchd.errors import UserError
 from autoresearchd.experiment import Concluded, Outcome, Verdict
-from autoresearchd.ledger import Course, Fate, Ledger, fetch_commit
+from autoresearchd.ledger import Course, Fate, Ledger, back_up, fetch_commit
 from tests.ledger.cut import Instant, cut_off
 from tests.ledger.lab import FILES, METRIC, NOW, discarded, fsck, git, kept, measurement, new_ledger, opened, verdict
 from tests.ledger.lab import with_baseline as baselined
+from tests.ledger.test_fsck import follow
 
 TEXT = FILES["train.py"]
 WRITES = 8
@@ -165,6 +166,15 @@ def test_a_line_that_somebody_deleted_is_found_and_brought_back_as_it_is_said(la
     (finding,) = (finding for finding in lab.verify() if "line before 0004 has no branch" in finding.what)
     git(lab.path, *finding.mend.split("`")[1].split()[1:])
     assert lab.verify() == ()
+
+
+def test_what_fsck_says_brings_a_line_that_somebody_moved_back_from_a_backup(lab: Ledger, tmp_path: Path) -> None:
+    before = rebased(lab).experiment.rebased
+    assert before is not None
+    back_up(lab.path, tmp_path / "copy")
+    git(lab.path, "update-ref", "refs/heads/line/0000", str(before.onto))
+    follow(lab, tmp_path / "copy")
+    assert git(lab.path, "rev-parse", "refs/heads/line/0000").strip() == before.old
 
 
 def test_a_baseline_below_which_something_else_lies_than_it_says_is_found(lab: Ledger) -> None:
