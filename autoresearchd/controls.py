@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
+
+log = structlog.get_logger()
+
 
 def stop_switch(lab: Path) -> Path:
     """The file whose presence asks the daemon to end once what trains now is judged.
@@ -16,6 +20,16 @@ def stop_switch(lab: Path) -> Path:
     whichever ends takes it away.
     """
     return lab / "autoresearchd" / "stop"
+
+
+def stopped(lab: Path) -> None:
+    """The daemon ends, as somebody may have asked: forget the request. Where that cannot be, it is said."""
+    switch = stop_switch(lab)
+    try:
+        if switch.exists():  # a disk that can only be read refuses to delete what is not there, too
+            switch.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("stop_stays", why=str(error), then="delete it, or the next start ends at once")
 
 
 def skip(lab: Path, number: int) -> None:

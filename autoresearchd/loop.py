@@ -85,6 +85,11 @@ class Loop:
         self.is_unfinished = True
         return self._rest(world, None)
 
+    def rest(self, why: str) -> None:
+        """Nothing is known of the lab now, so nothing is done: say why, and let `wait` sleep."""
+        self.is_unfinished = False
+        self.status = replace(self.status, state="held", why=why)
+
     def observe(self, now: float) -> World:
         """Everything that is known now."""
         return self._observer.world(now, self.program)

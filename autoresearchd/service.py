@@ -60,8 +60,7 @@ def run(request: Request, view: View) -> Status:
     with ExitStack() as stack:
         ledger = Ledger(request.program.resolve().parent / program.program.experiments)
         stack.enter_context(ledger.hold())
-        if why := ledger.unbacked():
-            raise UserError(why)
+        ledger.refuse_unbacked()
         admit(ledger, program, request.program)
         wake = stack.enter_context(Wake())
         parts = stack.enter_context(_assembled(request, program, ledger, wake, manager.starting))
@@ -144,6 +143,8 @@ class _Daemon:
     written: float = 0.0
     unwritten: str = ""
     """Why the newest status could not be written down."""
+    unread: str = ""
+    """Why the lab could not be read the last time."""
 
     @property
     def loop(self) -> Loop:
@@ -164,13 +165,38 @@ class _Daemon:
         """Step the loop until it is done or somebody ends it; returns the last status."""
         self.manager.ready()
         while True:
+            finish = self._step()
+            if finish is not None or self.loop.lab.session.stopping:
+                return self._end(finish)
+            self.loop.wait(TICK_SECONDS, self.wake.fileno())
+
+    def _step(self) -> Finish | None:
+        """One step of the loop, of which everybody is told; one in which nothing can be read is tried again.
+
+        What can be read, and not written or begun, is the loop's: this is a daemon that may open no more files, or
+        whose disk is away.
+        """
+        try:
             if self.saved.is_new():
                 self._reload()
             finish = self.loop.step(time.time())
             self._tell(self.loop.news())
-            if finish is not None or self.loop.lab.session.stopping:
-                return self._end(finish)
-            self.loop.wait(TICK_SECONDS, self.wake.fileno())
+        except OSError as error:
+            self._hold(error)
+            return None
+        if self.unread:
+            log.info("lab_read_again")
+            self.unread = ""
+        return finish
+
+    def _hold(self, error: OSError) -> None:
+        if str(error) != self.unread:  # said once, however long it lasts
+            log.error("lab_not_read", exc_info=error, then="tried again")
+        self.unread = str(error)
+        self.loop.rest(f"the lab cannot be read: {error}")
+        self._write(self.status, ())
+        self.view.update(self.status, ())
+        self.manager.alive(self.status, time.monotonic())
 
     def end(self, signal_name: str) -> None:
         """Called by signal handlers: the step that runs now is the last one."""
@@ -225,7 +251,7 @@ class _Daemon:
         log.info("daemon_stopped", why=why)
         self._write(status, ())
         self.view.update(status, ())
-        controls.stop_switch(self.loop.lab.ledger.path).unlink(missing_ok=True)
+        controls.stopped(self.loop.lab.ledger.path)
         return status
 
     def _reload(self) -> None:

@@ -35,9 +35,10 @@ class Trainings:
             try:
                 self.lab.ledger.record(run)
             except (OSError, RefLocked, StaleRef, CorruptRecord) as error:
-                if self.memory.trouble.why(now) != str(error):  # said once, however often it is tried
-                    announce.run_not_filed(run, self.memory.archive.number_of(run.tree))
+                known = self.memory.trouble.why(now)
                 self.memory.trouble.failed(error, now=now)
+                if self.memory.trouble.why(now) != known:  # said once, however often it is tried
+                    announce.run_not_filed(run, self.memory.archive.number_of(run.tree))
                 return
             self._unfiled.popleft()
             self._filed(run)

@@ -36,3 +36,11 @@ def test_what_fails_while_it_rests_says_the_newest_reason_and_rests_no_longer() 
     backoff.failed(OSError("no permission"), now=1010.0)
     assert backoff.why(1039.0) == "no permission"
     assert backoff.why(1040.0) == ""
+
+
+def test_the_same_reason_is_given_in_the_same_words_whatever_file_was_tried() -> None:
+    backoff, said = Backoff(first_seconds=30.0, longest_seconds=100.0), set[str]()
+    for name in ("tmp_object_git2_fa36d005ab26b597", "tmp_object_git2_4528080fd7c6a156"):
+        backoff.failed(OSError(f"failed to create temporary file '/lab/objects/{name}': Read-only"), now=1000.0)
+        said.add(backoff.why(1000.0))
+    assert said == {"failed to create temporary file '/lab/objects/tmp_object_git2_*': Read-only"}
