@@ -69,7 +69,7 @@ class Clerk:
         except UnfilablePath as error:
             log.warning("proposal_refused", proposer=proposal.proposer, title=proposal.title, why=str(error))
         else:
-            self.session.numbers.add(experiment.number)
+            self.session.waiting.add(experiment.number)
             announce.experiment_opened(experiment)
         self.pipeline.take(proposal)
         self.reception.opened(proposal)
@@ -114,8 +114,8 @@ class Clerk:
 
     def _settled(self, concluded: Concluded) -> None:
         own, outcome = concluded.experiment, concluded.verdict.outcome
-        if outcome is Outcome.DUPLICATE or not self.ledger.results(own.tree):
-            self.session.numbers.discard(own.number)  # it has cost nothing: what was asked for is still to come
+        is_trained = outcome is not Outcome.DUPLICATE and bool(self.ledger.results(own.tree))
+        self.session.settled(own.number, is_trained=is_trained)
         self.memory.concluded(concluded)
         controls.skipped(self.ledger.path, own.number)
         announce.experiment_concluded(concluded)

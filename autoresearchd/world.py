@@ -21,8 +21,10 @@ class Session:
     """Open at most this many."""
     deadline: float | None = None
     """Unix time after which nothing new begins."""
-    numbers: set[int] = field(default_factory=set)
-    """The experiments that were opened, without those that had their verdict before any training."""
+    waiting: set[int] = field(default_factory=set)
+    """The experiments that were opened and have no verdict yet."""
+    tried: int = 0
+    """How many of those that were opened have their verdict, without those that had it before any training."""
     stopping: str = ""
     """Why a person wants it to end; empty while it goes on."""
     until_exhausted: str = ""
@@ -32,7 +34,12 @@ class Session:
 
     @property
     def opened(self) -> int:
-        return len(self.numbers)
+        return self.tried + len(self.waiting)
+
+    def settled(self, number: int, *, is_trained: bool) -> None:
+        """An experiment has its verdict; one without a training was none of those that were asked for."""
+        self.tried += is_trained and number in self.waiting
+        self.waiting.discard(number)
 
     def over(self, now: float) -> str:
         """Why nothing new may begin any more; empty while something may."""

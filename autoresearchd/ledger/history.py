@@ -69,7 +69,7 @@ class History:
     def note(self, number: int, ref: RefName, commit: CommitOid) -> Experiment | Concluded:
         """Take in a ref that this process has just written, and give its record."""
         self._claimed = max(self._claimed, number)
-        self._listing.note(ref)
+        self._listing.note()
         entry = index.entry(number, ref, commit, self._repo[commit].read_raw())
         self._file(entry)
         return self._parse(entry)

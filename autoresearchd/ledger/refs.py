@@ -18,6 +18,7 @@ from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef
 from autoresearchd.experiment import CommitOid, RefName
 
 log = structlog.get_logger()
+HEADS = "refs/heads/"
 BEST = RefName("refs/heads/best")
 PROMOTED = RefName("refs/heads/promoted")
 RUNS = RefName("refs/autoresearch/runs")
@@ -70,7 +71,9 @@ def read(repo: pygit2.Repository, name: str) -> CommitOid | None:
     Raises: CorruptRecord where its file is damaged, as a power cut may leave it.
     """
     try:
-        ref = repo.references.get(name)
+        # pygit2 1.21 never frees a name that it looks up, but as that of a branch; all other refs have a name for good.
+        is_branch = name.startswith(HEADS)
+        ref = repo.lookup_branch(name.removeprefix(HEADS)) if is_branch else repo.references.get(name)
     except (pygit2.GitError, ValueError) as error:
         raise _damaged(name) from error
     if ref is not None and not isinstance(ref.target, pygit2.Oid):
@@ -183,9 +186,9 @@ class Listing:
         changed = {RefName(name): CommitOid(oid) for name, oid in found.items() if held.get(name) != oid}
         return {**changed, **{RefName(name): None for name in gone}}
 
-    def note(self, name: RefName) -> None:
-        """A ref's own file is there now: this process has just written it."""
-        self._loose.add(name)
+    def note(self) -> None:
+        """The reader has written a ref itself. It may be gone at the next look, which therefore is at all of them."""
+        self._packed = _NEVER
 
     def _reread_packed(self, *, anyway: bool) -> dict[str, str] | None:
         """What packed-refs holds; None where it is as it was."""

@@ -341,7 +341,7 @@ def test_a_listing_knows_that_a_ref_has_gone_which_its_reader_has_just_written(l
     reader = Reader(ledger)
     reader.changes()
     experiment = opened(ledger, "RATE = 0.2\n")
-    reader.listing.note(experiment.ref)
+    reader.listing.note()
     reader.held[experiment.ref] = experiment.commit
     git(ledger.path, "update-ref", "-d", experiment.ref)
     assert reader.changes() == {experiment.ref: None}
