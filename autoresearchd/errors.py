@@ -50,6 +50,11 @@ class CorruptRecord(Exception):
         super().__init__(f"{where}: {why}")
         self.where, self.why = where, why
 
+    @property
+    def sentence(self) -> str:
+        """What a person is told, wherever it is: the same, with who knows the way out."""
+        return f"{self}; `autoresearchd fsck` says what is wrong"
+
 
 class UnfilablePath(Exception):
     """A proposal names a path that git cannot file."""

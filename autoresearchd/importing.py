@@ -85,7 +85,8 @@ class _Origin:
 def bring_in(program: Program, ledger: Ledger, source: Source, *, queue: bool = False) -> Imported:
     """Write another program's experiments into the lab.
 
-    Raises: UserError for what is not understood, nothing is written then; AlreadyRunning beside a daemon.
+    Raises: UserError for what is not understood, or where best is not backed, nothing is written then; AlreadyRunning
+    beside a daemon.
     """
     stranger = None if source.clone is None else Stranger(source.clone)
     name = _name(source)
@@ -93,6 +94,7 @@ def bring_in(program: Program, ledger: Ledger, source: Source, *, queue: bool = 
     origins = _origins(name, rows, _code(rows, stranger, source.branch))
     now = time.time()
     with ledger.hold():
+        ledger.refuse_unbacked()
         # Of each name and line, whatever commit it names.
         known = {row.experiment.imported.partition(" ")[0]: row for row in ledger.imported()}
         fresh = _fresh(origins, known, name, program.metric.name)

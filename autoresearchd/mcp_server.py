@@ -199,7 +199,7 @@ class Desk:
         self._ledger.refresh()
         found = self._ledger.find(number)
         if found is None:
-            raise UserError(f"there is no experiment {number:04d}")
+            raise UserError(show.absent(self._ledger, number))
         return found
 
 
@@ -212,7 +212,8 @@ def _told(tool: Callable[P, T]) -> Callable[P, T]:
         try:
             return await tool(*given, **named)  # type: ignore[misc]
         except (UserError, CorruptRecord, OSError) as error:
-            raise ToolError(_text(str(error), TEXT_CHARACTERS)) from error
+            said = error.sentence if isinstance(error, CorruptRecord) else str(error)
+            raise ToolError(_text(said, TEXT_CHARACTERS)) from error
 
     return told  # type: ignore[return-value]
 

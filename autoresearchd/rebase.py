@@ -62,6 +62,7 @@ def rebase(program: Program, folder: Path, ledger: Ledger, onto: str, say: Calla
     was measured by another program.
     """
     with ledger.hold():
+        ledger.refuse_unbacked()
         refuse_another_lab(ledger.measured_by(), program)
         _end_what_was_cut_off(ledger, program)
         before, first = ledger.best_record(), ledger.baseline()

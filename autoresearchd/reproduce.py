@@ -19,6 +19,7 @@ from autoresearchd.foreground import Foreground
 from autoresearchd.judge import estimate
 from autoresearchd.ledger import Ledger
 from autoresearchd.program import Program
+from autoresearchd.report.show import absent
 from autoresearchd.run import reap_leftovers
 
 ALLOWED_ERRORS = 2.0
@@ -62,6 +63,8 @@ class Reproduction:
 def reproduce(program: Program, folder: Path, ledger: Ledger, number: int, say: Callable[[str], None]) -> Reproduction:
     """Train it again. Raises: UserError when it has no numbers, or they were measured in another environment."""
     found = ledger.find(number)
+    if found is None:
+        raise UserError(absent(ledger, number))
     if not isinstance(found, Concluded) or found.verdict.metric is None:
         raise UserError(f"experiment {number:04d} has no measured verdict; `autoresearchd log` lists those that have")
     with ledger.hold():

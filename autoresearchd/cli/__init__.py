@@ -70,7 +70,7 @@ def _sentence(error: Any) -> str | None:
     if isinstance(error, UserError):
         said = str(error)
     elif isinstance(error, CorruptRecord):
-        said = f"{error}; `autoresearchd fsck` says what is wrong"
+        said = error.sentence
     elif isinstance(error, OSError) and error.errno in REFUSALS:
         said = f"{error.filename or 'the output'}: {error.strerror}; {REFUSALS[error.errno]}"
     elif type(error) is OSError and error.errno is None:  # in our own words already: git's could not write

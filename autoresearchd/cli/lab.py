@@ -17,6 +17,7 @@ Which = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="Its number, or
 DEFAULT_PROGRAM = Path("program.toml")
 LONGEST_NUMBER = 6
 """Longer rows of digits are commits."""
+BEST_NAMES = ("best", "heads/best", "refs/heads/best")
 
 
 def load(program: Path) -> tuple[Program, Path]:
@@ -61,12 +62,17 @@ def ledger_at(path: Path) -> Ledger:
 
 
 def number_of(ledger: Ledger, which: str) -> int:
-    """The experiment that a person means. Raises: UserError when nothing here is called so."""
+    """The experiment that a person means.
+
+    Raises: UserError when nothing here is called so, or it is a best that no evidence leads to.
+    """
     from autoresearchd.errors import UserError
     from autoresearchd.ledger.repository import GitFailed, git
 
     if which.isascii() and which.isdigit() and len(which) <= LONGEST_NUMBER:
         return int(which)
+    if which in BEST_NAMES:
+        ledger.refuse_unbacked()
     show = ("show", "--no-patch", "--format=%(trailers:key=Experiment,valueonly)")
     try:
         said = git(ledger.path, *show, "--end-of-options", f"{which}^{{commit}}").decode("ascii", "replace").strip()

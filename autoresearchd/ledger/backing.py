@@ -126,6 +126,11 @@ def replaced(ref: str) -> str:
     return backup(f"+{ref}:{ref}")
 
 
+def branch_back(number: int) -> str:
+    """The way out where the branch of one experiment is gone."""
+    return backup(f"'{refs.EXPERIMENTS}{number:04d}-*:{refs.EXPERIMENTS}{number:04d}-*'")
+
+
 def backup(what: str, how: str = "") -> str:
     """The way out where only a copy has what is missing."""
     return ANY_BACKUP.format(refs=what, how=how)

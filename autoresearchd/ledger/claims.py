@@ -8,7 +8,7 @@ from itertools import groupby
 
 from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, CommitOid, Outcome
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.backing import ahead_of_best, back_to_evidence, backup, outcome, replaced
+from autoresearchd.ledger.backing import ahead_of_best, back_to_evidence, backup, branch_back, outcome, replaced
 from autoresearchd.ledger.observed import Branch, Commit, Facts, Finding
 
 
@@ -73,9 +73,9 @@ def of_numbers(facts: Facts) -> Iterator[Finding]:
     for first, last in _ranges([number for number in range(given) if number not in count and number not in said]):
         several = f"{first:04d} to {last:04d} have no branches: they were" if last > first else ""
         what = several or f"{first:04d} has no branch: it was"
-        which = f"{refs.EXPERIMENTS}*" if last > first else f"{refs.EXPERIMENTS}{first:04d}-*"
-        # Not by force: who has an experiment of its own under a name keeps that.
-        yield Finding(what=f"{what} deleted", mend=backup(f"'{which}:{which}'") + "; no number is given again")
+        # Not by force: what is here under its name stays as it is.
+        way = backup(f"'{refs.EXPERIMENTS}*:{refs.EXPERIMENTS}*'") if last > first else branch_back(first)
+        yield Finding(what=f"{what} deleted", mend=f"{way}; no number is given again")
 
 
 def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

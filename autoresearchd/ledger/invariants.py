@@ -14,7 +14,16 @@ from itertools import chain, takewhile
 
 from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Ending, Outcome, Verdict
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.backing import RUNS_BACK, back_to_evidence, backup, of_step, outcome, replaced, way_out_of
+from autoresearchd.ledger.backing import (
+    RUNS_BACK,
+    back_to_evidence,
+    backup,
+    branch_back,
+    of_step,
+    outcome,
+    replaced,
+    way_out_of,
+)
 from autoresearchd.ledger.claims import of_branches, of_numbers, on_lines
 from autoresearchd.ledger.observed import Facts, Filed, Finding, Lost
 from autoresearchd.yardstick import COMPOSITE
@@ -120,7 +129,7 @@ def _of_best(facts: Facts) -> Iterator[Finding]:
         return
     if BASELINE_NUMBER not in by_number and facts.branches:
         what = f"{BASELINE_NUMBER:04d} is missing: nobody knows where the line of best begins"
-        yield Finding(what=what, mend=backup("'refs/heads/exp/0000-*:refs/heads/exp/0000-*'"))
+        yield Finding(what=what, mend=branch_back(BASELINE_NUMBER))
         return
     steps = facts.best.commits
     if not facts.best.is_rooted and not (steps and steps[-1].is_unreadable):

@@ -27,6 +27,7 @@ from autoresearchd.experiment import (
 )
 from autoresearchd.ledger import marks, project, rebase, records, refs, refused, trees
 from autoresearchd.ledger.adoption import Adoption
+from autoresearchd.ledger.backing import branch_back
 from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.inbox import Idea
 from autoresearchd.ledger.repository import new_commit, signature, writing, written
@@ -64,6 +65,10 @@ class Ledger(View):
         """Raises: UserError where nobody may go on from best, with what is wrong and the way back."""
         if why := self.unbacked():
             raise UserError(why)
+
+    def way_back_to(self, number: int) -> str:
+        """How a branch that somebody deleted comes back; empty where the number was never given."""
+        return branch_back(number) if number < self._history.next_number else ""
 
     def adoption(self) -> Adoption:
         """Who writes down other programs' experiments; the caller holds the lab."""

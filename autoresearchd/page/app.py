@@ -25,7 +25,7 @@ from autoresearchd.page.news import News
 from autoresearchd.report.log import Row as Tried
 from autoresearchd.report.log import experiment_of
 from autoresearchd.report.rows import comparable, row
-from autoresearchd.report.show import runs_of
+from autoresearchd.report.show import absent, runs_of
 from autoresearchd.report.words import plain, skip_asked
 
 STATIC = Path(__file__).parent / "static"
@@ -200,7 +200,7 @@ async def _body(request: Request) -> dict[str, object]:
 def _found(ledger: Ledger, number: int) -> Tried:
     found = ledger.find(number)
     if found is None:
-        raise HTTPException(404, f"there is no experiment {number:04d}")
+        raise HTTPException(404, absent(ledger, number))
     return found
 
 
@@ -212,7 +212,7 @@ def _number(word: str) -> int:
 
 async def _sentence(_request: Request, error: Exception) -> Response:
     """A person's mistake, or a record that cannot be read: its sentence."""
-    return PlainTextResponse(plain(str(error)), 422)
+    return PlainTextResponse(plain(error.sentence if isinstance(error, CorruptRecord) else str(error)), 422)
 
 
 async def _plainly(_request: Request, error: Exception) -> Response:

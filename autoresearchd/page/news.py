@@ -37,6 +37,8 @@ class News:
         self._last: Moment | None = None
         self._task: asyncio.Task[None] | None = None
         self._over = False
+        self._unread = ""
+        """Why the lab cannot be read."""
 
     async def __aenter__(self) -> News:
         self._task = asyncio.create_task(self._watch())
@@ -65,7 +67,8 @@ class News:
         queue: asyncio.Queue[Item | None] = asyncio.Queue(maxsize=16)
         self._listeners.add(queue)
         try:
-            yield _status(await self._lab.moment())
+            if (moment := await self._moment()) is not None:
+                yield _status(moment)
             self._awake.set()
             while not self._over:
                 try:
@@ -83,16 +86,27 @@ class News:
             if not self._listeners:
                 await self._awake.wait()
             self._awake.clear()
-            try:
-                self._tell(await self._lab.moment())
-            except (UserError, CorruptRecord, OSError) as error:
-                log.warning("lab_unreadable", why=str(error), then="looked at again")
-            except Exception:  # ours, and said; it must not be the last look that is ever taken
-                log.exception("look_failed")
+            if (moment := await self._moment()) is not None:
+                self._tell(moment)
             try:
                 await asyncio.wait_for(self._awake.wait(), LOOK_SECONDS)
             except TimeoutError:
                 continue
+
+    async def _moment(self) -> Moment | None:
+        """What can be told now; None where the lab cannot be read: it is looked at again."""
+        try:
+            moment = await self._lab.moment()
+        except (UserError, CorruptRecord, OSError) as error:
+            if str(error) != self._unread:  # said once, however often it is looked at
+                log.warning("lab_unreadable", why=str(error), then="looked at again")
+            self._unread = str(error)
+        except Exception:  # ours, and said; it must not be the last look that is ever taken
+            log.exception("look_failed")
+        else:
+            self._unread = ""
+            return moment
+        return None
 
     def _tell(self, moment: Moment) -> None:
         before, self._last = self._last, moment

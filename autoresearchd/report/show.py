@@ -45,6 +45,8 @@ def absent(ledger: Ledger, number: int) -> str:
         return f"{name} is there and cannot be read; {way}"
     if any(step.experiment.number == number for step in ledger.line()):
         return f"{name} has no branch; it is on best, and {way}"
+    if back := ledger.way_back_to(number):
+        return f"{name} was given and its branch is gone; what was measured stays under refs/autoresearch/runs; {back}"
     return f"there is no experiment {name} in {ledger.path}; `autoresearchd log` lists them"
 
 

@@ -17,6 +17,7 @@ from autoresearchd.status import RefusedIdea
 from tests.acceptance.daemon import command, environment, foreign_lab, patch_of, start, stop
 from tests.report.nouns import EVIL
 from tests.support.forks import Started
+from tests.support.projects import git
 
 mcp = pytest.importorskip("mcp", reason="the extra [mcp] is not installed")
 DEADLINE = 240.0
@@ -110,6 +111,14 @@ def test_an_agent_is_told_its_mistakes_in_sentences_and_gets_harmless_text(folde
             old = await call(agent, "watch", idea="idea/old", seconds=0)
             assert "owned" in old["refused"], "whatever became of the daemon that said it"
             assert "\x1b" not in old["refused"]
+
+            (first,) = git(lab.path, "for-each-ref", "--format=%(refname)", "refs/heads/exp/0001-*").split()
+            git(lab.path, "update-ref", "-d", first)
+            assert "0001 was given and its branch is gone" in await refused(agent, "show_experiment", number=1)
+            git(lab.path, "update-ref", "-d", "refs/heads/best")
+            gone = "refs/heads/best: it is missing; `autoresearchd fsck` says what is wrong"
+            for tool in ("status", "read_best"):
+                assert await refused(agent, tool) == f"Error executing tool {tool}: {gone}"
 
     asyncio.run(asyncio.wait_for(work(), DEADLINE))
 

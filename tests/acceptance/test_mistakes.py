@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def typed(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         (["export", "--branch", "found", "3"], "`autoresearchd log --verdict keep`"),
         (["export", "--patches", "program.toml"], "name another folder"),
         (["rebase", "--onto", "nowhere"], "'nowhere' is no commit"),
-        (["reproduce", "99"], "`autoresearchd log` lists those"),
+        (["reproduce", "99"], "`autoresearchd log` lists them"),
         (["import", "no-such-file"], "no-such-file cannot be read"),
         (["ablate", "--json"], "give --list with it"),
         (["backup", "program.toml"], "cannot be copied"),
@@ -200,6 +201,7 @@ def test_a_lab_whose_best_is_gone_says_who_knows_the_way_out(
 
 @pytest.mark.parametrize("gone", [True, False], ids=["deleted", "put on what was discarded"])
 def test_nothing_is_researched_on_a_best_without_evidence(typed: Callable[..., Typed], home: Path, gone: bool) -> None:
+    (home / "results.tsv").write_text("commit\tval_bpb\tmemory_gb\tstatus\tdescription\na1b2c3d\t1.0\t1\tkeep\tFirst\n")
     lab = home / "experiments.git"
     best = git(lab, "rev-parse", "best").strip()
     kept = Ledger(lab)
@@ -208,10 +210,10 @@ def test_nothing_is_researched_on_a_best_without_evidence(typed: Callable[..., T
     number, commit = discarded.experiment.number, discarded.experiment.commit
     git(lab, "update-ref", *(["-d", "refs/heads/best"] if gone else ["refs/heads/best", commit]))
     before = git(lab, "for-each-ref")
-    code, out, err = typed("run", "--experiments", "2")
     what = "refs/heads/best is missing" if gone else f"{number:04d} is on best without a verdict that moves it"
     way = f"`git update-ref refs/heads/best {best}` in experiments.git goes back to what is backed"
-    assert (code, out, err) == (2, "", f"autoresearchd: {what}; {way}\n")
+    for words in (["run", "--experiments", "2"], ["import", "results.tsv"], ["rebase"], ["reproduce", "best"]):
+        assert typed(*words) == (2, "", f"autoresearchd: {what}; {way}\n"), words
     assert git(lab, "for-each-ref") == before
 
 
@@ -244,6 +246,23 @@ def test_an_experiment_whose_branch_was_deleted_is_said_to_be_on_best(typed: Cal
     code, out, err = typed("show", "1")
     assert (code, out) == (2, "")
     assert err == "autoresearchd: 0001 has no branch; it is on best, and `autoresearchd fsck` says the way out\n"
+
+
+def test_an_experiment_whose_branch_was_deleted_is_said_to_have_been_with_the_way_back(
+    typed: Callable[..., Typed], home: Path
+) -> None:
+    lab, copy = home / "experiments.git", home / "copy"
+    typed("backup", str(copy))
+    (ref,) = git(lab, "for-each-ref", "--format=%(refname)", "refs/heads/exp/0003-*").split()
+    git(lab, "update-ref", "-d", ref)
+    for words in (["show", "3"], ["reproduce", "3"]):
+        code, out, err = typed(*words)
+        assert (code, out) == (2, "")
+        assert err.startswith("autoresearchd: 0003 was given and its branch is gone; what was measured stays under ")
+    (command,) = re.findall("`(.*?)`", err)
+    subprocess.run(["sh", "-c", command.replace("BACKUP", str(copy))], cwd=lab, check=True, capture_output=True)
+    assert typed("show", "3")[0] == 0
+    assert "there is no experiment 0004" in typed("show", "4")[2]
 
 
 @pytest.mark.parametrize("words", [["status"], ["log"], ["stop"], ["pause"], ["run"], ["init"], ["fsck"], ["mcp"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import re
@@ -9,11 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from autoresearchd.bulletin import read_live
+from autoresearchd.bulletin import read_live, write_status
 from autoresearchd.ledger import Ledger
+from autoresearchd.page.lab import Lab
+from autoresearchd.page.news import Item, News
+from autoresearchd.program import load
 from tests.acceptance.daemon import command
-from tests.page.served import DEADLINE, Server, hostile_lab, serving
+from tests.page.served import DEADLINE, Server, climbed_lab, hostile_lab, serving
+from tests.report.nouns import status
+from tests.support.projects import git
 
 PATCH = "--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-{old}+RATE = 77\n"
 
@@ -49,6 +56,45 @@ def test_the_table_is_searched_and_paged_on_the_server(reading: Server) -> None:
     assert [row["number"] for row in reading.read("/api/experiments?verdict=keep")["rows"]] == [40, 20]
     assert reading.ask("/api/experiments?offset=-1")[0] == 400
     assert reading.ask("/api/experiments/4711")[0] == 404
+
+
+@pytest.mark.parametrize("what", ["best", "an experiment"])
+def test_what_was_deleted_is_said_by_the_page_as_by_the_command_line(tmp_path: Path, what: str) -> None:
+    program = climbed_lab(tmp_path)
+    write_status(tmp_path / "experiments.git", status())
+    names = {"best": "refs/heads/best", "an experiment": "refs/heads/exp/0003-take-out-0001-it"}
+    git(tmp_path / "experiments.git", "update-ref", "-d", names[what])
+    words, path = (["status"], "/api/lab") if what == "best" else (["show", "3"], "/api/experiments/3")
+    told = command(tmp_path, *words, check=False).stderr
+    with serving(program) as server:
+        code, _, text = server.ask(path)
+    assert code in (404, 422)
+    assert told == f"autoresearchd: {text}\n"
+    assert "`autoresearchd fsck`" in text if what == "best" else "`git fetch BACKUP " in text
+
+
+def test_who_listens_while_best_is_gone_hears_of_it_when_it_is_back_and_the_log_says_so_once(tmp_path: Path) -> None:
+    program = load(climbed_lab(tmp_path))
+    path = tmp_path / "experiments.git"
+    write_status(path, status())
+    best = git(path, "rev-parse", "best").strip()
+    git(path, "update-ref", "-d", "refs/heads/best")
+
+    async def listen() -> Item | None:
+        lab = Lab(program, path)
+        news = News(lab)
+        async with news:
+            first = asyncio.ensure_future(anext(news.items(DEADLINE)))
+            while not (logs or first.done()):
+                await asyncio.sleep(0.01)
+            git(path, "update-ref", "refs/heads/best", best)
+            return await first
+
+    with capture_logs() as logs:
+        heard = asyncio.run(asyncio.wait_for(listen(), DEADLINE))
+    assert heard is not None
+    assert heard.kind == "status"
+    assert [entry["event"] for entry in logs] == ["lab_unreadable"]
 
 
 def test_the_chart_has_the_staircase_and_every_try(reading: Server) -> None:

@@ -26,6 +26,7 @@ from autoresearchd.report.top.picture import picture
 from autoresearchd.report.top.state import Pause, Quit, Skip, State, press
 from tests.report.lab import Lab
 from tests.report.nouns import EVIL, concluded, curve, device, experiment, status
+from tests.support.projects import git
 
 SEEN = Glance(
     status=status(),
@@ -207,6 +208,8 @@ def test_in_a_real_terminal_keys_pause_open_and_leave(lab: Lab, tmp_path: Path) 
         screen.until("verdicts")
         screen.press("\x1b[5~\x1b[Ao")  # typed faster than the screen is drawn: none is lost, Page Up means nothing
         screen.until("It may help.")
+        git(lab.path, "update-ref", "-d", "refs/heads/exp/0001-raise-the-rate")
+        screen.until("0001 was given and its branch is gone")
         screen.press("qq")
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from autoresearchd.errors import UserError
 from autoresearchd.ledger import Ledger
 from autoresearchd.report import show
+from autoresearchd.report.screen import words
 from autoresearchd.report.top.glance import glance
 from autoresearchd.report.top.keys import Keys
 from autoresearchd.report.top.picture import page, picture
@@ -72,7 +73,7 @@ def _lines(ledger: Ledger, number: int, metric: Metric, width: int) -> Sequence[
     """`show` of an experiment as lines of this width."""
     found = ledger.find(number)
     if found is None:
-        return [Text(f"experiment {number:04d} is gone")]
+        return [words(show.absent(ledger, number))]
     drawn = Console(highlight=False, width=width, force_terminal=True)
     with drawn.capture() as captured:
         show.page(ledger, found, metric, drawn)
