@@ -38,6 +38,8 @@ from autoresearchd.slots import Devices
 log = structlog.get_logger()
 TICK_SECONDS = 1.0
 """Deadlines are kept, and progress is written, this often."""
+PATIENCE_SECONDS = 600.0
+"""So long a folder may not take an answer before it is given up: a shared disk has its moments."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +72,7 @@ def serve(folder: Path, cache: Path, *, probe: bool = False) -> int:
         log.error("run_refused", run=wanted.spec.run, why=str(error))  # noqa: TRY400 - it is told to who sent it
         refused = Refused(run=wanted.spec.run, why=str(error), host=socket.gethostname())
         name, answer = parcel.REFUSED_FILE, parcel.dump(refused)
-    _write(folder / name, answer)
+    _hand_over(folder / name, answer)
     return 0
 
 
@@ -97,6 +99,8 @@ class _Machine:
         self._program, self._hidden = _here(wanted, places), tuple(dict.fromkeys(_held_out_elsewhere(wanted, places)))
         refuse_seen(self._program, Path(wanted.folder), self._hidden)
         self._device = discover(self._program.devices)[0]
+        self._untold: int | None = None
+        """The error for which nobody was told how far it is."""
 
     def probed(self) -> Probed:
         """What it is, without training anything."""
@@ -129,7 +133,12 @@ class _Machine:
         if not (running := executor.progress()):
             raise OSError("this machine failed the run; the end of its job's output says how")
         live = Live(progress=running[0], tail=executor.tail(self._wanted.spec.run), host=socket.gethostname())
-        _write(folder / parcel.PROGRESS_FILE, parcel.dump(live))
+        try:
+            _write(folder / parcel.PROGRESS_FILE, parcel.dump(live))
+        except OSError as error:  # nobody sees how far it is: no reason to end it
+            if error.errno != self._untold:
+                log.warning("progress_not_written", run=self._wanted.spec.run, why=str(error))
+            self._untold = error.errno
 
     def _executor(self, ahead: tuple[str, ...]) -> LocalExecutor:
         bench = Bench(
@@ -199,7 +208,7 @@ def _own_place(cache: Path, wanted: Parcel, name: str) -> Iterator[Path]:
 def _keep_kernels_of(kernels: Path, baseline: TreeOid) -> None:
     """Kernels are kept of the baseline only: whichever experiment comes here first, it gives none to others."""
     kernels.mkdir(parents=True, exist_ok=True)
-    (kernels / "baseline-tree").write_text(baseline, "ascii")
+    _write(kernels / "baseline-tree", baseline.encode("ascii"))
 
 
 def _clear(lab: Path, lock: Path, descriptor: int) -> None:
@@ -226,6 +235,24 @@ def _locked(lock: Path, *, create: bool = False) -> int | None:
         return descriptor
     os.close(descriptor)
     return _locked(lock, create=create)  # another run has cleared it since we opened it
+
+
+def _hand_over(path: Path, answer: bytes) -> None:
+    """Write what a training has cost hours for, whenever there is room.
+
+    Raises: OSError after PATIENCE_SECONDS; at once where the folder has gone, as nobody waits for it.
+    """
+    until, said = time.monotonic() + PATIENCE_SECONDS, False
+    while True:
+        try:
+            return _write(path, answer)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or time.monotonic() >= until:
+                raise
+            if not said:
+                log.warning("answer_not_written", path=str(path), why=str(error), then="tried again")
+            said = True
+            time.sleep(TICK_SECONDS)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from autoresearchd import node
 from autoresearchd.equipment import parcel_for
@@ -255,6 +257,40 @@ def test_a_job_that_is_requeued_after_its_answer_gives_the_same_answer(tmp_path:
     assert node.serve(place, far.cache) == 0
     assert (place / parcel.MEASUREMENT_FILE).read_text() == "the answer"
     assert not (place / parcel.REFUSED_FILE).exists()
+
+
+def test_a_node_that_cannot_say_how_far_it_is_trains_on(tmp_path: Path) -> None:
+    far = Far(tmp_path, mode="none")
+    sent = far.parcel("quiet", "", far.asked())
+    place = far.send(sent)
+    (place / parcel.PROGRESS_FILE).mkdir()
+    with capture_logs() as said:
+        node.serve(place, far.cache)
+    measured = parcel.measurement((place / parcel.MEASUREMENT_FILE).read_bytes(), sent.spec)
+    assert measured.metrics["loss"] == 0.125
+    assert "progress_not_written" in [entry["event"] for entry in said]
+
+
+def test_an_answer_that_its_folder_does_not_take_is_handed_over_once_it_does(tmp_path: Path) -> None:
+    far = Far(tmp_path, mode="none")
+    place = far.send(far.parcel("late", "", Environment("another machine")))
+    in_the_way = place / parcel.REFUSED_FILE
+    in_the_way.mkdir()
+    with capture_logs() as said:
+        serving = threading.Thread(target=node.serve, args=(place, far.cache))
+        serving.start()
+        until(lambda: "answer_not_written" in [entry["event"] for entry in said])
+        in_the_way.rmdir()
+        serving.join(PATIENCE)
+    assert "the run is for another machine" in in_the_way.read_text()
+
+
+def test_an_answer_that_nobody_waits_for_is_given_up(tmp_path: Path) -> None:
+    far = Far(tmp_path, mode="none")
+    taken_back = f"import shutil; shutil.rmtree({str(far.folder / 'sent/gone')!r})"
+    place = far.send(far.parcel("gone", taken_back, far.asked()))
+    with pytest.raises(FileNotFoundError):
+        node.serve(place, far.cache)
 
 
 def test_a_damaged_pack_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -49,10 +49,12 @@ class Unpacked:
         return trees.files(self._repo, self._tree, wanted)
 
 
+@writing()
 def unpack(packed: bytes, tree: TreeOid, path: Path) -> Unpacked:
     """Make a bare repository at `path` of a pack, which holds that tree and nothing that a name leads out of.
 
     Raises: CorruptRecord where the pack is damaged, or not of this tree, whole; there is nothing at `path` then.
+    OSError where nothing can be written there.
     """
     if not re.fullmatch(r"[0-9a-f]{40}", tree):
         raise CorruptRecord("the pack", f"{tree!r} is no name of a tree")

@@ -48,7 +48,9 @@ def warm_cache(caches: Path, tree: str, kind: str, home: Path) -> Path:
     caches.mkdir(parents=True, exist_ok=True)
     note, kept = caches / "baseline-tree", caches / kind
     if not note.exists():
-        note.write_text(tree, "ascii")
+        fresh = note.with_suffix(".new")  # half a name, on a full disk, would be of no tree ever
+        fresh.write_text(tree, "ascii")
+        fresh.replace(note)
     if note.read_text("ascii") == tree:
         kept.mkdir(exist_ok=True)
         return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_the_files_on_another_machine_are_those_of_the_lab(ledger: Ledger, tmp_p
     assert files(there) == files(here)
     assert files(there)["link"] == Path("deep/er/file.txt")
     assert unpacked.files(lambda path: path.endswith(".py")) == {"train.py": b"print(1)\n"}
+
+
+def test_a_machine_without_room_says_so_as_any_other_that_cannot_write(ledger: Ledger, tmp_path: Path) -> None:
+    tree = ledger.best().tree
+    packed, limits = pack(ledger.path, tree), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(OSError, match="git cannot write"):
+            unpack(packed, tree, tmp_path / "tree.git")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_the_same_tree_gives_the_same_bytes_before_and_after_the_lab_is_packed(ledger: Ledger) -> None:

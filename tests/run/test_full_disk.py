@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from autoresearchd.experiment import Ending
+from autoresearchd.run.folders import warm_cache
 from tests.run.room import Room, out_of, program, spec, until
 
 SAYS_SO = "raise OSError(28, os.strerror(28))"
@@ -58,3 +61,16 @@ def test_who_fills_the_disk_before_anybody_looks_has_crashed(
     flood = "for number in range(8): (OUT / f'{number}').write_bytes(os.urandom(2**20))\n"
     done = room.measure(flood + end)
     assert (done.ending, done.why) == (Ending.CRASH, why)
+
+
+def test_the_kernels_of_the_baseline_are_kept_also_where_there_was_no_room_to_note_whose_they_are(
+    tmp_path: Path,
+) -> None:
+    caches, limits = tmp_path / "cache", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            warm_cache(caches, "a" * 40, "train", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert warm_cache(caches, "a" * 40, "train", tmp_path) == caches / "train"

@@ -70,14 +70,20 @@ class Purse:
                 self._take(entry)
 
     def pay(self, talk: str, usd: float, now: float) -> None:
-        """One call of a conversation was paid for."""
+        """One call of a conversation was paid for. Raises: OSError where it is not written down: there is no next."""
         self._write({"talk": talk, "at": round(now, 3), "usd": round(usd, 9)})
 
     def end(self, talk: str, outcome: str, now: float, *, proposed: bool, mends: tuple[int, int] | None = None) -> None:
-        """A conversation is over; `outcome` is for people who read the file."""
+        """A conversation is over; `outcome` is for people who read the file.
+
+        What it led to is paid for and is not lost for want of a line: a restart would count its price twice, no more.
+        """
         self._reserved.pop(talk, None)
         entry = {"talk": talk, "at": round(now, 3), "outcome": outcome, "proposed": proposed}
-        self._write(entry if mends is None else entry | {"mends": mends})
+        try:
+            self._write(entry if mends is None else entry | {"mends": mends})
+        except OSError as error:
+            log.warning("conversation_not_noted", talk=talk, outcome=outcome, why=str(error))
 
     def cost(self, talk: str) -> float:
         """USD of one conversation so far."""

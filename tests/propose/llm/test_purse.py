@@ -37,6 +37,21 @@ def test_a_proposal_that_became_an_experiment_is_counted_once(tmp_path: Path) ->
     assert purse.spent(NOW).total == 0.375
 
 
+def test_a_full_disk_stops_the_next_call_and_loses_no_proposal_that_is_paid_for(tmp_path: Path) -> None:
+    path = tmp_path / "lab" / "spend.jsonl"
+    path.parent.mkdir()
+    purse = Purse(path)
+    purse.pay("a", 0.25, NOW)
+    path.parent.rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError):
+        purse.pay("b", 0.25, NOW)
+    purse.end("a", "proposed", NOW, proposed=True)
+    assert purse.spent(NOW).total == 0.5
+    again = Purse(tmp_path / "away" / "spend.jsonl")
+    again.look([experiment(1, 0.25)], ())
+    assert again.spent(NOW).total == 0.5  # twice what git and the file know, and never less
+
+
 def test_what_never_became_an_experiment_is_counted_too(tmp_path: Path) -> None:
     purse = Purse(tmp_path / "spend.jsonl")
     purse.pay("a", 0.25, NOW)
