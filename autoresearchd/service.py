@@ -55,6 +55,7 @@ def run(request: Request, view: View) -> Status:
 
     Raises: UserError for what a person has to mend first, AlreadyRunning when another daemon holds the lab.
     """
+    heap.be_frugal()
     manager, saved = notify.take(os.environ), SavedFile(request.program)
     program = request.over(load(request.program))
     with ExitStack() as stack:
