@@ -160,7 +160,7 @@ class _Daemon:
         if self.manager.listens:
             yield hangup(self.look_at_program)
         switches = (ledger.pause_switch, controls.stop_switch(ledger.path))
-        yield watching(self.request.program, switches, ledger.path / "refs/heads/idea", self.wake)
+        yield watching(self.saved, switches, ledger.path / "refs/heads/idea", self.wake)
 
     def drive(self) -> Status:
         """Step the loop until it is done or somebody ends it; returns the last status."""

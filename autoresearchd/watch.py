@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ log = structlog.get_logger()
 WHOLE = frozenset({"closed", "moved", "deleted"})
 """Events after which a file that somebody saves is not half there; truncating and writing are none of them."""
 UNTOUCHED = frozenset({"opened", "closed_no_write"})
+REST_SECONDS = 5.0
+"""Nobody takes so long between two pieces of a file that is saved."""
+_Stamp = tuple[int, int, int]
+_NEVER: _Stamp = (0, 0, 0)
 
 
 class Wake:
@@ -50,28 +55,40 @@ class Wake:
 class SavedFile:
     """Tells when a file is another than it was when last asked: written, replaced or gone.
 
-    An empty one is in the middle of being saved: editors truncate, then write.
+    One that is being saved may be there by half, and half a program may well be one: it is new once whoever wrote it
+    was seen to close it or, as an event may get lost, when it has stayed as it is for some seconds. An empty one never.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen = self._stamp()
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path, self._clock = path, clock
+        self._seen = self._latest = self._stamp()
+        self._whole: _Stamp | None = _NEVER
+        self._since = 0.0
 
     def is_new(self) -> bool:
-        """Whether it has changed since the last call."""
+        """Whether it has changed since the last call that said so."""
         now = self._stamp()
-        if now is not None and now[1] == 0:
+        if now != self._latest:
+            self._latest, self._since = now, self._clock()
+        if now == self._seen or (now is not None and now[1] == 0):
             return False
-        before, self._seen = self._seen, now
-        return now != before
+        if now != self._whole and self._clock() < self._since + REST_SECONDS:
+            return False
+        self._seen = now
+        return True
+
+    def closed(self) -> None:
+        """As it is now it is whole. May be called by another thread."""
+        self._whole = self._stamp()
 
     def forget(self) -> None:
         """Have the next call say yes."""
-        self._seen = (0, 0, 0)
+        self._seen = _NEVER
+        self.closed()
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _stamp(self) -> _Stamp | None:
         try:
-            found = self._path.stat()
+            found = self.path.stat()
         except OSError:
             return None  # gone, or not to be read: whoever loads it says why
         return found.st_mtime_ns, found.st_size, found.st_ino
@@ -107,35 +124,37 @@ def hangup(ask: Callable[[], None]) -> Iterator[None]:
 
 
 class _Events(FileSystemEventHandler):
-    def __init__(self, program: Path, switches: tuple[Path, ...], ideas: Path, wake: Wake) -> None:
-        self._program, self._switches, self._ideas, self._wake = program, switches, ideas, wake
+    def __init__(self, saved: SavedFile, switches: tuple[Path, ...], ideas: Path, wake: Wake) -> None:
+        self._program, self._saved = saved.path.resolve(), saved
+        self._switches, self._ideas, self._wake = switches, ideas, wake
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         paths = [Path(os.fsdecode(path)) for path in (event.src_path, event.dest_path) if path]
-        if any(self._matters(path, event.event_type) for path in paths):
+        if self._program in paths and event.event_type in WHOLE:
+            self._saved.closed()
+            self._wake()
+        elif any(self._matters(path, event.event_type) for path in paths):
             self._wake()
 
     def _matters(self, path: Path, kind: str) -> bool:
-        if path == self._program:
-            return kind in WHOLE
         return kind not in UNTOUCHED and (path in self._switches or path.is_relative_to(self._ideas))
 
 
 @contextmanager
-def watching(program: Path, switches: tuple[Path, ...], ideas: Path, wake: Wake) -> Iterator[None]:
+def watching(saved: SavedFile, switches: tuple[Path, ...], ideas: Path, wake: Wake) -> Iterator[None]:
     """Wake at once where the program or a control file is saved, or something is pushed below `ideas`.
 
     `ideas` itself may come and go: git removes an empty folder of branches. Without inotify the tick finds all of it.
     """
-    program, switches, ideas = program.resolve(), tuple(path.resolve() for path in switches), ideas.resolve()
-    events, observer = _Events(program, switches, ideas, wake), Observer()
-    for folder in {program.parent, *(path.parent for path in switches)}:
+    switches, ideas = tuple(path.resolve() for path in switches), ideas.resolve()
+    events, observer = _Events(saved, switches, ideas, wake), Observer()
+    for folder in {saved.path.resolve().parent, *(path.parent for path in switches)}:
         observer.schedule(events, str(folder))
     observer.schedule(events, str(ideas.parent), recursive=True)
     try:
         observer.start()
     except OSError as error:
-        log.warning("file_watching_off", why=str(error), then="changes are found within a second")
+        log.warning("file_watching_off", why=str(error), then="changes are found within some seconds")
         yield
         return
     try:

@@ -17,7 +17,7 @@ from watchdog.observers.inotify import InotifyEmitter
 
 from autoresearchd.controls import stop_switch
 from autoresearchd.ledger import Ledger
-from autoresearchd.watch import SavedFile, Wake, ending, watching
+from autoresearchd.watch import REST_SECONDS, SavedFile, Wake, ending, watching
 from tests.support.projects import git, lab
 
 PATIENCE_SECONDS = 120.0
@@ -26,8 +26,8 @@ PATIENCE_SECONDS = 120.0
 class Watched:
     """A lab whose files are watched."""
 
-    def __init__(self, ledger: Ledger, wake: Wake) -> None:
-        self.ledger, self.wake = ledger, wake
+    def __init__(self, ledger: Ledger, saved: SavedFile, wake: Wake) -> None:
+        self.ledger, self.saved, self.wake = ledger, saved, wake
         self.project, self.program = ledger.path.parent, ledger.path.parent / "program.toml"
 
     def woken(self, *, seconds: float = PATIENCE_SECONDS) -> bool:
@@ -47,14 +47,16 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     ledger = lab(tmp_path / "project")
     ledger.pause_switch.parent.mkdir(exist_ok=True)
     switches = (ledger.pause_switch, stop_switch(ledger.path))
-    with Wake() as wake, watching(tmp_path / "project/program.toml", switches, ledger.path / "refs/heads/idea", wake):
-        yield Watched(ledger, wake)
+    saved = SavedFile(tmp_path / "project/program.toml")
+    with Wake() as wake, watching(saved, switches, ledger.path / "refs/heads/idea", wake):
+        yield Watched(ledger, saved, wake)
 
 
 def test_the_end_is_no_complaint_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The watcher's thread looks once more after it was stopped, now and then."""
     ledger = lab(tmp_path / "project")
-    with Wake() as wake, watching(tmp_path / "project/program.toml", (), ledger.path / "refs/heads/idea", wake):
+    saved = SavedFile(tmp_path / "project/program.toml")
+    with Wake() as wake, watching(saved, (), ledger.path / "refs/heads/idea", wake):
         pass
     InotifyEmitter(Queue(), ObservedWatch(str(tmp_path), recursive=False)).queue_events(0.0)
     assert caplog.text == ""
@@ -105,11 +107,40 @@ def test_a_file_is_new_once_for_each_time_it_was_saved(tmp_path: Path) -> None:
     with path.open("w") as half:
         assert not saved.is_new()
         half.write("another")
+    saved.closed()
     assert [saved.is_new(), saved.is_new()] == [True, False]
     path.unlink()
+    saved.closed()
     assert [saved.is_new(), saved.is_new()] == [True, False]
     saved.forget()
     assert saved.is_new()
+
+
+def test_half_a_file_is_not_new_and_a_whole_one_is_though_nobody_saw_it_closed(tmp_path: Path) -> None:
+    path, now = tmp_path / "program.toml", 100.0
+    path.write_text("one")
+    saved = SavedFile(path, clock=lambda: now)
+    with path.open("w") as half:
+        for piece in ("half", "of", "it"):
+            half.write(piece)
+            half.flush()
+            assert not saved.is_new()
+            now += REST_SECONDS - 1
+            assert not saved.is_new()
+    assert not saved.is_new()
+    now += REST_SECONDS
+    assert [saved.is_new(), saved.is_new()] == [True, False]
+
+
+def test_what_was_closed_before_says_nothing_of_what_is_being_saved_since(watched: Watched) -> None:
+    watched.program.write_text("one")
+    assert watched.woken()
+    with watched.program.open("w") as half:
+        half.write("half")
+        half.flush()
+        assert not watched.saved.is_new()
+    assert watched.woken()
+    assert watched.saved.is_new()
 
 
 def test_a_signal_that_comes_while_it_begins_to_listen_asks_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
