@@ -83,9 +83,17 @@ def diff(repo: pygit2.Repository, before: TreeOid, after: TreeOid) -> str:
 
 
 def merge(repo: pygit2.Repository, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
-    """Edits that bring `theirs`' change since `base` onto `ours`; None where they conflict."""
-    merged = merged_tree(repo, base, ours, theirs)
-    return None if merged is None else tuple(_edit(repo, merged, change) for change in changes(repo, ours, merged))
+    """Edits that bring `theirs`' change since `base` onto `ours`; None where they conflict.
+
+    Raises: CorruptRecord where an object of them is damaged or gone.
+    """
+    try:
+        merged = merged_tree(repo, base, ours, theirs)
+        return None if merged is None else tuple(_edit(repo, merged, change) for change in changes(repo, ours, merged))
+    except (KeyError, pygit2.GitError):
+        for tree in (base, ours, theirs):
+            files(repo, tree, lambda _: True)
+        raise  # all of them can be read: it is the disk that cannot be written
 
 
 def merged_tree(repo: pygit2.Repository, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> TreeOid | None:

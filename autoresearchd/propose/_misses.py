@@ -1,11 +1,10 @@
-"""Near-misses and the line of best, read from history: what nearly won, and what was kept since.
+"""Near-misses and the line of best, read from history: what measured better, and what was kept since.
 
 Reads only. An experiment belongs to the line by its tree, so that a replay on a newer best is found as well.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from autoresearchd.experiment import (
@@ -20,11 +19,10 @@ from autoresearchd.experiment import (
     TreeOid,
 )
 from autoresearchd.proposal import Edit, Proposal
-from autoresearchd.propose._protocol import Context, History
+from autoresearchd.propose._protocol import Context
 from autoresearchd.standing import Standing
 
-NEAR = 2.0
-"""A discard is a near-miss if its gain is above minus so many standard errors: no gain at all could look like that."""
+UNPROVEN = frozenset({Outcome.DISCARD, Outcome.INCONCLUSIVE})
 
 
 def gain(line: Concluded, direction: Direction) -> float | None:
@@ -33,19 +31,21 @@ def gain(line: Concluded, direction: Direction) -> float | None:
     return None if new is None or old is None else direction.gain(new, old)
 
 
+def is_near_miss(verdict: str, gain: float | None, *, category: str, proposer: str) -> bool:
+    """Whether a change measured better and was not kept: it may well be chance, and only more runs would tell.
+
+    Not of changes of nothing, nor of what was tried to learn what something is worth.
+    """
+    return verdict in UNPROVEN and gain is not None and gain > 0 and category != NULL and proposer != ABLATE
+
+
 def near_misses(context: Context) -> list[tuple[Concluded, float]]:
-    """What nearly won and is not on best, with its gain, oldest first."""
-    direction, lines = context.program.metric.direction, context.history.concluded()
-    errors = [line.verdict.std_error for line in lines if line.verdict.std_error]
-    typical = statistics.median(errors) if errors else 0.0
-    found = []
-    for line in lines:
-        if line.verdict.outcome not in (Outcome.INCONCLUSIVE, Outcome.DISCARD) or (by := gain(line, direction)) is None:
-            continue
-        if line.experiment.category == NULL or line.experiment.proposer == ABLATE:
-            continue  # nothing in it can be better, or it was tried to learn what something is worth
-        error = line.verdict.std_error or typical
-        if line.verdict.outcome is Outcome.INCONCLUSIVE or by > -NEAR * error:
+    """What measured better and is not on best, with its gain, oldest first."""
+    direction, found = context.program.metric.direction, []
+    for line in context.history.concluded():
+        by, own = gain(line, direction), line.experiment
+        near = is_near_miss(line.verdict.outcome, by, category=own.category, proposer=own.proposer)
+        if near and by is not None:
             found.append((line, by))
     return found
 
@@ -102,12 +102,6 @@ def keeps_since(line: Sequence[Concluded], tree: TreeOid) -> tuple[Concluded, ..
         if step.experiment.tree == tree:
             return tuple(line[:index])
     return tuple(line)
-
-
-def changed_paths(history: History, experiment: Experiment) -> frozenset[str]:
-    """The editable files in which it differs from its parent."""
-    before, after = history.files(experiment.parent_tree), history.files(experiment.tree)
-    return frozenset(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
 
 
 def with_edits(files: Mapping[str, bytes], edits: Sequence[Edit]) -> dict[str, bytes]:

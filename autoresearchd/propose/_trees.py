@@ -1,4 +1,4 @@
-"""The files of trees that are only compared with: one that the disk has lost is left out, and the others go on."""
+"""The trees of what was tried: one that the disk has lost is left out, and the others go on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import structlog
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import TreeOid
+from autoresearchd.experiment import Experiment, TreeOid
+from autoresearchd.proposal import Edit
 from autoresearchd.propose._protocol import Context
 
 log = structlog.get_logger()
@@ -24,7 +25,25 @@ class Trees:
         try:
             return context.history.files(tree)
         except CorruptRecord as error:
-            if tree not in self._said:
-                log.error("tree_unreadable", tree=tree, why=str(error))  # noqa: TRY400 - said, not raised
-            self._said.add(tree)
+            self._say(tree, error)
             return None
+
+    def onto_best(self, context: Context, base: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
+        """What lies between two trees, on best; None where it conflicts, is there already or cannot be read."""
+        try:
+            return context.history.merge(base, context.best_tree, theirs) or None
+        except CorruptRecord as error:
+            self._say(theirs, error)
+            return None
+
+    def changed_paths(self, context: Context, experiment: Experiment) -> frozenset[str]:
+        """The editable files in which it differs from its parent; none where they cannot be read."""
+        before, after = self.files(context, experiment.parent_tree), self.files(context, experiment.tree)
+        if before is None or after is None:
+            return frozenset()
+        return frozenset(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+    def _say(self, tree: TreeOid, error: CorruptRecord) -> None:
+        if tree not in self._said:
+            log.error("tree_unreadable", tree=tree, why=str(error))
+        self._said.add(tree)

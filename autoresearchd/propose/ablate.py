@@ -17,6 +17,7 @@ from autoresearchd.propose._novelty import Novelty
 from autoresearchd.propose._overlay import overlay
 from autoresearchd.propose._parts import without_each
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose._trees import Trees
 
 CATEGORY = "simplify"
 MOST_PARTS = 8
@@ -44,14 +45,14 @@ class Ablate:
     def __init__(self, *, when_due: bool) -> None:
         """`when_due`: one in `propose.ablate.every` experiments; else whenever it is asked. With 0 never."""
         self._when_due = when_due
-        self._novelty = Novelty()
+        self._novelty, self._trees = Novelty(), Trees()
 
     async def propose(self, context: Context) -> Proposal | None:
         every = context.program.propose.ablate.every
         if not every or (self._when_due and since_last(context, _is_ablation) < every - 1):
             return None
         parts = context.program.propose.ablate.parts and not self._when_due
-        for proposal in _in_turn(context, parts=parts):
+        for proposal in _in_turn(context, self._trees, parts=parts):
             # The newest step taken out is a best of old: what that is worth was measured when it was kept.
             if not self._novelty.objection(context, proposal):
                 return proposal
@@ -74,16 +75,18 @@ def ablations(concluded: Sequence[Concluded]) -> Mapping[Removal, Concluded]:
     return found
 
 
-def _in_turn(context: Context, *, parts: bool) -> Iterator[Proposal]:
+def _in_turn(context: Context, trees: Trees, *, parts: bool) -> Iterator[Proposal]:
     """Best without each of its steps that may be taken out now; then without each part."""
     line, done = line_of_best(context), ablations(context.history.concluded())
     steps = [step for step in reversed(line[:-1]) if not _is_ablation(step.experiment)]
     whole = {Removal(step.experiment.number): step for step in steps}
     for taken in _order(context, line, done, list(whole)):
-        if (edits := _without(context, whole[taken])) is not None:
+        own = whole[taken].experiment
+        # None where what came later is built on it, or it is not there any more.
+        if (edits := trees.onto_best(context, own.tree, own.parent_tree)) is not None:
             yield _proposal(context, whole[taken], taken, edits)
     if parts:
-        pieces = {taken: (step, edits) for step in steps for taken, edits in _parts(context, step)}
+        pieces = {taken: (step, edits) for step in steps for taken, edits in _parts(context, trees, step)}
         for taken in _order(context, line, done, list(pieces)):
             yield _proposal(context, pieces[taken][0], taken, pieces[taken][1])
 
@@ -108,17 +111,13 @@ def _is_ablation(each: Proposal | Experiment) -> bool:
     return each.proposer == ABLATE
 
 
-def _without(context: Context, step: Concluded) -> tuple[Edit, ...] | None:
-    """Best without one step; None where what came later is built on it, or it is not there any more."""
-    own = step.experiment
-    return context.history.merge(own.tree, context.best_tree, own.parent_tree) or None
-
-
-def _parts(context: Context, step: Concluded) -> Iterator[tuple[Removal, tuple[Edit, ...]]]:
+def _parts(context: Context, trees: Trees, step: Concluded) -> Iterator[tuple[Removal, tuple[Edit, ...]]]:
     """Best without each part of a step that has several."""
-    own, files = step.experiment, context.history.files
-    kept = files(own.tree)
-    found = without_each(files(own.parent_tree), kept)
+    own = step.experiment
+    before, kept = trees.files(context, own.parent_tree), trees.files(context, own.tree)
+    if before is None or kept is None:
+        return
+    found = without_each(before, kept)
     if not 2 <= len(found) <= MOST_PARTS:
         return
     for part, (path, content) in enumerate(found, 1):

@@ -1,4 +1,4 @@
-"""Two changes that each nearly won, in one: gains too small to be seen alone may be seen together.
+"""Two near-misses in one: gains too small to be seen alone may be seen together.
 
 Never writes. Both are brought onto best by three-way merge, and never the same two twice.
 """
@@ -14,6 +14,7 @@ from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._misses import short, tried, with_edits
 from autoresearchd.propose._overlay import overlay
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose._trees import Trees
 from autoresearchd.propose.retest import latest_misses
 
 CANDIDATES = 12
@@ -26,6 +27,9 @@ class Combine:
 
     name = "combine"
 
+    def __init__(self) -> None:
+        self._trees = Trees()
+
     async def propose(self, context: Context) -> Proposal | None:
         done = {(int(m[1]), int(m[2])) for each in tried(context, self.name) if (m := _TITLE.fullmatch(each.title))}
         onto_best: dict[int, tuple[Edit, ...] | None] = {}
@@ -36,7 +40,8 @@ class Combine:
                 continue
             for line in pair:
                 if line.experiment.number not in onto_best:
-                    onto_best[line.experiment.number] = _onto_best(context, line)
+                    old = line.experiment
+                    onto_best[old.number] = self._trees.onto_best(context, old.parent_tree, old.tree)
             edits = _joined(context.files, onto_best[numbers[0]], onto_best[numbers[1]])
             if edits is not None:
                 return self._proposal(context, pair, edits)
@@ -56,17 +61,10 @@ class Combine:
 
 
 def _promising(context: Context) -> list[Concluded]:
-    """Near-misses with a positive gain, pairs left out, one try of each idea, by gain in standard errors."""
-    latest = latest_misses(context).values()
-    found = [(by / (miss.verdict.std_error or by), miss) for miss, by in latest if by > 0]
+    """Near-misses, pairs left out, one try of each idea, by gain in standard errors."""
+    found = [(by / (miss.verdict.std_error or by), miss) for miss, by in latest_misses(context).values()]
     own = [(by, miss) for by, miss in found if miss.experiment.proposer != Combine.name]
     return [miss for _, miss in sorted(own, key=lambda each: each[0], reverse=True)[:CANDIDATES]]
-
-
-def _onto_best(context: Context, line: Concluded) -> tuple[Edit, ...] | None:
-    """The change of one experiment on the files of best; None where it conflicts or is already there."""
-    old = line.experiment
-    return context.history.merge(old.parent_tree, context.best_tree, old.tree) or None
 
 
 def _joined(

@@ -19,6 +19,7 @@ from autoresearchd.program import CustomPattern, matches
 from autoresearchd.proposal import Edit, Proposal
 from autoresearchd.propose._misses import keeps_since, line_of_best, near_misses, short, with_edits
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose._trees import Trees
 from autoresearchd.propose.ablate import ablations
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Patterns:
         """By transform, path and the file's content: most of a file's transforms outlive a change of best."""
         self._parsed: dict[bytes, Module | None] = {}
         """The syntax trees of best's files, a quarter of a MiB each."""
+        self._trees = Trees()
 
     async def propose(self, context: Context) -> Proposal | None:
         spent = _spent(context)
@@ -70,7 +72,7 @@ class Patterns:
             if idea.title in spent:
                 continue
             content = self._applied(idea, context.files[idea.path])
-            if content is None or _is_known(context, idea, content):
+            if content is None or _is_known(context, self._trees, idea, content):
                 continue
             return Proposal(
                 parent=context.best,
@@ -228,13 +230,13 @@ def _spent(context: Context) -> set[str]:
     return waiting | {title for title, over in spent.items() if over}
 
 
-def _is_known(context: Context, idea: _Idea, content: bytes) -> bool:
+def _is_known(context: Context, known: Trees, idea: _Idea, content: bytes) -> bool:
     """Whether best with this file is a tree that was tried under the same category, a former best, or waiting."""
     after = {**context.files, idea.path: content}
     same = [line for line in context.history.concluded() if line.experiment.category == idea.category][-LOOKED_AT:]
     trees = {line.experiment.tree for line in (*line_of_best(context), *same)}
     trees |= {each.tree for each in context.pending if isinstance(each, Experiment)}
-    if any(context.history.files(tree) == after for tree in trees):
+    if any(known.files(context, tree) == after for tree in trees):
         return True
     proposals = [each for each in context.pending if isinstance(each, Proposal) and each.parent == context.best]
     return any(with_edits(context.files, each.edits) == after for each in proposals)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from autoresearchd.experiment import Concluded, Experiment, Outcome
 from autoresearchd.proposal import Proposal
 from autoresearchd.propose._misses import (
-    changed_paths,
     gain,
     keeps_since,
     line_of_best,
@@ -21,6 +20,7 @@ from autoresearchd.propose._misses import (
     tried,
 )
 from autoresearchd.propose._protocol import Context
+from autoresearchd.propose._trees import Trees
 
 NAME = "retest"
 MOST_RETESTS = 3
@@ -37,11 +37,13 @@ class Retest:
 
     name = NAME
 
+    def __init__(self) -> None:
+        self._trees = Trees()
+
     async def propose(self, context: Context) -> Proposal | None:
         for miss, number, title, keep in self._ranked(context):
             old = miss.experiment
-            edits = context.history.merge(old.parent_tree, context.best_tree, old.tree)
-            if edits:
+            if edits := self._trees.onto_best(context, old.parent_tree, old.tree):
                 return Proposal(
                     parent=context.best,
                     edits=edits,
@@ -69,12 +71,19 @@ class Retest:
             keeps = keeps_since(line, miss.experiment.parent_tree)
             if keeps and counts[number] < MOST_RETESTS and number not in here:
                 related, keep = max(
-                    ((_relation(context, miss, step), step) for step in keeps), key=lambda pair: pair[0]
+                    ((self._relation(context, miss, step), step) for step in keeps), key=lambda pair: pair[0]
                 )
                 error = miss.verdict.std_error or 1.0
                 ranked.append((related, by / error, miss, number, keep))
         for _, _, miss, number, keep in sorted(ranked, key=lambda each: each[:2], reverse=True):
             yield miss, number, origin(miss.experiment)[1], keep
+
+    def _relation(self, context: Context, miss: Concluded, keep: Concluded) -> int:
+        """2 for the same category, 1 for a file in common, 0 for any keep: the parent is another one at least."""
+        if miss.experiment.category == keep.experiment.category:
+            return 2
+        first, second = (self._trees.changed_paths(context, each.experiment) for each in (miss, keep))
+        return int(bool(first & second))
 
 
 def origin(experiment: Experiment | Proposal) -> tuple[int, str]:
@@ -95,14 +104,6 @@ def latest_misses(context: Context) -> dict[int, tuple[Concluded, float]]:
         ):
             latest[origin(line.experiment)[0]] = line.experiment.number
     return {first: near[last] for first, last in latest.items() if last in near}
-
-
-def _relation(context: Context, miss: Concluded, keep: Concluded) -> int:
-    """2 for the same category, 1 for a file in common, 0 for any keep: the parent is another one at least."""
-    if miss.experiment.category == keep.experiment.category:
-        return 2
-    shared = changed_paths(context.history, miss.experiment) & changed_paths(context.history, keep.experiment)
-    return int(bool(shared))
 
 
 def _rationale(context: Context, miss: Concluded, number: int, keep: Concluded) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from autoresearchd.experiment import ABLATE, FAILED, IMPORTED, NULL, Concluded, Direction, Outcome
+from autoresearchd.propose._misses import is_near_miss
 from autoresearchd.report.rows import Row
 from autoresearchd.report.words import DAY, HOUR, gain_figure
 from autoresearchd.status import Status
@@ -18,7 +19,6 @@ CLEARLY = 2.0
 """Standard errors from which on a change is called worse."""
 SILENT = frozenset({"space", "refine", "null", ABLATE})
 """Proposers that do not argue: that one of theirs hurts teaches nobody anything, or that what was kept is worth it."""
-ALMOST = frozenset({Outcome.DISCARD.value, Outcome.INCONCLUSIVE.value})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +235,7 @@ def suggestions(tried: Sequence[Row]) -> tuple[Suggestion, ...]:
 def _near_misses(tried: Sequence[Row]) -> Iterable[Suggestion]:
     typical = statistics.median([row.std_error for row in tried if row.std_error] or [1.0])
     kept = {row.title for row in tried if row.is_step}
-    nearly = [row for row in tried if row.verdict in ALMOST and row.category != NULL and (row.gain or 0.0) > 0]
+    nearly = [row for row in tried if is_near_miss(row.verdict, row.gain, category=row.category, proposer=row.proposer)]
     nearly.sort(key=lambda row: (row.gain or 0.0) / (row.std_error or typical), reverse=True)
     nearest: dict[str, Row] = {}
     for row in nearly:

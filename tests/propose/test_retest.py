@@ -74,9 +74,10 @@ def test_it_comes_once_for_each_new_best_and_not_for_ever() -> None:
 @pytest.mark.parametrize(
     ("outcome", "value", "std_error", "again"),
     [
-        (Outcome.INCONCLUSIVE, 1.05, 0.01, True),
-        (Outcome.DISCARD, 1.01, 0.01, True),
-        (Outcome.DISCARD, 1.05, 0.01, False),
+        (Outcome.INCONCLUSIVE, 0.99, 0.01, True),
+        (Outcome.INCONCLUSIVE, 1.05, 0.01, False),
+        (Outcome.DISCARD, 0.99, 0.01, True),
+        (Outcome.DISCARD, 1.01, 0.01, False),
         (Outcome.DISCARD, 0.999, None, True),
         (Outcome.DISCARD, 1.001, None, False),
         (Outcome.CRASH, None, None, False),

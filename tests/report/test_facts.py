@@ -126,6 +126,14 @@ def test_what_nearly_won_is_suggested_once_and_not_after_it_was_kept() -> None:
     assert [each.number for each in found.suggestions] == [2, 3]
 
 
+def test_what_measured_better_once_something_was_taken_out_did_not_come_near_a_keep() -> None:
+    found = told(
+        concluded(1, Outcome.DISCARD, 1.99, 2.0, std_error=0.01, title="Take out 0001: x", proposer="ablate"),
+        concluded(2, Outcome.INCONCLUSIVE, 2.01, 2.0, std_error=0.01, title="Worse"),
+    )
+    assert found.suggestions == ()
+
+
 def test_the_best_of_a_title_that_was_tried_often_is_suggested_however_badly_the_others_went() -> None:
     again = [concluded(n, Outcome.DISCARD, 1.99, 2.0, std_error=0.1, title="Softcap") for n in range(1, 4)]
     others = [concluded(n, Outcome.DISCARD, 1.9, 2.0, std_error=0.1, title=f"Try {n}") for n in range(4, 10)]

@@ -30,7 +30,7 @@ def digest(context: Context) -> str:
         ("What is on best, oldest first", _successes(context)),
         ("Noise", _noise(context)),
         ("What each category has yielded", _categories(context)),
-        ("Near-misses: nearly won, not on best", _misses(context)),
+        ("Near-misses: measured better than best and not kept, which may well be chance", _misses(context)),
         ("The newest failures and losses, with their diffs", _failures(context)),
         ("The newest experiments, newest first", _titles(context)),
         ("Tried in other labs, oldest first: their numbers compare with none of ours", _elsewhere(context)),

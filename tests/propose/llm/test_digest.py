@@ -55,6 +55,16 @@ def test_the_newest_failures_come_with_their_diffs_and_logs() -> None:
     assert "NameError: oops" in text
 
 
+def test_a_model_is_told_of_a_near_miss_that_it_may_well_be_chance_and_of_none_that_measured_worse() -> None:
+    the_lab = FakeLab({"train.py": "RATE = 1\n"})
+    for value, title in ((0.99, "Raise it"), (1.001, "Lower it")):
+        the_lab.try_files({"train.py": f"RATE = {value}\n"}, Outcome.DISCARD, value, title=title, std_error=0.01)
+    section = digest(the_lab.context()).partition("## Near-misses: ")[2].partition("\n## ")[0]
+    assert "may well be chance" in section
+    assert "Raise it" in section
+    assert "Lower it" not in section
+
+
 def test_what_does_not_hold_on_a_larger_scale_is_said() -> None:
     the_lab = FakeLab({"train.py": "RATE = 1\n"})
     kept = the_lab.try_files({"train.py": "RATE = 2\n"}, Outcome.KEEP, 0.9, title="Double the rate")
