@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearchd import machine, scripts
-from autoresearchd.errors import UserError
+from autoresearchd.errors import NoLab, UserError
 from autoresearchd.inventory import Finding, company, counted, cuda, devices, some
 from autoresearchd.ledger import Ledger, ProjectState, project_state
 from autoresearchd.program import Program, load
@@ -154,9 +154,9 @@ def _lab(lab: Path, program_path: Path) -> Iterator[Finding]:
         ledger = Ledger(lab)
         concluded, opened, best = ledger.concluded(), ledger.opened(), ledger.best()
     except UserError as error:
-        yield Finding(
-            name="lab", state="missing", what=str(error), mend=f"move {_quoted(lab)} away; autoresearchd init{option}"
-        )
+        # Only what is no lab at all is moved away: else the sentence says the way out itself.
+        mend = f"move {_quoted(lab)} away; autoresearchd init{option}" if isinstance(error, NoLab) else ""
+        yield Finding(name="lab", state="missing", what=str(error), mend=mend)
         return
     tried = sum(not each.experiment.is_baseline for each in concluded)
     what = f"{lab}: {counted(tried, 'experiment')} with a verdict, best is {best.commit[:10]}"

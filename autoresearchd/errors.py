@@ -27,6 +27,13 @@ class AlreadyRunning(UserError):
         self.path, self.pid = path, pid
 
 
+class NoLab(UserError):
+    """What lies where experiments.git should be is none."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} is no experiments.git ({why}); `autoresearchd init` makes one")
+
+
 class StaleRef(Exception):
     """A compare-and-swap lost: the ref no longer holds what the caller had read."""
 

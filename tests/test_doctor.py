@@ -113,6 +113,27 @@ def test_a_folder_that_is_no_lab_is_not_one(ready: Path) -> None:
     assert "move" in finding.mend
 
 
+def test_a_lab_that_a_newer_program_wrote_is_not_to_be_moved_away(ready: Path) -> None:
+    lab = ready.parent / "experiments.git"
+    newer = git(lab, "hash-object", "-w", "--stdin", given=b"2\n").strip()
+    git(lab, "update-ref", "refs/autoresearch/format", newer)
+    (found,) = _found(ready, "lab")
+    assert found.state == "missing"
+    assert "install the newer autoresearchd" in found.what
+    assert "move" not in found.mend
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a lab to somebody else")
+def test_a_lab_of_another_user_names_the_user(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    lab = ready.parent / "experiments.git"
+    for user, name in ((1, "daemon"), (54321, "#54321")):
+        os.chown(lab, user, -1)
+        (found,) = _found(ready, "lab")
+        assert found.what == f"{lab} belongs to {name}: do it as that user, `sudo -u {name} …`"
+        assert found.mend == ""
+
+
 def test_a_project_without_git_is_told_how(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (finding,) = _found(_write(tmp_path), "project")

@@ -6,6 +6,7 @@ User and machine configuration, hooks, signing and templates are out of play; ev
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import ParamSpec, TypeVar
 import pygit2
 import structlog
 
-from autoresearchd.errors import CorruptRecord, UserError
+from autoresearchd.errors import CorruptRecord, NoLab, UserError
 from autoresearchd.experiment import CommitOid
 
 log = structlog.get_logger()
@@ -52,7 +53,7 @@ def open_repository(path: Path) -> pygit2.Repository:
 
     libgit2 finds the other configurations by HOME when it is loaded and ignores later changes: hence the search paths.
 
-    Raises: UserError when there is none.
+    Raises: NoLab when there is none, UserError when it is somebody else's.
     """
     levels = pygit2.enums.ConfigLevel
     for level in (levels.SYSTEM, levels.XDG, levels.GLOBAL):
@@ -64,9 +65,21 @@ def open_repository(path: Path) -> pygit2.Repository:
     try:
         repo = pygit2.Repository(str(path), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
     except pygit2.GitError as error:
-        raise UserError(f"{path} is no experiments.git ({error}); `autoresearchd init` makes one") from error
+        if "not owned by" in str(error):
+            user = owner(path)
+            raise UserError(f"{path} belongs to {user}: do it as that user, `sudo -u {user} …`") from error
+        raise NoLab(str(path), str(error)) from error
     repo.set_ident(NAME, EMAIL)
     return repo
+
+
+def owner(path: Path) -> str:
+    """The name of the user to whom a file belongs; the number as sudo takes it where it has no name."""
+    number = path.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
 
 
 @contextmanager
