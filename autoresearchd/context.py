@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import overload
 
 from autoresearchd.experiment import CommitOid, Concluded, Environment, Experiment, Measurement, TreeOid
 from autoresearchd.judge import improper
@@ -30,7 +31,7 @@ class LabHistory:
     @contextmanager
     def at_hand(self) -> Iterator[None]:
         named = self._concluded
-        self._concluded = tuple(named)
+        self._concluded = _AtHand(named)
         try:
             yield
         finally:
@@ -57,6 +58,38 @@ class LabHistory:
 
     def merge(self, base: TreeOid, ours: TreeOid, theirs: TreeOid) -> tuple[Edit, ...] | None:
         return self._ledger.merge(base, ours, theirs)
+
+
+class _AtHand(Sequence[Concluded]):
+    """Records that are read as they are asked for, and held once somebody has gone through all of them."""
+
+    __slots__ = ("_held", "_named")
+
+    def __init__(self, named: Sequence[Concluded]) -> None:
+        self._named = named
+        self._held: tuple[Concluded, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    @overload
+    def __getitem__(self, at: int) -> Concluded: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Concluded]: ...
+    def __getitem__(self, at: int | slice) -> Concluded | Sequence[Concluded]:
+        return self._known[at]
+
+    def __iter__(self) -> Iterator[Concluded]:
+        if self._held is None:
+            self._held = tuple(self._named)
+        return iter(self._held)
+
+    def __reversed__(self) -> Iterator[Concluded]:
+        return reversed(self._known)
+
+    @property
+    def _known(self) -> Sequence[Concluded]:
+        return self._named if self._held is None else self._held
 
 
 def context_of(

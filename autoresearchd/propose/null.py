@@ -22,7 +22,8 @@ class Null:
         every = context.program.propose.null.every
         if path is None or not every or since_last(context, _is_null) < every - 1:
             return None
-        number = 1 + _so_far(context)
+        # Of all that was ever proposed: each is a new tree, and nobody has to go through the history for it.
+        number = len(context.history.concluded()) + len(context.pending)
         text = context.files[path]
         line = f"# Null experiment {number}: nothing that runs is different.\n".encode()
         return Proposal(
@@ -37,9 +38,3 @@ class Null:
 
 def _is_null(each: Proposal | Experiment) -> bool:
     return each.category == NULL
-
-
-def _so_far(context: Context) -> int:
-    """Null experiments that there were; a number of its own makes each a new tree."""
-    old = sum(concluded.experiment.category == NULL for concluded in context.history.concluded())
-    return old + sum(pending.category == NULL for pending in context.pending)

@@ -147,6 +147,19 @@ def test_the_history_that_a_proposer_was_given_does_not_change_while_it_thinks(t
     assert len(context_of(Ledger(ledger.path), parse(PROGRAM), ()).history.concluded()) == 2
 
 
+def test_a_proposer_has_the_history_at_hand_once_it_went_through_it_and_only_so_long(big: Path) -> None:
+    history = context_of(Ledger(big), parse(PROGRAM), ()).history
+    with history.at_hand():
+        assert history.concluded()[5] is not history.concluded()[5], "who looks at a few holds none"
+        first, again = list(history.concluded()), list(history.concluded())
+        assert all(one is other for one, other in zip(first, again, strict=True))
+        assert history.concluded()[5] is first[5]
+        assert next(iter(reversed(history.concluded()))) is first[-1]
+        assert len(history.concluded()) == len(first)
+    assert history.concluded()[5] is not first[5]
+    assert list(history.concluded()) == first
+
+
 def test_what_the_open_experiments_change_is_read_once_however_many_there_are(tmp_path: Path) -> None:
     ledger = new_ledger(tmp_path)
     with_baseline(ledger)
