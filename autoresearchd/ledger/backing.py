@@ -54,9 +54,16 @@ def way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> s
     if step.record is not None and branch is None and outcome(step) in ON_BEST:
         ref = refs.experiment_ref(step.record.number, slug(step.record.title))
         return f"`git update-ref {ref} {step.oid}` in experiments.git"
+    if branch is not None and branch.commit.oid != step.oid and _is_built_upon(step, facts):
+        return replaced(branch.ref)
     if _is_only_unmeasured(step, branch, facts):
         return f"{RUNS_BACK}; where none has it, {back_to_evidence(facts)}"
     return back_to_evidence(facts)
+
+
+def _is_built_upon(step: Commit, facts: Facts) -> bool:
+    """Whether what was kept later was made on it: then it is what best held, and its branch was altered."""
+    return any(step.oid in branch.commit.parents for branch in facts.branches if outcome(branch.commit) in ON_BEST)
 
 
 def _is_only_unmeasured(step: Commit, branch: Branch | None, facts: Facts) -> bool:
@@ -93,9 +100,12 @@ def _tip(facts: Facts) -> Commit | None:
 
 
 def ahead_of_best(facts: Facts) -> frozenset[CommitOid]:
-    """What lies above best by the evidence: best was there, and was moved back."""
-    held = {step.oid for step in facts.best.commits} if facts.best is not None else set[CommitOid]()
-    by_oid, found, at = {branch.commit.oid: branch.commit for branch in facts.branches}, set[CommitOid](), _tip(facts)
+    """What lies above a best that is backed: best was there, and was moved back."""
+    steps, by_number = facts.best.commits if facts.best else (), {branch.number: branch for branch in facts.branches}
+    if not all(_is_backed(step, by_number, facts) for step in steps):
+        return frozenset()
+    held, by_oid = {step.oid for step in steps}, {branch.commit.oid: branch.commit for branch in facts.branches}
+    found, at = set[CommitOid](), _tip(facts)
     while at is not None and at.oid not in held | found:
         found.add(at.oid)
         at = by_oid.get(at.parents[0]) if at.parents else None

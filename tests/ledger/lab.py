@@ -81,6 +81,20 @@ def discarded(ledger: Ledger, text: str, **fields: Any) -> Concluded:
     return ledger.conclude(experiment, verdict(Outcome.DISCARD), metric=METRIC, now=NOW)
 
 
+def busy(ledger: Ledger) -> Ledger:
+    """On its baseline: 0001 and 0004 kept, 0002 kept after them by a replay, 0003 discarded, 0005 open."""
+    kept(ledger, "RATE = 0.2\n")
+    waiting = opened(ledger, "x\n", path="x.py", title="Replayed")
+    discarded(ledger, "RATE = 0.3\n")
+    kept(ledger, "RATE = 0.4\n")
+    replayed = ledger.replay(waiting, now=NOW)
+    assert replayed is not None
+    ledger.record(measurement(replayed.tree))
+    ledger.conclude(replayed, verdict(Outcome.KEEP), metric=METRIC, now=NOW)
+    opened(ledger, "RATE = 0.5\n")
+    return ledger
+
+
 def verdict(outcome: Outcome, **fields: Any) -> Verdict:
     """A verdict with its evidence."""
     defaults: dict[str, Any] = {"metric": 0.98, "baseline": 1.0, "runs": 1, "seeds": (0,), "why": "as measured"}

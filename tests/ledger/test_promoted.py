@@ -12,8 +12,8 @@ from autoresearchd.ledger import Ledger, back_up, promoted, refs
 from autoresearchd.standing import Standing
 from autoresearchd.trailers import parse
 from tests.ledger.lab import FILES, NOW, fsck, git, kept, measurement
-from tests.ledger.test_fsck import follow
 from tests.ledger.test_rebase import rebased, upstream
+from tests.ledger.test_ways_out import follow
 
 BASE = FILES["train.py"]
 FASTER = BASE.replace("RATE = 0.1", "RATE = 0.2")

@@ -14,7 +14,7 @@ from autoresearchd.ledger import Course, Fate, Ledger, back_up, fetch_commit
 from tests.ledger.cut import Instant, cut_off
 from tests.ledger.lab import FILES, METRIC, NOW, discarded, fsck, git, kept, measurement, new_ledger, opened, verdict
 from tests.ledger.lab import with_baseline as baselined
-from tests.ledger.test_fsck import follow
+from tests.ledger.test_ways_out import follow
 
 TEXT = FILES["train.py"]
 WRITES = 8
