@@ -11,6 +11,13 @@ class UserError(Exception):
     """A person's mistake, in one sentence that names the thing, the value and the way out."""
 
 
+class NotYet(UserError):
+    """What may pass by itself: a GPU whose driver is not up yet, a cluster without a free node.
+
+    Its exit code is 75, EX_TEMPFAIL of sysexits.h: a service manager may try that again, and no mistake.
+    """
+
+
 class ConfigError(UserError):
     """program.toml has a value that is not allowed, or a key that does not exist."""
 
@@ -19,7 +26,7 @@ class ConfigError(UserError):
         self.key, self.value, self.allowed = key, value, allowed
 
 
-class AlreadyRunning(UserError):
+class AlreadyRunning(NotYet):
     """Another daemon holds this experiments.git."""
 
     def __init__(self, path: str, pid: int | None) -> None:

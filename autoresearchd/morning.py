@@ -27,7 +27,8 @@ class Report(BaseModel):
     AUTORESEARCH_REPORT. It is started without a shell, in program.toml's folder, outside any sandbox; in a service
     behind the walls of its unit."""
     hook_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
-    """After so long the hook is killed; systemd grants the end of a session 60."""
+    """After so long the hook is killed. Where the daemon is told to end (SIGTERM: `systemctl stop`, `autoresearchd
+    stop`) it has what is left of ten seconds, about five."""
 
     @field_validator("at")
     @classmethod

@@ -68,7 +68,8 @@ def refuse_fixed(changed: Sequence[Difference]) -> None:
             "after it; set `program.experiments` to a new experiments.git, `autoresearchd init` it, and start again"
         )
     if needs_start:
-        said.append(f"{', '.join(needs_start)} changes at a new start of the daemon")
+        changes = "changes" if len(needs_start) == 1 else "change"
+        said.append(f"{', '.join(needs_start)} {changes} at a new start of the daemon")
     if said:
         raise UserError("; ".join(said))
 

@@ -5,13 +5,14 @@ The units themselves are the files of systemd/: this only fills in what a machin
 
 from __future__ import annotations
 
+import glob
 import os
 import pwd
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,25 @@ from autoresearchd.errors import UserError
 from autoresearchd.program import Program
 
 TEMPLATE = "autoresearchd@.service"
-NIGHTS = ("autoresearchd-evening@.timer", "autoresearchd-morning@.timer", "autoresearchd-morning@.service")
+NIGHTS = (
+    "autoresearchd-evening@.timer",
+    "autoresearchd-morning@.timer",
+    "autoresearchd-morning@.service",
+    "autoresearchd-night@.service",
+)
+WITHOUT_PRIVILEGES = (
+    "NoNewPrivileges",
+    "UMask",
+    "LockPersonality",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "KeyringMode",
+    "SystemCallArchitectures",
+    "RestrictAddressFamilies",
+    "SystemCallFilter",
+    "SystemCallErrorNumber",
+)
+"""The walls that a user's own manager can put up; others fail there (218/CAPABILITIES) or are ignored."""
 SYSTEM_FOLDER = Path("/etc/systemd/system")
 DROP_IN = "10-owner.conf"
 COMMAND_SECONDS = 60.0
@@ -53,6 +72,13 @@ class Place:
         """What only this lab's instance has; it also tells that the instance is installed."""
         return self.units / f"{self.unit}.d" / DROP_IN
 
+    @property
+    def own(self) -> Iterator[Path]:
+        """What people have added to the units of this lab, by `systemctl edit`."""
+        for name in (TEMPLATE, *NIGHTS):
+            for of in (name, name.replace("@", f"@{self._instance}")):
+                yield from sorted(self.units.glob(f"{glob.escape(of)}.d/*"))
+
     def systemctl(self, *words: str) -> tuple[str, ...]:
         return ("systemctl", *(("--user",) if self.user else ()), *words)
 
@@ -70,6 +96,9 @@ def place(program: Path, *, user: bool) -> Place:
     ):
         whose = "of this user" if user else "of this machine"
         raise UserError(f"no systemd {whose} runs here; `autoresearchd run` in tmux is the same program")
+    if user and "XDG_RUNTIME_DIR" not in os.environ:  # as under su and sudo: systemctl would find nobody to speak to
+        way = f"`export XDG_RUNTIME_DIR={runtime}` first"
+        raise UserError(f"XDG_RUNTIME_DIR is not set, and without it nobody finds your service manager: {way}")
     if not user and os.geteuid() != 0:
         raise UserError("the units of the machine are root's: `sudo` this, or give --user for your own service manager")
     if program.name != "program.toml":
@@ -93,16 +122,12 @@ def install(where: Place, say: Say, *, writable: Sequence[Path] = ()) -> None:
 
     `writable` are the folders that the daemon writes to outside of the lab's own.
 
-    Raises: UserError where the lab belongs to root: what it runs is code that nobody has read.
+    Raises: UserError where the machine's would run it as root, for what it runs is code that nobody has read, or as
+    somebody who is no user.
     """
-    owner = pwd.getpwuid(where.folder.stat().st_uid).pw_name
-    if owner == "root" and not where.user:
-        raise UserError(f"{where.folder} belongs to root, and a lab must not run as root: chown -R it to a plain user")
-    paths = "".join(f"ReadWritePaths=-{_path(path)}\n" for path in writable)
-    own = "# The lab of this user's service manager.\n" if where.user else f"[Service]\nUser={owner}\n{paths}"
-    _write(where.units / TEMPLATE, rendered(_shipped(TEMPLATE), user=where.user), say)
-    for name in NIGHTS:
-        _write(where.units / name, _shipped(name), say)
+    own = "# The lab of this user's service manager.\n" if where.user else _walled(where.folder, writable)
+    for name in (TEMPLATE, *NIGHTS):
+        _write(where.units / name, rendered(_shipped(name), user=where.user), say)
     _write(where.drop_in, own, say)
     _run(where.systemctl("daemon-reload"), say)
     # Quoted for a shell: a dash in a folder's name is `\x2d` in that of its unit.
@@ -113,8 +138,26 @@ def install(where: Place, say: Say, *, writable: Sequence[Path] = ()) -> None:
         say("so that it outlives your login:          loginctl enable-linger")
 
 
+def _walled(folder: Path, writable: Sequence[Path]) -> str:
+    paths = "".join(f"ReadWritePaths=-{_path(path)}\n" for path in writable)
+    return f"[Service]\nUser={_owner(folder)}\n{paths}"
+
+
+def _owner(folder: Path) -> str:
+    number = folder.stat().st_uid
+    try:
+        owner = pwd.getpwuid(number).pw_name
+    except KeyError as error:
+        raise UserError(
+            f"{folder} belongs to uid {number}, who is no user here: chown -R it to a plain user"
+        ) from error
+    if owner == "root":
+        raise UserError(f"{folder} belongs to root, and a lab must not run as root: chown -R it to a plain user")
+    return owner
+
+
 def uninstall(where: Place, say: Say) -> None:
-    """Stop and remove the units of the lab; the lab itself, experiments.git, stays.
+    """Stop and remove the units of the lab; the lab itself, experiments.git, stays, and what people added to the units.
 
     Raises: UserError where nothing is installed for it.
     """
@@ -122,11 +165,14 @@ def uninstall(where: Place, say: Say) -> None:
         raise UserError(f"no service is installed for {where.folder} in {where.units}")
     _run(where.systemctl("disable", "--now", where.unit, *where.timers), say)
     _remove(where.drop_in, say)
-    where.drop_in.parent.rmdir()
+    if not any(where.drop_in.parent.iterdir()):
+        where.drop_in.parent.rmdir()
     if not any(where.units.glob(f"autoresearchd@*.service.d/{DROP_IN}")):
         for name in (TEMPLATE, *NIGHTS):
             _remove(where.units / name, say)
     _run(where.systemctl("daemon-reload"), say)
+    for path in where.own:
+        say(f"{path} stays: it is yours, and is in force again with the next `service install`")
     say(f"{where.folder} itself is as it was")
 
 
@@ -138,13 +184,20 @@ def rendered(template: str, *, user: bool, python: str = sys.executable) -> str:
     start = f"ExecStart={quoted(python)} -P -m autoresearchd run\n"
     text = template.replace("ExecStart=/usr/local/bin/autoresearchd run\n", start)
     text = text.replace("User=autoresearchd\n", "" if user else "# User= is in the drop-in of the instance.\n")
-    if user:
-        walls, end = text.index("# The key of the language model"), text.index("[Install]")
-        key = "# ANTHROPIC_API_KEY=… may stand in this file, which must be yours alone (mode 600).\n"
-        text = f"{text[:walls]}{key}EnvironmentFile=-%E/autoresearchd.env\n\n{text[end:]}"
-        text = text.replace("WantedBy=multi-user.target", "WantedBy=default.target")
-        text = text.replace("After=network.target nvidia-persistenced.service\n", "")
-    return text
+    return _without_privileges(text) if user else text
+
+
+def _without_privileges(text: str) -> str:
+    text = text.replace("systemctl ", "systemctl --user ")
+    text = text.replace("WantedBy=multi-user.target", "WantedBy=default.target")
+    text = text.replace("After=network.target nvidia-persistenced.service\n", "")
+    head, walled, rest = text.partition("# The key of the language model")
+    walls, _, end = rest.partition("[Install]")
+    if not walled:
+        return text
+    key = "# ANTHROPIC_API_KEY=… may stand in this file, which must be yours alone (mode 600).\n"
+    kept = "\n".join(line for line in walls.splitlines() if line.partition("=")[0] in WITHOUT_PRIVILEGES)
+    return f"{head}{key}EnvironmentFile=-%E/autoresearchd.env\n\n{kept}\n\n[Install]{end}"
 
 
 def quoted(word: str) -> str:

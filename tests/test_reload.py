@@ -61,6 +61,11 @@ def test_what_was_set_up_at_the_start_changes_with_the_next_one(table: str) -> N
     assert re.fullmatch(r"(sandbox.cpus|devices.cpu_slots) changes at a new start of the daemon", why)
 
 
+def test_two_of_them_change_with_it() -> None:
+    why = refusal(changed(PROGRAM + "[service]\nmetrics_port = 9000\n[sandbox]\ncpus = 1\n"))
+    assert why == "sandbox.cpus, service.metrics_port change at a new start of the daemon"
+
+
 def test_one_fixed_setting_keeps_all_the_others_out() -> None:
     text = PROGRAM.replace("[train]", "[train]\nseconds = 7.0") + "[accept]\nmax_repeats = 5\n[sandbox]\ncpus = 1\n"
     said = refusal(changed(text))

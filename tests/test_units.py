@@ -40,17 +40,23 @@ def test_both_shipped_units_are_the_same_but_for_the_folder() -> None:
     template = settings((SHIPPED / TEMPLATE).read_text())
     single = settings((SHIPPED / "autoresearchd.service").read_text().replace("%S/autoresearchd", "%f"))
     assert set(template) - set(single) == {"ReadWritePaths=%f"}
-    own = {"StateDirectory=autoresearchd", "StateDirectoryMode=0750", "RemoveIPC=yes"}  # its user owns nothing else
+    own = {"StateDirectory=autoresearchd", "StateDirectoryMode=0700", "RemoveIPC=yes"}  # its user owns nothing else
     assert set(single) - set(template) == own
+
+
+def test_what_the_single_lab_writes_is_as_private_as_its_folder() -> None:
+    lines = settings((SHIPPED / "autoresearchd.service").read_text())
+    (mask,) = (int(line.partition("=")[2], 8) for line in lines if line.startswith("UMask="))
+    (mode,) = (int(line.partition("=")[2], 8) for line in lines if line.startswith("StateDirectoryMode="))
+    assert mode == 0o777 & ~mask
 
 
 @pytest.mark.parametrize("user", [False, True])
 def test_systemd_understands_every_line(tmp_path: Path, *, user: bool) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd is not installed")
-    for name in NIGHTS:
-        shutil.copy(SHIPPED / name, tmp_path)
-    (tmp_path / TEMPLATE).write_text(rendered((SHIPPED / TEMPLATE).read_text(), user=user))
+    for name in (TEMPLATE, *NIGHTS):
+        (tmp_path / name).write_text(rendered((SHIPPED / name).read_text(), user=user))
     names = [tmp_path / name.replace("@", "@srv-lab") for name in (TEMPLATE, *NIGHTS)]
     done = subprocess.run(["systemd-analyze", "verify", *names], capture_output=True, text=True, timeout=600)
     ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or line.startswith("autoresearchd")]
@@ -58,7 +64,8 @@ def test_systemd_understands_every_line(tmp_path: Path, *, user: bool) -> None:
     assert [line for line in ours if not any(key in line for key in newer)] == []
 
 
-def test_the_recorded_exposure_is_what_systemd_finds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("user", "words"), [(False, "(252) says {} of 10"), (True, "With --user {} of 10")])
+def test_the_recorded_exposure_is_what_systemd_finds(tmp_path: Path, words: str, *, user: bool) -> None:
     version = (
         subprocess.run(["systemctl", "--version"], capture_output=True, text=True)
         if shutil.which("systemctl")
@@ -67,12 +74,13 @@ def test_the_recorded_exposure_is_what_systemd_finds(tmp_path: Path) -> None:
     if version is None or not version.stdout.startswith("systemd 252"):
         pytest.skip("the figure is recorded for systemd 252")
     unit = tmp_path / TEMPLATE.replace("@", "@srv-lab")
-    unit.write_text((SHIPPED / TEMPLATE).read_text())
-    words = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=600).stdout
+    text = (SHIPPED / TEMPLATE).read_text()
+    unit.write_text(rendered(text, user=True) if user else text)
+    asked = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
+    said = subprocess.run(asked, capture_output=True, text=True, timeout=600).stdout
     (level,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", said)
     for name in (TEMPLATE, "autoresearchd.service"):
-        assert f"`systemd-analyze security` (252) says {level} of 10" in (SHIPPED / name).read_text()
+        assert words.format(level) in (SHIPPED / name).read_text()
 
 
 def test_a_users_own_unit_asks_for_nothing_that_needs_privileges() -> None:
@@ -81,6 +89,18 @@ def test_a_users_own_unit_asks_for_nothing_that_needs_privileges() -> None:
     assert not keys & {"User", "LoadCredential", "ProtectSystem", "CapabilityBoundingSet", "ExecStartPre"}
     assert {"Type", "WatchdogSec", "KillMode", "EnvironmentFile"} <= keys
     assert "WantedBy=default.target" in text
+
+
+def test_a_users_own_unit_has_the_walls_that_need_no_privileges() -> None:
+    lines = settings(rendered((SHIPPED / TEMPLATE).read_text(), user=True))
+    assert {"NoNewPrivileges=yes", "UMask=0077", "RestrictSUIDSGID=yes", "LockPersonality=yes"} <= set(lines)
+    assert [line for line in lines if line.startswith("SystemCallFilter=~@clock")]
+
+
+@pytest.mark.parametrize("name", NIGHTS)
+def test_a_users_own_units_speak_to_the_users_own_manager(name: str) -> None:
+    text = "\n".join(settings(rendered((SHIPPED / name).read_text(), user=True)))
+    assert text.count("systemctl ") == text.count("systemctl --user ")
 
 
 def test_the_unit_starts_the_python_that_it_was_installed_with() -> None:
@@ -130,6 +150,30 @@ def test_what_is_installed_is_removed_again_and_each_thing_is_said(stand_in: Pat
     assert (stand_in / "asked").read_text().splitlines()[0] == "--user daemon-reload"
     with pytest.raises(UserError, match="no service is installed"):
         uninstall(where, said.append)
+
+
+def test_what_a_person_added_to_the_units_stays_and_is_named(stand_in: Path) -> None:
+    where = Place(folder=stand_in / "my lab", units=stand_in / "units", user=True)
+    said: list[str] = []
+    install(where, said.append)
+    evening, _ = where.timers
+    added = [where.drop_in.with_name("override.conf"), where.units / f"{evening}.d" / "override.conf"]
+    for path in added:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("# by systemctl edit\n")
+    uninstall(where, said.append)
+    assert sorted(path for path in where.units.rglob("*") if path.is_file()) == sorted(added)
+    assert [line.partition(" stays: ")[0] for line in said if " stays: " in line] == list(map(str, added))
+    assert said[-1] == f"{where.folder} itself is as it was"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder away")
+def test_a_lab_of_nobody_is_one_sentence(stand_in: Path) -> None:
+    folder = stand_in / "my lab"
+    os.chown(folder, 54_321, -1)
+    with pytest.raises(UserError, match="belongs to uid 54321, who is no user here: chown -R it"):
+        install(Place(folder=folder, units=stand_in / "units", user=False), lambda _: None)
+    assert not (stand_in / "units").exists()
 
 
 def test_the_commands_that_are_shown_can_be_pasted_into_a_shell(stand_in: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from autoresearchd import __version__
 from autoresearchd.cli import care, elsewhere, handover, morning, page, programs, research, views, worth
-from autoresearchd.errors import CorruptRecord, UserError
+from autoresearchd.errors import CorruptRecord, NotYet, UserError
 from autoresearchd.report.lines import default_logging
 from autoresearchd.report.words import plain
 
@@ -35,7 +35,10 @@ for room in (research, views, morning, handover, elsewhere, worth, page, program
 
 
 def main() -> NoReturn:
-    """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback."""
+    """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback.
+
+    What may pass by itself is a sentence as well, and exit code 75.
+    """
     default_logging()
     try:
         try:
@@ -50,7 +53,7 @@ def main() -> NoReturn:
         if (said := _sentence(error)) is None:
             raise
         print(said, file=sys.stderr, end="")
-        sys.exit(2)
+        sys.exit(os.EX_TEMPFAIL if _may_pass(error) else 2)
     sys.exit(0)
 
 
@@ -80,6 +83,12 @@ def _sentence(error: Any) -> str | None:
     else:
         return None
     return f"autoresearchd: {plain(said)}\n" if said else ""
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same may work later without a word of a person's."""
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, NotYet) or is_full
 
 
 def _misread(error: Any) -> str:

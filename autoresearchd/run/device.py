@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from autoresearchd.errors import UserError
+from autoresearchd.errors import NotYet
 from autoresearchd.experiment import Device, Environment
 from autoresearchd.program import Program
 from autoresearchd.run import nodes
@@ -46,7 +46,7 @@ MOST_FILES = 10_000
 def discover(devices: Devices) -> tuple[Device, ...]:
     """The slots to train on, as program.toml asks for them.
 
-    Raises: UserError naming a device that is not there, or why GPUs that are there cannot be used.
+    Raises: NotYet naming a device that is not there, or why GPUs that are there cannot be used.
     """
     if devices.use == "cpu":
         return _cpus(range(devices.cpu_slots))
@@ -58,7 +58,7 @@ def discover(devices: Devices) -> tuple[Device, ...]:
     missing = [name for name in devices.use if name not in there]
     if missing:
         known = ", ".join(name for name in there if name.startswith(missing[0][:4])) or "none of its kind"
-        raise UserError(f"device {missing[0]} is not there (devices.use); this machine has: {known}")
+        raise NotYet(f"device {missing[0]} is not there (devices.use); this machine has: {known}")
     return tuple(there[name] for name in dict.fromkeys(devices.use))
 
 
@@ -201,7 +201,7 @@ def _position(word: str, listed: Sequence[Row]) -> int | None:
 def _ask_driver() -> list[Row]:
     """What nvidia-smi says of each GPU; nothing where it is not there, or fails where there is none.
 
-    Raises: UserError as `_refuse_cpu`.
+    Raises: NotYet as `_refuse_cpu`.
     """
     try:
         done = subprocess.run(QUERY, capture_output=True, text=True, timeout=QUERY_SECONDS, check=False)
@@ -221,9 +221,9 @@ def _ask_driver() -> list[Row]:
 
 
 def _refuse_cpu(why: str) -> None:
-    """Raises: UserError where there is a GPU that is not found: a night on the CPU would be of no use to anybody."""
+    """Raises: NotYet where there is a GPU that is not found: a night on the CPU would be of no use to anybody."""
     if _is_plugged_in():
-        raise UserError(f'there is an NVIDIA GPU, and {why}: mend the driver, or say [devices] use = "cpu"')
+        raise NotYet(f'there is an NVIDIA GPU, and {why}: mend the driver, or say [devices] use = "cpu"')
 
 
 def _is_plugged_in() -> bool:
@@ -245,7 +245,7 @@ def _word(path: Path) -> str:
 def _ask_torch() -> tuple[Device, ...]:
     """By a process of its own: whoever has once begun with CUDA holds memory of the GPU for as long as it lives.
 
-    Raises: UserError as `_refuse_cpu`.
+    Raises: NotYet as `_refuse_cpu`.
     """
     if not (nodes.DEV / nodes.CONTROL).exists() or importlib.util.find_spec("torch") is None:
         return ()  # without the driver there is no use in the seconds that importing torch takes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from autoresearchd.errors import UserError
+from autoresearchd.errors import NotYet, UserError
 from autoresearchd.experiment import Device, Environment
 from autoresearchd.program import Program
 from autoresearchd.run.device import environment, slug
@@ -44,7 +44,7 @@ def fleet(
 ) -> Fleet:
     """Sort devices by their environments.
 
-    Raises: UserError where none is what `devices.lead` names, or two rungs are one.
+    Raises: NotYet where none is what `devices.lead` names, UserError where two rungs are one.
     """
     texts, found = tuple(editable), dict[Environment, list[Device]]()
     ahead = {device: modules_ahead(program, device, texts) for device in devices}
@@ -85,4 +85,4 @@ def _leader(wanted: str, devices: Sequence[Device]) -> Device:
         if any(fnmatchcase(name.lower(), wanted.lower()) for name in names):
             return device
     known = ", ".join(f"{device.name} ({device.model})" for device in devices)
-    raise UserError(f"devices.lead is {wanted!r}, and no device has that name or model; this machine has: {known}")
+    raise NotYet(f"devices.lead is {wanted!r}, and no device has that name or model; this machine has: {known}")

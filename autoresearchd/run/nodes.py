@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearchd.errors import UserError
+from autoresearchd.errors import NotYet
 from autoresearchd.experiment import Device
 
 DEV, DRIVER = Path("/dev"), Path("/proc/driver/nvidia/gpus")
@@ -37,15 +37,15 @@ def wake(*, dev: Path = DEV) -> None:
     """Have the node made that CUDA alone needs, and that nobody has asked for since the machine was booted.
 
     A CUDA program does so itself, by a program that runs as root; from a sandbox it cannot.
-    Raises: UserError where it is not there then.
+    Raises: NotYet where it is not there then.
     """
     if not (dev / CONTROL).exists() or (dev / UVM).exists():
         return
     with contextlib.suppress(OSError, subprocess.SubprocessError):  # what counts is the node
         subprocess.run(WAKE, capture_output=True, timeout=WAKE_SECONDS, check=False)
     if not (dev / UVM).exists():
-        raise UserError(f"{dev / UVM} is not there, and without it no CUDA program starts in a sandbox: "
-                        f"run `sudo {' '.join(WAKE)}`, after each boot")  # fmt: skip
+        raise NotYet(f"{dev / UVM} is not there, and without it no CUDA program starts in a sandbox: "
+                     f"run `sudo {' '.join(WAKE)}`, after each boot")  # fmt: skip
 
 
 def nodes(shown: str, *, dev: Path = DEV, driver: Path = DRIVER) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from autoresearchd.errors import CorruptRecord, UserError
+from autoresearchd.errors import CorruptRecord, NotYet, UserError
 from autoresearchd.experiment import Device, Measurement, Progress, RunSpec, TreeOid
 from autoresearchd.ray_cluster import Ray
 from autoresearchd.run import parcel
@@ -60,14 +60,14 @@ class RayExecutor:
     def probe(self, waits: Callable[[], None]) -> Probed:
         """What the first node is that answers; `waits` is called every second until then.
 
-        Raises: UserError where there is no cluster, no room in it, or no node that can do runs.
+        Raises: NotYet where there is no cluster, no room in it, or no node that can do runs.
         """
         until = time.monotonic() + PROBE_SECONDS + parcel.bringing_seconds(self._template.data)
         while self._accepted is None:
             self._listen()
             if self._accepted is None:
                 if why := self._hopeless(late=time.monotonic() > until):
-                    raise UserError(f"{self._cluster} cannot be used: {why}")
+                    raise NotYet(f"{self._cluster} cannot be used: {why}")
                 waits()
                 select.select([self.fileno()], [], [], 1.0)
         return self._accepted

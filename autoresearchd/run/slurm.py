@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from autoresearchd.cluster import Slurm
-from autoresearchd.errors import UserError
+from autoresearchd.errors import NotYet
 from autoresearchd.experiment import Device, Measurement, Progress, RunSpec, TreeOid
 from autoresearchd.program import Program
 from autoresearchd.run import parcel
@@ -46,7 +46,7 @@ class SlurmExecutor:
     def probe(self, waits: Callable[[], None]) -> Probed:
         """Ask one node what it is, before the first run; calls `waits` every second until the cluster has one free.
 
-        Raises: UserError with why no node answers.
+        Raises: NotYet with why no node answers.
         """
         spec = replace(self._template.spec, run=f"probe-{secrets.token_hex(6)}")
         self._submit(spec, "--probe")
@@ -57,7 +57,7 @@ class SlurmExecutor:
                     self._template = replace(self._template, ahead=news.ahead)
                     return news
                 if isinstance(news, Lost):
-                    raise UserError(f"no node of the cluster can be used: {news.why}")
+                    raise NotYet(f"no node of the cluster can be used: {news.why}")
             waits()
             select.select([self._bell], [], [], 1.0)
             self._silence()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -143,7 +144,7 @@ def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     daemon = asleep(folder)
     second = command(folder, "run", check=False)
     stop(daemon)
-    assert second.returncode == 2
+    assert second.returncode == os.EX_TEMPFAIL
     assert f"pid {daemon.pid}" in second.stderr
     assert "Traceback" not in second.stderr
 

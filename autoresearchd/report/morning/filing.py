@@ -4,6 +4,7 @@ the hook is the user's own command, from the user's own file.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -38,9 +39,10 @@ def read(program: Path) -> Document:
     return document(ledger, facts(gather(ledger, settings, now=time.time())))
 
 
-def file(program: Path) -> Path:
+def file(program: Path, *, hook_seconds: float = math.inf) -> Path:
     """Write the report into the folder of `[report]`, point `latest.html` at it, and run the hook.
 
+    `hook_seconds` is all that the hook has where somebody waits for the end; with none it is not started.
     Raises: UserError where it cannot be written; or when the hook fails, after that.
     """
     settings, home = load(program), program.resolve().parent
@@ -51,8 +53,8 @@ def file(program: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         replace(place, pages.html(made))
         _point(folder / LATEST, place.name)
-    if settings.report.hook:
-        _tell(settings.report, f"{made.facts.sentence} {made.facts.lately.sentence}", place, home)
+    if settings.report.hook and hook_seconds > 0:
+        _tell(settings.report, hook_seconds, f"{made.facts.sentence} {made.facts.lately.sentence}", place, home)
     return place
 
 
@@ -83,7 +85,7 @@ def _point(link: Path, name: str) -> None:
     fresh.replace(link)
 
 
-def _tell(settings: Report, sentence: str, report: Path, folder: Path) -> None:
+def _tell(settings: Report, left: float, sentence: str, report: Path, folder: Path) -> None:
     """Run the hook, its whole process group bounded by the time it may take."""
     assert settings.hook
     named = f"{report} is written; report.hook = {settings.hook!r}"
@@ -93,10 +95,12 @@ def _tell(settings: Report, sentence: str, report: Path, folder: Path) -> None:
         except OSError as error:
             raise UserError(f"{named} cannot be started: {error}") from error
         try:
-            hook.communicate(f"{sentence}\n".encode(), timeout=settings.hook_seconds)
+            hook.communicate(f"{sentence}\n".encode(), timeout=min(settings.hook_seconds, left))
             ending = f"ended with exit code {hook.returncode}"
         except subprocess.TimeoutExpired:
             ending = f"was killed after report.hook_seconds = {settings.hook_seconds:g}"
+            if left < settings.hook_seconds:
+                ending = f"was killed after {left:.1f} s, for the daemon was told to end"
         finally:
             _end(hook)
         if hook.returncode != 0:

@@ -5,6 +5,8 @@ In a process of its own, so that neither its seconds nor its failures are the lo
 
 from __future__ import annotations
 
+import math
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import IO
 
 import structlog
@@ -30,6 +33,8 @@ LOOK_SECONDS = 20.0
 """Between two looks at the clock and at program.toml."""
 LEFT_SECONDS = 120.0
 """A report that is being written when the daemon ends may take so long."""
+HURRY_SECONDS, LEAST_SECONDS = 7.0, 1.0
+"""Where it is told to end, in ten seconds in all: the end of the trainings and the hook together; the hook at least."""
 SAID_BYTES = 1000
 
 
@@ -52,10 +57,14 @@ class Mornings:
         self._looked: float | None = None
         self._writing: _Writing | None = None
         self._filed: tuple[Mapping[str, int], str] | None = None
+        self._until = math.inf
+        self._cut = False
 
     def update(self, status: Status, recent: Sequence[Concluded]) -> None:
         """Show, and look at the clock now and then."""
         self._inner.update(status, recent)
+        if status.state == "stopped" and status.why.endswith("SIGTERM"):
+            self._until = min(self._until, monotonic() + HURRY_SECONDS)
         since, now = self._looked, status.now
         if since is not None and now - since < LOOK_SECONDS:
             return
@@ -71,8 +80,13 @@ class Mornings:
         verdicts, place = self._filed or ({}, "")
         return place if verdicts == status.verdicts else ""
 
+    @property
+    def hook_seconds(self) -> float:
+        """What is left for the hook of the session; none where that of the hour was cut off, which has been told."""
+        return 0.0 if self._cut else max(LEAST_SECONDS, self._until - monotonic())
+
     def close(self) -> None:
-        """Wait for a report that is being written."""
+        """Wait for a report that is being written, with its hook, as long as there is time."""
         self._end_of_writing(wait=True)
 
     def _write(self, verdicts: Mapping[str, int]) -> None:
@@ -93,21 +107,33 @@ class Mornings:
             return
         child = writing.child
         try:
-            child.wait(LEFT_SECONDS if wait else 0)
+            child.wait(max(0.0, min(LEFT_SECONDS, self._until - monotonic())) if wait else 0)
         except subprocess.TimeoutExpired:
             if not wait:
                 return
-            child.kill()
-            child.wait()
+            self._cut = True
+            _cut_off(child)
         with writing.said as said:
             said.seek(0)
             words = plain(said.read(SAID_BYTES).decode("utf-8", "replace"))
         self._writing = None
-        if child.returncode == 0:
+        if self._cut:
+            why = "the daemon ends, and the report of its hour, or its hook, was not done"
+            log.warning("report_cut_off", why=why, said=words)
+        elif child.returncode == 0:
             self._filed = writing.verdicts, words
             log.info("report_written", path=words)
         else:
             log.warning("report_failed", code=child.returncode, why=words)
+
+
+def _cut_off(child: subprocess.Popen[bytes]) -> None:
+    child.send_signal(signal.SIGINT)  # it takes its hook with it
+    try:
+        child.wait(LEAST_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def at_end(program: Path, status: Status, morning: Mornings) -> str:
@@ -119,7 +145,7 @@ def at_end(program: Path, status: Status, morning: Mornings) -> str:
     try:
         if not (status.session_opened and load(program).report.at_end):
             return ""
-        return f"report: {morning.filed(status) or filing.file(program)}"
+        return f"report: {morning.filed(status) or filing.file(program, hook_seconds=morning.hook_seconds)}"
     except (UserError, CorruptRecord, OSError) as error:
         log.warning("report_failed", why=str(error))
         return ""
