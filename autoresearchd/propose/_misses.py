@@ -52,7 +52,11 @@ def near_misses(context: Context) -> list[tuple[Concluded, float]]:
 
 def line_of_best(context: Context) -> tuple[Concluded, ...]:
     """The steps that lead to best, newest first, the baseline last."""
-    steps = {line.experiment.tree: line for line in context.history.concluded() if line.verdict.outcome in ON_BEST}
+    # From the newest: so nothing is held for it where nobody else goes through all.
+    steps = dict[TreeOid, Concluded]()
+    for line in reversed(context.history.concluded()):
+        if line.verdict.outcome in ON_BEST:
+            steps.setdefault(line.experiment.tree, line)
     path: list[Concluded] = []
     tree: TreeOid = context.best_tree
     while (step := steps.pop(tree, None)) is not None:
