@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from autoresearchd import machine, scripts
-from autoresearchd.errors import NoLab, UserError
+from autoresearchd.errors import CorruptRecord, NoLab, UserError
+from autoresearchd.experiment import Experiment
 from autoresearchd.inventory import Finding, company, counted, cuda, devices, some
 from autoresearchd.ledger import Ledger, ProjectState, project_state
 from autoresearchd.program import Program, load
@@ -153,6 +154,10 @@ def _lab(lab: Path, program_path: Path) -> Iterator[Finding]:
     try:
         ledger = Ledger(lab)
         concluded, opened, best = ledger.concluded(), ledger.opened(), ledger.best()
+        ledger.refuse_unbacked()
+    except CorruptRecord as error:
+        yield Finding(name="lab", state="missing", what=str(error), mend="autoresearchd fsck")
+        return
     except UserError as error:
         # Only what is no lab at all is moved away: else the sentence says the way out itself.
         mend = f"move {_quoted(lab)} away; autoresearchd init{option}" if isinstance(error, NoLab) else ""
@@ -161,6 +166,11 @@ def _lab(lab: Path, program_path: Path) -> Iterator[Finding]:
     tried = sum(not each.experiment.is_baseline for each in concluded)
     what = f"{lab}: {counted(tried, 'experiment')} with a verdict, best is {best.commit[:10]}"
     yield Finding(name="lab", state="ok", what=what)
+    yield from _daemon(ledger, opened, option)
+
+
+def _daemon(ledger: Ledger, opened: Sequence[Experiment], option: str) -> Iterator[Finding]:
+    """Whether one holds the lab, and what the last one left."""
     holder = ledger.holder()
     if holder is not None:
         yield Finding(name="daemon", state="note", what=f"running with pid {holder}", mend="autoresearchd status")
@@ -171,7 +181,7 @@ def _lab(lab: Path, program_path: Path) -> Iterator[Finding]:
         yield Finding(name="daemon", state="note", what=f"not running; open and waiting: {numbers}", mend=mend)
     if ledger.pause_switch.exists():
         yield Finding(name="daemon", state="note", what="paused", mend="autoresearchd resume")
-    stale = [str(lock.relative_to(lab)) for lock in (lab / "refs").rglob("*.lock")]
+    stale = [str(lock.relative_to(ledger.path)) for lock in (ledger.path / "refs").rglob("*.lock")]
     if stale:
         what = f"a write was cut off and left {some(stale)}"
         yield Finding(name="lab", state="note", what=what, mend="the next `autoresearchd run` clears it")

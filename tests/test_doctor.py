@@ -17,7 +17,7 @@ from autoresearchd.experiment import Outcome
 from autoresearchd.ledger import Ledger
 from autoresearchd.limits import Mode
 from autoresearchd.run import proof, sandbox
-from tests.ledger.lab import with_baseline
+from tests.ledger.lab import discarded, with_baseline
 from tests.report.lab import Lab, project
 from tests.report.nouns import EVIL
 from tests.support.projects import git
@@ -121,6 +121,18 @@ def test_a_lab_that_a_newer_program_wrote_is_not_to_be_moved_away(ready: Path) -
     assert found.state == "missing"
     assert "install the newer autoresearchd" in found.what
     assert "move" not in found.mend
+
+
+def test_a_lab_whose_best_nothing_kept_leads_to_is_not_ready(ready: Path) -> None:
+    ledger = Ledger(ready.parent / "experiments.git")
+    with_baseline(ledger)
+    worse = discarded(ledger, "RATE = 9\n", path="train.py")
+    git(ledger.path, "update-ref", "refs/heads/best", worse.experiment.commit)
+    (found,) = _found(ready, "lab")
+    assert (found.state, found.what) == ("missing", Ledger(ledger.path).unbacked())
+    git(ledger.path, "update-ref", "-d", "refs/heads/best")
+    (found,) = _found(ready, "lab")
+    assert (found.state, found.mend) == ("missing", "autoresearchd fsck")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a lab to somebody else")
