@@ -47,8 +47,7 @@ def as_patches(ledger: Ledger, program: Program, export: Export, folder: Path) -
     """
     with line_onto(ledger.path, export.clone, onto=export.onto, author=_author(program)) as line:
         text, already = _replayed(line, ledger, program, export)
-        files = line.write_patches(folder)
-        (folder / COVER).write_text(text, encoding="utf-8")
+        files = line.write_patches(folder, COVER, text)
     return Exported(cover=text, already=already, files=files)
 
 

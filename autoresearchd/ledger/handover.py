@@ -68,10 +68,10 @@ class Handover:
         tip = self._commit(self._tip)
         self._grow(_tree(tip), message, self._onto, tip.author)
 
-    def write_patches(self, folder: Path) -> tuple[Path, ...]:
-        """Write what was replayed as `git format-patch` does.
+    def write_patches(self, folder: Path, cover: str, text: str) -> tuple[Path, ...]:
+        """Write what was replayed as `git format-patch` does, and beside it the text of its cover.
 
-        Raises: UserError when the folder has patches, or cannot be written.
+        Raises: UserError when the folder has patches, or cannot be written; there are none of ours then.
         """
         folder = folder.absolute()
         if any(folder.glob("*.patch")):
@@ -79,8 +79,12 @@ class Handover:
         quiet = ("--quiet", "--no-signature", "--output-directory", str(folder))
         try:
             git(Path(self._repo.path), "format-patch", *quiet, f"{self._onto}..{self._tip}")
-        except GitFailed as error:
-            raise UserError(f"{folder} cannot be written ({error.why}); name another folder") from error
+            (folder / cover).write_text(text, encoding="utf-8")
+        except (GitFailed, OSError) as error:
+            for half in folder.glob("*.patch"):  # which `git am` would take, cut or not
+                half.unlink()
+            why = error.why if isinstance(error, GitFailed) else f"{cover}: {error.strerror}"
+            raise UserError(f"{folder} cannot be written ({why}); name another folder") from error
         return tuple(sorted(folder.glob("*.patch")))
 
     def write_branch(self, clone: Path, name: str) -> None:

@@ -24,6 +24,7 @@ from autoresearchd.trailers import LONGEST_RATIONALE, paragraphs, slug
 log = structlog.get_logger()
 HEADS = "refs/heads/"
 NOTHING = "it changes nothing in best"
+_NOT_WRITTEN = re.compile(r"unable to (write|create)|insufficient permission")
 _TAG = re.compile(r"^\[PATCH[^\]]*\]\s*")
 
 
@@ -89,12 +90,14 @@ class Inbox:
         subject = _subject(patch) or title
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            git(self._path, "read-tree", best, environment=index)
             try:
-                git(self._path, "read-tree", best, environment=index)
                 git(self._path, "apply", "--cached", "--3way", "-", given=patch, environment=index)
-                tree = git(self._path, "write-tree", environment=index).decode().strip()
             except GitFailed as error:
+                if _NOT_WRITTEN.search(error.why):  # that is not the patch's
+                    raise
                 raise UserError(f"the patch does not apply to best ({error.why}); make it against `best`") from error
+            tree = git(self._path, "write-tree", environment=index).decode().strip()
         who = signature(now)
         made = new_commit(self._repo, f"{subject}\n", tree, [best], author=who, committer=who)
         return self.submit(made, name=subject, best=best, refuse=refuse, why="patch")

@@ -89,6 +89,15 @@ def test_patches_apply_with_git_am_and_bring_their_evidence(moved: Path, tmp_pat
     assert "autoresearchd reproduce" in cover
 
 
+def test_where_not_all_can_be_written_no_patch_is_left_that_somebody_may_apply(moved: Path, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "patches" / "0000-cover.txt"
+    in_the_way.mkdir(parents=True)
+    done = command(moved, "export", "--patches", str(tmp_path / "patches"), check=False)
+    assert done.returncode == 2
+    assert "cannot be written (0000-cover.txt: Is a directory); name another folder" in done.stderr
+    assert list((tmp_path / "patches").iterdir()) == [in_the_way]
+
+
 SMUGGLED = """diff --git a/evil.py b/evil.py
 new file mode 100644
 index 0000000000000000000000000000000000000000..0cfbf08886fca9a91cb753ec8734c84fcbe52c9f

@@ -11,7 +11,7 @@ import pytest
 from autoresearchd.errors import StaleRef, UnfilablePath, UserError
 from autoresearchd.ledger import Ledger
 from autoresearchd.proposal import Edit, FileMode, Proposal
-from tests.ledger.lab import FILES, NOW, fsck, git, kept, snapshot, write
+from tests.ledger.lab import FILES, NOW, fsck, git, git_bytes, kept, snapshot, write
 
 DEEPER = FILES["train.py"].replace("DEPTH = 4", "DEPTH = 6")
 
@@ -271,3 +271,17 @@ def test_a_branch_that_is_not_there_is_said(ledger: Ledger, tmp_path: Path, bran
     with pytest.raises(UserError, match="neither a file nor a branch"):
         ledger.submit_branch(tmp_path / "project", branch)
     assert ledger.ideas() == ()
+
+
+def test_a_disk_that_takes_no_more_is_no_fault_of_a_patch(ledger: Ledger, tmp_path: Path) -> None:
+    source, objects = tmp_path / "project", ledger.path / "objects"
+    write(source, {"train.py": DEEPER})
+    patch = git_bytes(source, "diff", "HEAD~1")
+    in_the_way = [place for number in range(256) if not (place := objects / f"{number:02x}").exists()]
+    for place in in_the_way:
+        place.touch()
+    with pytest.raises(OSError, match="git cannot write: "):
+        ledger.submit_patch(patch, title="Try")
+    for place in in_the_way:
+        place.unlink()
+    assert ledger.submit_patch(patch, title="Try")

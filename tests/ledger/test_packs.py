@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import TreeOid
 from autoresearchd.ledger import Ledger
 from autoresearchd.ledger.packs import pack, unpack
+from tests.support.disk import full_disk
 from tests.support.projects import git, git_bytes, project
 
 EXECUTED = "touch ran"
@@ -56,13 +56,9 @@ def test_the_files_on_another_machine_are_those_of_the_lab(ledger: Ledger, tmp_p
 
 def test_a_machine_without_room_says_so_as_any_other_that_cannot_write(ledger: Ledger, tmp_path: Path) -> None:
     tree = ledger.best().tree
-    packed, limits = pack(ledger.path, tree), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
-    try:
-        with pytest.raises(OSError, match="git cannot write"):
-            unpack(packed, tree, tmp_path / "tree.git")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    packed = pack(ledger.path, tree)
+    with full_disk(8), pytest.raises(OSError, match="git cannot write"):
+        unpack(packed, tree, tmp_path / "tree.git")
 
 
 def test_the_same_tree_gives_the_same_bytes_before_and_after_the_lab_is_packed(ledger: Ledger) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from autoresearchd.experiment import Ending
 from autoresearchd.run.folders import warm_cache
 from tests.run.room import Room, out_of, program, spec, until
+from tests.support.disk import full_disk
 
 SAYS_SO = "raise OSError(28, os.strerror(28))"
 UNSAID = "raise RuntimeError('[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534')"
@@ -66,11 +66,7 @@ def test_who_fills_the_disk_before_anybody_looks_has_crashed(
 def test_the_kernels_of_the_baseline_are_kept_also_where_there_was_no_room_to_note_whose_they_are(
     tmp_path: Path,
 ) -> None:
-    caches, limits = tmp_path / "cache", resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
-    try:
-        with pytest.raises(OSError, match="too large"):
-            warm_cache(caches, "a" * 40, "train", tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    caches = tmp_path / "cache"
+    with full_disk(8), pytest.raises(OSError, match="too large"):
+        warm_cache(caches, "a" * 40, "train", tmp_path)
     assert warm_cache(caches, "a" * 40, "train", tmp_path) == caches / "train"

@@ -70,11 +70,11 @@ def writing(path: Path) -> Iterator[None]:
 def replace(path: Path, text: str) -> None:
     """Write a file so that a reader never sees half of it."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, "utf-8")
     try:
+        fresh.write_text(text, "utf-8")
         fresh.replace(path)
     except OSError:
-        fresh.unlink()
+        fresh.unlink(missing_ok=True)
         raise
 
 

@@ -21,6 +21,8 @@ from autoresearchd.program import load
 from autoresearchd.report.morning import filing, schedule
 from autoresearchd.status import Status
 from tests.report.nouns import status
+from tests.support.disk import full_disk
+from tests.support.patience import until
 
 SEVEN = time(7, 0)
 
@@ -159,6 +161,25 @@ def test_the_report_imports_nothing_of_the_users_project(program: Path, monkeypa
     assert (program.parent / "experiments.git/autoresearchd/reports/latest.html").exists()
 
 
+def test_a_report_of_its_hour_is_cut_off_with_its_hook_where_the_daemon_is_told_to_end(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "HURRY_SECONDS", 0.0)
+    script = shlex.join(["sh", "-c", "echo $$ >>pids; exec sleep 3600"])
+    configured(program, f'hook = """{script}"""\nhook_seconds = 3600.0\n')
+    before = datetime.combine(datetime.now().astimezone().date(), SEVEN).astimezone() - timedelta(minutes=1)
+    end = status(state="stopped", why="stopped by SIGTERM", session_opened=3)
+    with capture_logs() as logs, schedule.mornings(Inner(), program) as view:
+        for minutes in (0, 2):
+            view.update(status(now=(before + timedelta(minutes=minutes)).timestamp()), ())
+        (pid,) = until(lambda: (program.parent / "pids").exists() and (program.parent / "pids").read_text().split())
+        view.update(end, ())
+    assert [entry["event"] for entry in logs] == ["report_cut_off"]
+    until(lambda: not _lives(int(pid)))
+    assert schedule.at_end(program, end, view).startswith("report: "), "the hook was told twice, or the report lost"
+    assert (program.parent / "pids").read_text().split() == [pid]
+
+
 def test_never_means_never(program: Path) -> None:
     configured(program, 'at = "never"\n')
     with schedule.mornings(Inner(), program) as view:
@@ -191,3 +212,9 @@ def test_a_night_that_ends_at_seven_tells_of_the_same_once(program: Path, more: 
     end = status(session_opened=3, verdicts={"discard": 3 + more})
     assert "experiments.git/autoresearchd/reports/2" in schedule.at_end(program, end, view)
     assert (program.parent / "told").read_text().split() == ["once"] * told
+
+
+def test_a_report_that_the_disk_has_no_room_for_leaves_no_half_of_itself(tmp_path: Path) -> None:
+    with full_disk(8), pytest.raises(OSError, match="too large"):
+        filing.replace(tmp_path / "report.html", "words" * 100)
+    assert list(tmp_path.iterdir()) == []
