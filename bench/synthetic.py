@@ -66,12 +66,12 @@ def _experiments(head: str, size: int) -> Iterator[bytes]:
 
 def _record(number: int) -> Record:
     outcome = Outcome.BASELINE if number == 0 else Outcome.KEEP if number % KEEP_EVERY == 0 else Outcome.DISCARD
-    metric = 1.0 - number * 1e-6
+    best = max(0, number - 1) // KEEP_EVERY * KEEP_EVERY
     verdict = Verdict(
         outcome=outcome,
         why="worse than best by more than three times the noise",
-        metric=metric,
-        baseline=1.0,
+        metric=_loss(number),
+        baseline=_loss(best),
         std_error=0.0007,
         confidence=0.12,
         runs=1,
@@ -96,6 +96,10 @@ def _record(number: int) -> Record:
     )
 
 
+def _loss(number: int) -> float:
+    return 1.0 - number * 1e-6
+
+
 def _runs(trees: list[str]) -> Iterator[bytes]:
     yield b"commit refs/autoresearch/runs\n"
     yield f"committer autoresearchd <autoresearchd@localhost> {NOW} +0000\ndata 5\nruns\n\n".encode()
@@ -108,7 +112,7 @@ def _runs(trees: list[str]) -> Iterator[bytes]:
             "environment": "NVIDIA-H100-80GB-HBM3-4f2c9a",
             "device": "cuda:0",
             "ending": "finished",
-            "metrics": {METRIC: 1.0 - number * 1e-6},
+            "metrics": {METRIC: _loss(number)},
             "curve": curve,
             "started": NOW + number,
             "train_seconds": 300.2,

@@ -48,7 +48,8 @@ def test_what_an_older_line_kept_is_kept_again_where_the_project_went_back_to_be
     git(project, "commit", "-q", "--allow-empty", "-m", "Take all of it back")
     onto = fetch_commit(ledger.path, project, "HEAD")
     began = ledger.open_rebase(ledger.course(onto, refuse=lambda _: "", now=1.0).alone, why="", now=1.0)
-    ledger.conclude(began, Verdict(outcome=Outcome.BASELINE, metric=1.0), metric="loss", now=1.0)
+    measured = Verdict(outcome=Outcome.BASELINE, metric=1.0, runs=3, seeds=(0, 1, 2))
+    ledger.conclude(began, measured, metric="loss", now=1.0)
     again = Night(ledger)
     again.now = night.now
     again.steps()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 
-from autoresearchd.experiment import ON_BEST, CommitOid, Ending, Outcome, TreeOid
+from autoresearchd.experiment import ON_BEST, CommitOid, Outcome
 from autoresearchd.ledger import refs
+from autoresearchd.ledger.evidence import disagreements, is_measured
 from autoresearchd.ledger.observed import Branch, Commit, Facts
 from autoresearchd.trailers import slug
 
@@ -22,8 +24,8 @@ def of_step(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> Iter
         return
     name, branch = f"{step.record.number:04d}", by_number.get(step.record.number)
     yield from (f"{name} is {what}" for what in _of_verdict(step))
-    if not facts.has_lost_runs and not _is_measured(step, facts):
-        yield f"{name} is on best without a finished run of its tree"
+    if not facts.has_lost_runs:
+        yield from (f"{name} {what}" for what in _of_runs(step, facts))
     if branch is None:
         yield f"{name} is on best and has no branch"
     elif branch.commit.oid != step.oid and branch.commit.oid not in facts.lost:
@@ -38,8 +40,16 @@ def _of_verdict(step: Commit) -> Iterator[str]:
         yield "a merge: best is not linear"
 
 
-def _is_measured(step: Commit, facts: Facts) -> bool:
-    return any(run.ending is Ending.FINISHED for run in facts.runs.get(step.tree or TreeOid(""), ()))
+def _of_runs(step: Commit, facts: Facts) -> Iterator[str]:
+    if not is_measured(step, facts):
+        yield "is on best without a finished run of its tree"
+    else:
+        yield from disagreements(step, facts)
+
+
+def is_sound(step: Commit, facts: Facts) -> bool:
+    """Whether best may rest on what a commit says and the runs that are filed."""
+    return step.record is not None and not any(_of_verdict(step)) and not any(_of_runs(step, facts))
 
 
 def way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> str:
@@ -49,14 +59,17 @@ def way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> s
             step.oid, "--refetch "
         )
     branch = None if step.record is None else by_number.get(step.record.number)
-    if branch is not None and branch.commit.oid != step.oid and _is_landed(branch.commit, step):
-        return "the next `autoresearchd run` settles it"
+    if branch is not None and branch.commit.oid != step.oid:
+        if _is_landed(branch.commit, step):
+            return "the next `autoresearchd run` settles it"
+        if is_sound(step, facts) and not is_sound(branch.commit, facts):
+            return f"`git update-ref {branch.ref} {step.oid}` in experiments.git: it is what has the evidence"
     if step.record is not None and branch is None and outcome(step) in ON_BEST:
         ref = refs.experiment_ref(step.record.number, slug(step.record.title))
         return f"`git update-ref {ref} {step.oid}` in experiments.git"
     if branch is not None and branch.commit.oid != step.oid and _is_built_upon(step, facts):
         return replaced(branch.ref)
-    if _is_only_unmeasured(step, branch, facts):
+    if branch is not None and branch.commit.oid == step.oid and not any(_of_verdict(step)):
         return f"{RUNS_BACK}; where none has it, {back_to_evidence(facts)}"
     return back_to_evidence(facts)
 
@@ -64,12 +77,6 @@ def way_out_of(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> s
 def _is_built_upon(step: Commit, facts: Facts) -> bool:
     """Whether what was kept later was made on it: then it is what best held, and its branch was altered."""
     return any(step.oid in branch.commit.parents for branch in facts.branches if outcome(branch.commit) in ON_BEST)
-
-
-def _is_only_unmeasured(step: Commit, branch: Branch | None, facts: Facts) -> bool:
-    """Whether a step lacks its runs and nothing else: those may have been taken away."""
-    is_its_own = branch is not None and branch.commit.oid == step.oid
-    return is_its_own and not any(_of_verdict(step)) and not _is_measured(step, facts)
 
 
 def back_to_evidence(facts: Facts) -> str:
@@ -114,7 +121,7 @@ def ahead_of_best(facts: Facts) -> frozenset[CommitOid]:
 
 def _is_backed(step: Commit, by_number: Mapping[int, Branch], facts: Facts) -> bool:
     """Whether best may be moved to a commit; a branch that is gone or not settled yet takes nothing from it."""
-    if step.record is None or any(_of_verdict(step)) or not _is_measured(step, facts):
+    if step.record is None or not is_sound(step, facts):
         return False
     branch = by_number.get(step.record.number)
     return branch is None or branch.commit.oid == step.oid or _is_landed(branch.commit, step)
@@ -139,6 +146,24 @@ def replaced(ref: str) -> str:
 def branch_back(number: int) -> str:
     """The way out where the branch of one experiment is gone."""
     return backup(f"'{refs.EXPERIMENTS}{number:04d}-*:{refs.EXPERIMENTS}{number:04d}-*'")
+
+
+def filed_again(path: str, blob: str) -> str:
+    """The way out where a run was altered or taken away, and the history of the runs has what it was."""
+    return _refiled(f"printf '100644 {blob}\\t%s\\0' {shlex.quote(path)} | git update-index -z --index-info")
+
+
+def taken_out(path: str) -> str:
+    """The way out where something lies among the runs that never was one."""
+    return _refiled(f"git --work-tree=. --literal-pathspecs rm -rq --cached -- {shlex.quote(path)}")
+
+
+def _refiled(change: str) -> str:
+    """A commit on top of the runs, with one change of their files."""
+    who = "-c user.name=me -c user.email=me@localhost"
+    made = f"$(git {who} commit-tree -m Mend -p $was $(git write-tree))"
+    steps = f"git read-tree $was && {change} && git update-ref {refs.RUNS} {made} $was"
+    return f"`(was=$(git rev-parse {refs.RUNS}); export GIT_INDEX_FILE=mend.index; {steps}; rm -f mend.index)`"
 
 
 def backup(what: str, how: str = "") -> str:

@@ -6,20 +6,21 @@ Nothing here is believed or left out because the rest of the ledger would: refs 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pygit2
 
 from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Measurement, TreeOid
+from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Measurement, Outcome, TreeOid
 from autoresearchd.ledger import complaint, marks, refs, runs
 from autoresearchd.ledger.invariants import findings
 from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding, Line
 from autoresearchd.ledger.promoted import measured
-from autoresearchd.ledger.repository import GIT_SECONDS, git, git_says, reading
-from autoresearchd.trailers import parse
+from autoresearchd.ledger.repository import GIT_SECONDS, GitFailed, git, git_says, reading
+from autoresearchd.trailers import Record, parse
 
 _OF_OBJECT = re.compile(r"(?:error|warning) in \w+ ([0-9a-f]{40}): ")
 
@@ -55,7 +56,9 @@ def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
         carried=dict(_carried(repo, branches)),
         branches=branches,
         runs=filed,
+        measured=measured_by(repo),
         unreadable=unreadable,
+        altered=dict(_altered(repo, path)) if fsck or unreadable else {},
         newest=newest,
         newest_why=newest_why,
         stale_locks=tuple(_stale_locks(path)),
@@ -74,7 +77,7 @@ def _refs(path: Path) -> Iterator[tuple[str, CommitOid]]:
 def _branches(repo: pygit2.Repository, names: dict[str, CommitOid]) -> Iterator[Branch]:
     for ref, oid in names.items():
         if (number := refs.number_of(ref)) is not None:
-            yield Branch(ref, number, _commit(repo, oid))
+            yield Branch(ref, number, commit_at(repo, oid))
 
 
 def _line(repo: pygit2.Repository, tip: CommitOid | None, imported: CommitOid | None) -> Line | None:
@@ -84,7 +87,7 @@ def _line(repo: pygit2.Repository, tip: CommitOid | None, imported: CommitOid | 
     commits: list[Commit] = []
     at: CommitOid | None = tip
     while at is not None and at != imported and imported is not None:
-        commits.append(found := _commit(repo, at))
+        commits.append(found := commit_at(repo, at))
         if found.record is not None and found.record.rebased is not None:
             break
         at = found.parents[0] if found.parents else None
@@ -106,7 +109,7 @@ def _carried(repo: pygit2.Repository, branches: Sequence[Branch]) -> Iterator[tu
             continue
         commits, at = list[Commit](), parents[0]
         while at != record.rebased.onto and len(commits) < len(record.rebased.carried):
-            commits.append(_commit(repo, at))
+            commits.append(commit_at(repo, at))
             at = commits[-1].parents[0] if commits[-1].parents else record.rebased.onto
         yield branch.number, Line(commits=tuple(commits), is_rooted=at == record.rebased.onto)
 
@@ -121,7 +124,8 @@ def _projects(branches: Sequence[Branch]) -> Iterator[CommitOid]:
             yield record.rebased.onto
 
 
-def _commit(repo: pygit2.Repository, oid: CommitOid) -> Commit:
+def commit_at(repo: pygit2.Repository, oid: CommitOid) -> Commit:
+    """A commit as it is there."""
     try:
         with reading(oid[:10]):
             commit = repo[oid].peel(pygit2.Commit)
@@ -130,9 +134,30 @@ def _commit(repo: pygit2.Repository, oid: CommitOid) -> Commit:
     except CorruptRecord as error:
         return Commit(oid, why=error.why)
     try:
-        return Commit(oid, tree, parents, parse(message), scales=tuple(measured(message)))
+        record = parse(message)
+        return Commit(
+            oid, tree, parents, record, scales=tuple(measured(message)), on=_compared_with(repo, record, parents)
+        )
     except CorruptRecord as error:
         return Commit(oid, tree, parents, why=error.why)
+
+
+def _compared_with(repo: pygit2.Repository, record: Record, parents: Sequence[CommitOid]) -> TreeOid | None:
+    if record.verdict is None or record.verdict.outcome is not Outcome.KEEP or not parents:
+        return None
+    try:
+        with reading(parents[0]):
+            return TreeOid(str(repo[parents[0]].peel(pygit2.Commit).tree_id))
+    except CorruptRecord:
+        return None  # said of the parent
+
+
+def measured_by(repo: pygit2.Repository) -> Mapping[str, Any]:
+    """What is known of the settings that all is measured by: that they cannot be read is said at a start."""
+    try:
+        return marks.measured(repo)
+    except CorruptRecord:
+        return {}
 
 
 def _newest(repo: pygit2.Repository) -> tuple[int, str]:
@@ -152,11 +177,12 @@ def _runs(repo: pygit2.Repository, head: CommitOid | None) -> tuple[dict[TreeOid
         except CorruptRecord as error:
             unreadable[error.where] = error.why
         else:
-            filed[tree] = (*filed.get(tree, ()), _filed(path, run))
+            filed[tree] = (*filed.get(tree, ()), filed_of(path, run))
     return filed, unreadable
 
 
-def _filed(path: str, run: Measurement) -> Filed:
+def filed_of(path: str, run: Measurement) -> Filed:
+    """A run without what takes room."""
     return Filed(path, run.run, run.seed, run.environment, run.ending, run.metrics)
 
 
@@ -190,6 +216,38 @@ def _files(
                 if fits(entry, f"{place}/{entry.name}", pygit2.Blob, r".+\.json"):
                     assert isinstance(entry, pygit2.Blob)
                     yield f"{place}/{entry.name}", TreeOid(f"{shelf.name}{folder.name}"), entry
+
+
+def _altered(repo: pygit2.Repository, path: Path) -> Iterator[tuple[str, str]]:
+    """The runs that are not as they were filed, by path, with what they were: their line only ever adds files."""
+    listed = ("log", "-z", "--raw", "--no-abbrev", "--no-renames", "--diff-filter=DMT", "-m", "--first-parent")
+    try:
+        said = git(path, *listed, "--format=", refs.RUNS, "--").decode("utf-8", "surrogateescape")
+    except GitFailed:
+        return  # no runs yet; or some of it cannot be read, which is said of that
+    first: dict[str, str] = {}
+    for about, name in zip(*[iter(said.split("\0"))] * 2, strict=False):
+        first[name] = about.split()[2]  # the oldest comes last
+    if not first:
+        return
+    present = git(path, "ls-tree", "-r", "-z", "--format=%(objectname) %(path)", refs.RUNS)
+    held = set(present.decode("utf-8", "surrogateescape").split("\0"))
+    for name, oid in sorted(first.items()):
+        if f"{oid} {name}" not in held and _was_a_run(repo, name, oid):
+            yield name, oid
+
+
+def _was_a_run(repo: pygit2.Repository, name: str, oid: str) -> bool:
+    folder = re.fullmatch("([0-9a-f]{2})/([0-9a-f]{38})/.+", name)
+    try:
+        with reading(name):
+            blob = repo[oid]
+        if folder is None or not isinstance(blob, pygit2.Blob):
+            return False
+        runs.load(TreeOid(folder[1] + folder[2]), blob)
+    except CorruptRecord:
+        return False
+    return True
 
 
 def _stale_locks(path: Path) -> Iterator[str]:

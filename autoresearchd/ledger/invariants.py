@@ -1,35 +1,30 @@
-"""What must be true of every experiments.git: facts in, findings out. Pure; `facts` reads them, `fsck` says them.
-
-The judge's arithmetic is not done again: which runs count is its own business and changes with releases. A centre of
-numbers lies between the lowest and the highest of them, whoever takes it; so much is asked of every metric in a commit.
-"""
+"""What must be true of every experiments.git: facts in, findings out. Pure; `facts` reads them, `fsck` says them."""
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain, takewhile
 
-from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Ending, Outcome, Verdict
+from autoresearchd.experiment import BASELINE_NUMBER, ON_BEST, Ending, Outcome
 from autoresearchd.ledger import refs
 from autoresearchd.ledger.backing import (
     RUNS_BACK,
     back_to_evidence,
     backup,
     branch_back,
+    filed_again,
     of_step,
     outcome,
     replaced,
+    taken_out,
     way_out_of,
 )
 from autoresearchd.ledger.claims import of_branches, of_numbers, on_lines
-from autoresearchd.ledger.observed import Facts, Filed, Finding, Lost
-from autoresearchd.yardstick import COMPOSITE
+from autoresearchd.ledger.evidence import disagreements
+from autoresearchd.ledger.observed import Facts, Finding, Lost
 
-ROUNDING = 1e-6
-"""Trailers have at least six decimals or nine digits."""
 WRITTEN_ANEW = "the next `autoresearchd run` writes it anew"
 OURS = frozenset(
     {
@@ -201,46 +196,30 @@ def _of_promoted(facts: Facts) -> Iterator[Finding]:
 
 
 def _of_evidence(facts: Facts) -> Iterator[Finding]:
-    """Whether the trailers of each conclusion agree with the runs of its tree."""
+    """Whether the trailers of each conclusion agree with the runs of its tree; of those on best it is said there."""
     if facts.has_lost_runs:
         return
-    steps = facts.best.commits if facts.best is not None else ()
-    names = {branch.commit.oid: branch.ref for branch in facts.branches}
-    for commit in {commit.oid: commit for commit in (*steps, *(branch.commit for branch in facts.branches))}.values():
-        record = commit.record
-        if record is None or record.verdict is None or commit.tree is None:
+    said = {step.oid for step in facts.best.commits} if facts.best is not None else set()
+    for branch in facts.branches:
+        commit = branch.commit
+        if commit.oid in said or commit.record is None:
             continue
-        runs = facts.runs.get(commit.tree, ())
-        for what in _disagreements(record.verdict, record.metric, runs):
-            ref = names.get(commit.oid, refs.BEST)
-            mend = f"{RUNS_BACK}; where it is the commit that was altered, {replaced(ref)}"
-            yield Finding(what=f"{record.number:04d} {what}", mend=mend)
-
-
-def _disagreements(verdict: Verdict, metric: str, filed: Sequence[Filed]) -> Iterator[str]:
-    runs = [run for run in filed if verdict.environment in ("", run.environment)]
-    if len(runs) < verdict.runs:
-        yield f"rests on {verdict.runs} runs, and {len(runs)} are filed"
-    if unseen := set(verdict.seeds) - {run.seed for run in runs}:
-        yield f"counts seed {min(unseen)}, and no run of its tree had it"
-    if verdict.metric is None or metric == COMPOSITE or not runs:
-        return
-    counted = (run for run in runs if run.ending is Ending.FINISHED and run.seed in verdict.seeds)
-    numbers = [run.metrics[metric] for run in counted if metric in run.metrics and math.isfinite(run.metrics[metric])]
-    if not numbers:
-        yield f"says {metric}={verdict.metric:g}, and no run that it counts said any"
-        return
-    low, high = min(numbers), max(numbers)
-    slack = ROUNDING * max(1.0, abs(low), abs(high))
-    if not low - slack <= verdict.metric <= high + slack:
-        yield f"says {metric}={verdict.metric:.9g}, and its runs gave {low:.9g} to {high:.9g}"
+        for what in disagreements(commit, facts):
+            mend = f"{RUNS_BACK}; where it is the commit that was altered, {replaced(branch.ref)}"
+            yield Finding(what=f"{commit.record.number:04d} {what}", mend=mend)
 
 
 def _of_runs(facts: Facts) -> Iterator[Finding]:
+    for path, blob in facts.altered.items():
+        place = f"{refs.RUNS}:{path}"
+        now = f" is no run: {facts.unreadable[place]}; it" if place in facts.unreadable else ""
+        mend = f"{filed_again(path, blob)} in experiments.git files it again as it was"
+        yield Finding(what=f"{place}{now} was altered or taken away after it was filed", mend=mend)
     for place, why in facts.unreadable.items():
-        if facts.is_lost(why):
+        path = place.partition(":")[2]
+        if facts.is_lost(why) or path in facts.altered:
             continue
-        mend = f"it is counted nowhere; if it was a run, {RUNS_BACK}"
+        mend = f"it is counted nowhere; {taken_out(path)} in experiments.git takes it out"
         yield Finding(what=f"{place} is no run: {why}", mend=mend)
     filed = [run for runs in facts.runs.values() for run in runs]
     for run in filed:

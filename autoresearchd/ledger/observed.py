@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autoresearchd.experiment import CommitOid, Ending, TreeOid
 from autoresearchd.trailers import Record
@@ -20,6 +20,13 @@ class Commit(NamedTuple):
     why: str = ""
     scales: tuple[str, ...] = ()
     """The rungs of which its trailers say what was measured."""
+    on: TreeOid | None = None
+    """The tree that a kept one was compared with."""
+
+    @property
+    def trees(self) -> tuple[TreeOid, ...]:
+        """Whose runs it rests on: its own, and those that it was compared with."""
+        return tuple(tree for tree in (self.tree, self.on) if tree is not None)
 
     @property
     def is_unreadable(self) -> bool:
@@ -81,8 +88,12 @@ class Facts:
     promoted: Line | None = None
     branches: Sequence[Branch] = ()
     runs: Mapping[TreeOid, Sequence[Filed]] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that all is measured by, as far as the lab noted them."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Places in the line of runs that hold something else than a run, with why."""
+    altered: Mapping[str, str] = field(default_factory=dict)
+    """By its path, the blob of each run that was filed once and is there no more as it was."""
     newest: int = -1
     """The highest number that was ever given, as the lab noted it."""
     newest_why: str = ""

@@ -28,6 +28,7 @@ NAME, EMAIL = "autoresearchd", "autoresearchd@localhost"
 GIT_SECONDS = 600.0
 ATTEMPTS = 4
 GONE = "No such file or directory"
+UNREADABLE = "git cannot read it"
 SETTINGS = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -125,7 +126,7 @@ def reading(where: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, pygit2.GitError) as error:
-        raise CorruptRecord(where, f"git cannot read it: {error!r}") from error
+        raise CorruptRecord(where, f"{UNREADABLE}: {error!r}") from error
 
 
 def new_commit(
@@ -221,6 +222,8 @@ def _run(
         )
     except FileNotFoundError as error:
         raise UserError("git is not on PATH; install it, for example with `apt-get install git`") from error
+    except subprocess.TimeoutExpired as error:
+        raise GitFailed(" ".join(arguments[:2]), f"it has not ended in {GIT_SECONDS:g} s") from error
 
 
 def raw_commits(path: Path, oids: Sequence[str]) -> Iterator[bytes]:

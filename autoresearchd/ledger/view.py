@@ -13,13 +13,14 @@ from autoresearchd import lock
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Concluded, Experiment, Measurement, TreeOid
 from autoresearchd.ledger import facts, marks, refs, refused, trees
+from autoresearchd.ledger.backing import is_sound
 from autoresearchd.ledger.history import History
 from autoresearchd.ledger.inbox import Idea, Inbox
 from autoresearchd.ledger.index import Entry
 from autoresearchd.ledger.invariants import findings, way_back
-from autoresearchd.ledger.observed import Finding
+from autoresearchd.ledger.observed import Facts, Finding
 from autoresearchd.ledger.promoted import Promoted
-from autoresearchd.ledger.repository import git, open_repository, reading
+from autoresearchd.ledger.repository import UNREADABLE, git, open_repository, reading
 from autoresearchd.ledger.runs import Runs
 from autoresearchd.proposal import Change, Edit
 from autoresearchd.status import RefusedIdea
@@ -171,12 +172,25 @@ class View:
                     step = self._history.step_at(at)
                 if step is None:
                     return self._is_start(at)
+                if not self._is_sound(at):
+                    return False
                 if step.experiment.is_baseline:
                     return True
                 at = step.experiment.parent
         except CorruptRecord:
             return False  # said by whoever looks for the way back
         return True
+
+    def _is_sound(self, step: CommitOid) -> bool:
+        """Whether what is filed says what a kept step says; where it cannot be read nobody can tell, and it is said."""
+        found = facts.commit_at(self._repo, step)
+        try:
+            runs = {tree: tuple(facts.filed_of("", run) for run in self._runs.results(tree)) for tree in found.trees}
+        except CorruptRecord:
+            return True
+        if any(why.startswith(UNREADABLE) for why in self._runs.damaged.values()):
+            return True
+        return is_sound(found, Facts(runs=runs, measured=facts.measured_by(self._repo)))
 
     def _is_start(self, commit: CommitOid) -> bool:
         """Whether the first baseline lies on a commit; without any baseline nobody can tell, and others say so."""
