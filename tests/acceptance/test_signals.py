@@ -88,9 +88,11 @@ STUBBORN = TARGET.replace("DEPTH = 8\n", "DEPTH = 8\nSLEEP = 0\n").replace(
 """A training that hangs and does not go by itself where SLEEP is set."""
 
 
-def asleep(folder: Path) -> Started:
-    """A daemon whose only experiment sleeps for ten minutes and ignores SIGTERM."""
+def asleep(folder: Path, *, more: str = "") -> Started:
+    """A daemon whose only experiment sleeps for ten minutes and ignores SIGTERM; `more` is its program's."""
     foreign_lab(folder, train=STUBBORN)
+    with (folder / "program.toml").open("a") as program:
+        program.write(more)
     command(folder, "run", "--experiments", "0")
     queue(folder, "Sleep", "SLEEP = 0", "SLEEP = 600")
     daemon = start(folder)
@@ -137,6 +139,15 @@ def test_a_status_that_cannot_be_written_is_said_once_and_the_research_goes_on(t
 def test_ctrl_c_is_exit_code_130(tmp_path: Path) -> None:
     daemon = asleep(tmp_path / "project")
     assert stop(daemon, signal.SIGINT) == 130
+
+
+def test_told_to_end_it_waits_for_no_hook_that_sleeps_and_says_what_became_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    daemon = asleep(folder, more='[report]\nhook = "sleep 3600"\nhook_seconds = 3600\n')
+    assert stop(daemon) == 0
+    (said,) = (event for event in events(folder) if event["event"] == "report_failed")
+    assert "report.hook = 'sleep 3600' was killed after" in said["why"]
+    assert "the daemon was told to end" in said["why"]
 
 
 def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:

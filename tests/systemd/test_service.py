@@ -60,12 +60,12 @@ def service(machine: Machine) -> Iterator[Machine]:
     machine.run("systemctl", "daemon-reload")
 
 
-def changed(machine: Machine, *lines: str) -> None:
+def changed(machine: Machine, *lines: str, check: bool = True) -> None:
     """Other limits for one test: those of a night are too long for it."""
     machine.run("mkdir", "-p", str(SETTINGS.parent))
     machine.write(SETTINGS, "\n".join(["[Service]", *lines, ""]))
     machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "restart", UNIT)
+    machine.run("systemctl", "restart", UNIT, check=check)
 
 
 def test_it_starts_says_how_it_goes_and_keeps_an_improvement(service: Machine) -> None:
@@ -187,6 +187,22 @@ def test_a_lab_of_root_is_refused(service: Machine) -> None:
     said = service.run("sh", "-c", f"cd /srv/roots && {COMMAND} service install 2>&1; echo exit $?")
     assert "must not run as root" in said
     assert said.endswith("exit 2\n")
+
+
+def test_a_mistake_is_not_tried_again_and_a_gpu_that_is_not_there_yet_is_waited_for(service: Machine) -> None:
+    service.user("cp program.toml good.toml; sed -i 's/^use = .*$/use = [\"cuda:9\"]/' program.toml")
+    changed(service, "RestartSec=100ms", check=False)
+    before = int(service.show("NRestarts"))
+    service.until(lambda: int(service.show("NRestarts")) > before + 1)
+    assert "device cuda:9 is not there" in service.journal()
+    service.user("mv good.toml program.toml")
+    service.until(lambda: service.show("ActiveState") == "active")
+
+    service.user("cp program.toml good.toml; printf '[nonsense]\\n' >>program.toml")
+    service.run("systemctl", "restart", UNIT, check=False)
+    service.until(lambda: service.show("ActiveState") == "failed")
+    assert (service.show("ExecMainStatus"), service.show("NRestarts")) == ("2", "0")
+    service.user("mv good.toml program.toml")
 
 
 def test_a_long_training_is_no_hang_and_a_stop_in_it_is_quick_and_forgets_nothing(service: Machine) -> None:
