@@ -28,7 +28,7 @@ class Report(BaseModel):
     behind the walls of its unit."""
     hook_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 20.0
     """After so long the hook is killed. Where the daemon is told to end (SIGTERM: `systemctl stop`, `autoresearchd
-    stop`) it has what is left of ten seconds, about five."""
+    stop`) it has what is left of ten seconds, about six."""
 
     @field_validator("at")
     @classmethod
