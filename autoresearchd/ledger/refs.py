@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pygit2
@@ -71,14 +72,20 @@ def read(repo: pygit2.Repository, name: str) -> CommitOid | None:
     Raises: CorruptRecord where its file is damaged, as a power cut may leave it.
     """
     try:
-        # pygit2 1.21 never frees a name that it looks up, but as that of a branch; all other refs have a name for good.
-        is_branch = name.startswith(HEADS)
-        ref = repo.lookup_branch(name.removeprefix(HEADS)) if is_branch else repo.references.get(name)
+        ref = _looked_up(repo, name)
     except (pygit2.GitError, ValueError) as error:
         raise _damaged(name) from error
     if ref is not None and not isinstance(ref.target, pygit2.Oid):
         raise _damaged(name)
     return None if ref is None else CommitOid(str(ref.target))
+
+
+def _looked_up(repo: pygit2.Repository, name: str) -> pygit2.Reference | None:
+    """pygit2 1.21 never frees a name that it looks up, but as that of a branch; all other refs have a name for good."""
+    if name.startswith(HEADS):
+        with suppress(pygit2.GitError, ValueError):  # says less: that no file may be opened reads like a damaged one
+            return repo.lookup_branch(name.removeprefix(HEADS))
+    return repo.references.get(name)
 
 
 def _damaged(name: str) -> CorruptRecord:

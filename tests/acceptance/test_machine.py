@@ -14,7 +14,6 @@ from tests.acceptance.daemon import events, foreign_lab, start, stop, wait_for
 from tests.run.room import bound_by_modes
 
 
-@pytest.mark.xfail(reason="of a best that cannot be opened now `refs.read` says that its file is damaged")
 def test_a_daemon_that_may_open_no_more_files_waits_until_it_may(tmp_path: Path) -> None:
     folder = foreign_lab(tmp_path / "project")
     daemon = start(folder)
