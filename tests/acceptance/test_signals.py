@@ -150,6 +150,15 @@ def test_told_to_end_it_waits_for_no_hook_that_sleeps_and_says_what_became_of_it
     assert "the daemon was told to end" in said["why"]
 
 
+def test_a_gpu_that_is_not_there_is_no_mistake_to_a_service_manager(tmp_path: Path) -> None:
+    folder = foreign_lab(tmp_path / "project")
+    program = folder / "program.toml"
+    program.write_text(program.read_text().replace('use = "cpu"', 'use = ["cuda:9"]'))
+    done = command(folder, "run", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (os.EX_TEMPFAIL, 1)
+    assert "device cuda:9 is not there" in done.stderr
+
+
 def test_a_second_daemon_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     folder = tmp_path / "project"
     daemon = asleep(folder)
