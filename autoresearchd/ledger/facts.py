@@ -13,24 +13,31 @@ from typing import Any
 import pygit2
 
 from autoresearchd import lock
-from autoresearchd.errors import CorruptRecord
+from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.experiment import BASELINE_NUMBER, CommitOid, Measurement, Outcome, TreeOid
-from autoresearchd.ledger import complaint, marks, refs, runs
+from autoresearchd.ledger import complaint, marks, refs, runs, storage
 from autoresearchd.ledger.invariants import findings
 from autoresearchd.ledger.observed import Branch, Commit, Facts, Filed, Finding, Line
 from autoresearchd.ledger.promoted import measured
 from autoresearchd.ledger.repository import GIT_SECONDS, GitFailed, git, git_says, reading
 from autoresearchd.trailers import Record, parse
 
+_REFLOG = ": invalid reflog entry "
 _OF_OBJECT = re.compile(r"(?:error|warning) in \w+ ([0-9a-f]{40}): ")
 
 
 def examine(repo: pygit2.Repository, path: Path) -> tuple[Finding, ...]:
-    """Everything that is wrong. Beside a daemon that moves the lab meanwhile: what two looks one after another saw."""
-    found = findings(read(repo, path, fsck=True))
-    if not found or lock.holder(path) is None:
-        return found
-    still = frozenset(findings(read(repo, path, fsck=True)))
+    """Everything that is wrong. Beside a daemon that moves the lab meanwhile: what two looks one after another saw.
+
+    Raises: UserError where git does not answer.
+    """
+    try:
+        found = findings(read(repo, path, fsck=True))
+        if not found or lock.holder(path) is None:
+            return found
+        still = frozenset(findings(read(repo, path, fsck=True)))
+    except GitFailed as error:
+        raise UserError(f"{path} cannot be checked ({error}): `git fsck` there may say more") from error
     return tuple(finding for finding in found if finding in still)
 
 
@@ -39,12 +46,15 @@ def read(repo: pygit2.Repository, path: Path, *, fsck: bool) -> Facts:
 
     Raises: OSError where git cannot be asked.
     """
+    said = _complaints(path) if fsck else []
+    if damaged := tuple(storage.damage(path, said)):
+        return Facts(storage=damaged)
     names = dict(_refs(path))
     branches = sorted(_branches(repo, names), key=lambda branch: (branch.number, branch.ref))
     imported = next((parent for b in branches if b.number == BASELINE_NUMBER for parent in b.commit.parents), None)
     filed, unreadable = _runs(repo, names.get(refs.RUNS))
     newest, newest_why = _newest(repo)
-    complaints = list(_complaints(path, frozenset(_projects(branches)))) if fsck else []
+    complaints = list(_ours(path, said, frozenset(_projects(branches))))
     lost = complaint.lost(complaints)
     return Facts(
         names=tuple(names),
@@ -259,10 +269,14 @@ def _stale_locks(path: Path) -> Iterator[str]:
             yield file.relative_to(path).as_posix()
 
 
-def _complaints(path: Path, projects: frozenset[CommitOid]) -> Iterator[str]:
-    """What `git fsck --strict` says, the imported project's own old sins left out."""
+def _complaints(path: Path) -> list[str]:
+    """What `git fsck --strict` says, but for what only a reflog remembers: commits that no ref has held for long."""
     lines = git_says(path, "fsck", "--strict", "--no-dangling", "--no-progress")
-    lines = [line for line in lines if not line.startswith(("notice:", "dangling "))]
+    return [line for line in lines if not line.startswith(("notice:", "dangling ")) and _REFLOG not in line]
+
+
+def _ours(path: Path, lines: Sequence[str], projects: frozenset[CommitOid]) -> Iterator[str]:
+    """Without the imported project's own old sins."""
     if not projects or not any(_OF_OBJECT.match(line) for line in lines):
         yield from lines
         return

@@ -26,6 +26,10 @@ from autoresearchd.ledger.evidence import disagreements
 from autoresearchd.ledger.observed import Facts, Finding, Lost
 
 WRITTEN_ANEW = "the next `autoresearchd run` writes it anew"
+PROMOTED_BACK = (
+    f"`git update-ref -d {refs.PROMOTED}` in experiments.git lets go of it, and where a backup has one, "
+    + replaced(refs.PROMOTED)
+)
 OURS = frozenset(
     {
         refs.BEST,
@@ -42,8 +46,8 @@ OURS = frozenset(
 
 
 def findings(facts: Facts) -> tuple[Finding, ...]:
-    """Everything that is wrong."""
-    return tuple(
+    """Everything that is wrong; of damaged storage that alone, as most else would only follow from it."""
+    return tuple(facts.storage) or tuple(
         chain(
             _of_git(facts),
             _of_names(facts),
@@ -176,18 +180,18 @@ def _of_promoted(facts: Facts) -> Iterator[Finding]:
         return
     if not line.is_rooted:
         what = f"promoted does not grow out of the imported project's {(facts.imported or '')[:10]}"
-        yield Finding(what=what, mend=replaced(refs.PROMOTED))
+        yield Finding(what=what, mend=PROMOTED_BACK)
         return
     kept = {branch.number for branch in facts.branches if outcome(branch.commit) in ON_BEST}
     for step in line.commits:
         if len(step.parents) > 1:
-            yield Finding(what=f"{step.oid[:10]} on promoted is a merge", mend=replaced(refs.PROMOTED))
+            yield Finding(what=f"{step.oid[:10]} on promoted is a merge", mend=PROMOTED_BACK)
         if step.record is None or step.record.number not in kept:
             what = f"{step.oid[:10]} on promoted is no experiment that was kept"
-            yield Finding(what=what, mend=replaced(refs.PROMOTED))
+            yield Finding(what=what, mend=PROMOTED_BACK)
         elif outcome(step) is Outcome.KEEP and not step.scales:
             what = f"{step.record.number:04d} is on promoted, and no trailer says what was measured on a larger scale"
-            yield Finding(what=what, mend=replaced(refs.PROMOTED))
+            yield Finding(what=what, mend=PROMOTED_BACK)
     tip = line.commits[0] if line.commits else None
     runs = () if tip is None or tip.tree is None else facts.runs.get(tip.tree, ())
     if tip is not None and not any(run.ending is Ending.FINISHED for run in runs):

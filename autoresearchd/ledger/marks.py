@@ -19,7 +19,7 @@ import structlog
 
 from autoresearchd.errors import CorruptRecord, RefLocked, StaleRef, UserError
 from autoresearchd.experiment import CommitOid
-from autoresearchd.ledger import refs
+from autoresearchd.ledger import refs, storage
 from autoresearchd.ledger.repository import reading, sync
 from autoresearchd.trailers import parse
 
@@ -47,9 +47,11 @@ def format_of(repo: pygit2.Repository) -> int:
 
 def check(repo: pygit2.Repository) -> None:
     """Raises: UserError where a newer program wrote the lab than this one knows how to read, or nobody can know."""
+    storage.refuse_torn_refs(Path(repo.path))
     try:
         found = format_of(repo)
     except CorruptRecord as error:
+        storage.refuse_packs(Path(repo.path))
         way = f"`git update-ref -d {refs.FORMAT}` in it if this autoresearchd wrote the lab"
         raise UserError(f"{repo.path} does not say its format ({error}): {way}") from error
     if found > FORMAT:

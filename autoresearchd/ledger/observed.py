@@ -70,9 +70,19 @@ class Lost(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as it must be, in a sentence, and the way out."""
+
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """One experiments.git at one instant."""
 
+    storage: Sequence[Finding] = ()
+    """Files that git reads all else through and that are damaged: nothing else is known then."""
     names: Sequence[str] = ()
     """Every ref that git can read."""
     damaged: Sequence[str] = ()
@@ -112,11 +122,3 @@ class Facts:
     def has_lost_runs(self) -> bool:
         """Whether runs cannot be read for such an object: whose, nobody can tell."""
         return any(map(self.is_lost, self.unreadable.values()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is not as it must be, in a sentence, and the way out."""
-
-    what: str
-    mend: str

@@ -37,6 +37,9 @@ LOCK_GRACE_SECONDS = 2.0
 """A lock file this old was left by a process that died: git holds one for milliseconds."""
 _NEVER = (-1,)
 _OID = re.compile(rb"([0-9a-f]{40})\s*")
+PACKED = "packed-refs"
+_WHOLE = re.compile(r"(?:[0-9a-f]{40} refs/.+\n|\^[0-9a-f]{40}\n|# .*\n)*+")
+"""What git writes there."""
 _NUMBERED = re.compile(re.escape(EXPERIMENTS) + r"([0-9]{4,9})-[a-z0-9-]+")
 
 
@@ -199,7 +202,7 @@ class Listing:
 
     def _reread_packed(self, *, anyway: bool) -> dict[str, str] | None:
         """What packed-refs holds; None where it is as it was."""
-        path = self._root / "packed-refs"
+        path = self._root / PACKED
         try:
             stat = path.stat()
             signature: tuple[int, ...] | None = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -208,8 +211,21 @@ class Listing:
             text = path.read_text("utf-8", "surrogateescape")
         except FileNotFoundError:
             signature, text = None, ""
+        if why := torn(text):
+            raise CorruptRecord(PACKED, why)
         self._packed = signature
         return {name: oid for oid, name in self._line.findall(text)}
+
+
+def torn(packed: str) -> str:
+    """What is wrong with the text of packed-refs, with the way out; empty where nothing is."""
+    found = _WHOLE.match(packed)
+    end = found.end() if found is not None else 0
+    if end == len(packed):
+        return ""
+    line = 1 + packed.count("\n", 0, end)
+    way = f"`sed -i {line}d {PACKED}` in experiments.git takes it out, then `autoresearchd fsck` says what it held"
+    return f"line {line} of {PACKED} is damaged: {way}"
 
 
 def clear_stale_locks(repository: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autoresearchd.errors import UserError
-from autoresearchd.experiment import Outcome
+from autoresearchd.experiment import Measurement, Outcome, RunSpec
 from autoresearchd.ledger import Ledger, back_up, refs
 from autoresearchd.program import parse
 from autoresearchd.reload import identity
@@ -145,6 +146,27 @@ def test_a_daemon_that_meets_such_a_best_holds(night: Ledger) -> None:
     assert "0002 was kept, and none of its runs was better" in looking.unbacked()
 
 
+def test_a_keep_whose_run_after_it_had_won_came_out_worse_than_best_is_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = lab(tmp_path / "project")
+    ledger.note_measured_by(identity(parse(PROGRAM)))
+    found = Night(ledger)
+    found.steps(8)
+    measured = found.executor.result
+    monkeypatch.setattr(found.executor, "result", lambda spec, now: unlucky(spec, measured(spec, now)))
+    found.propose(0.9)
+    found.steps()
+    (kept_one, _) = ledger.line()
+    assert (kept_one.verdict.baseline, kept_one.verdict.metric) == (pytest.approx(1.0, abs=0.01), 1.02)
+    assert (said(ledger), Ledger(ledger.path).unbacked()) == ([], "")
+
+
+def unlucky(spec: RunSpec, found: Measurement | None) -> Measurement | None:
+    """Of the candidate the one run that decides nothing."""
+    return found if found is None or spec.seed < 20_000 else replace(found, metrics={"loss": 1.02})
+
+
 def test_a_keep_that_takes_lines_away_need_not_be_better(tmp_path: Path) -> None:
     ledger = new_ledger(tmp_path)
     with_baseline(ledger)
@@ -200,4 +222,14 @@ def test_a_run_that_was_altered_or_taken_away_is_filed_again_from_the_labs_own_h
     found = [finding for finding in Ledger(night.path).fsck() if "after it was filed" in finding.what]
     assert [finding.what.partition(" ")[0] for finding in found] == [f"{RUNS}:{path}"]
     typed(night, found[0].mend)
+    assert (said(night), held(night)) == ([], before)
+
+
+@pytest.mark.parametrize("value", ["refs/autoresearch/runs", "a discard"])
+def test_a_forged_promoted_that_no_backup_has_goes_by_the_printed_command(night: Ledger, value: str) -> None:
+    before = held(night)
+    git(night.path, "update-ref", refs.PROMOTED, branch(night, 2) if value == "a discard" else value)
+    (found, *_) = Ledger(night.path).fsck()
+    first, *_ = re.findall("`(.*?)`", found.mend)
+    git(night.path, *first.removeprefix("git ").split())
     assert (said(night), held(night)) == ([], before)
