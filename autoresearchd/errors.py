@@ -14,7 +14,7 @@ class UserError(Exception):
 class NotYet(UserError):
     """What may pass by itself: a GPU whose driver is not up yet, a cluster without a free node.
 
-    Its exit code is 75, EX_TEMPFAIL of sysexits.h: a service manager may try that again, and no mistake.
+    To a service manager its exit code is 75, EX_TEMPFAIL of sysexits.h: that is tried again, and no mistake.
     """
 
 

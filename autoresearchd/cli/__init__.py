@@ -37,9 +37,10 @@ for room in (research, views, morning, handover, elsewhere, worth, page, program
 def main() -> NoReturn:
     """Run the command line: a person's mistake is one sentence and exit code 2, Ctrl-C is 130, ours is a traceback.
 
-    What may pass by itself is a sentence as well, and exit code 75.
+    A service manager, which tries again, is told by 75 that what stopped us may pass by itself.
     """
     default_logging()
+    is_service = "NOTIFY_SOCKET" in os.environ  # it is taken out on the way
     try:
         try:
             app(standalone_mode=False, prog_name="autoresearchd")
@@ -53,7 +54,7 @@ def main() -> NoReturn:
         if (said := _sentence(error)) is None:
             raise
         print(said, file=sys.stderr, end="")
-        sys.exit(os.EX_TEMPFAIL if _may_pass(error) else 2)
+        sys.exit(os.EX_TEMPFAIL if is_service and _may_pass(error) else 2)
     sys.exit(0)
 
 
