@@ -9,13 +9,14 @@ import os
 import re
 import select
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 
 from autoresearchd.errors import CorruptRecord
-from autoresearchd.experiment import Device, Ending, Measurement, Progress, RunSpec
+from autoresearchd.experiment import Device, Ending, Measurement, Progress, RunSpec, TreeOid
 from autoresearchd.limits import Mode
 from autoresearchd.run.clearing import Clearing, Keep
 from autoresearchd.run.company import Lookout
@@ -23,10 +24,12 @@ from autoresearchd.run.log import one_line
 from autoresearchd.run.phase import Phase
 from autoresearchd.run.sandbox import broken
 from autoresearchd.run.site import Bench, Site
-from autoresearchd.run.trial import Trial
+from autoresearchd.run.trial import FullMeanwhile, Trial
 from autoresearchd.run.ward import GRACE_SECONDS, ward
 
 logger = structlog.get_logger()
+PATIENCE = 3
+"""So often somebody else may have filled the disk while a tree ran."""
 KILL_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 
@@ -61,6 +64,8 @@ class LocalExecutor:
         """By device: where its next run will be, with an interpreter that waits for it."""
         self._prepared: set[str] = set()
         """Live runs beside which all was made ready that can be."""
+        self._full: Counter[TreeOid] = Counter()
+        """How often in a row the disk was full while a tree ran, which may have filled it with files without a name."""
         self._lost = ""
         """Why a run was lost that the owner has not been told of yet."""
 
@@ -93,7 +98,7 @@ class LocalExecutor:
     def _begun(self, spec: RunSpec) -> Trial:
         site = self._next.pop(spec.device.name, None) or Site(self._bench, self._ward, spec)
         try:
-            return Trial(spec, site)
+            return Trial(spec, site, fills=self._full[spec.tree] >= PATIENCE)
         except BaseException:
             self._clearing.take_at_once(site, time.monotonic())
             raise
@@ -118,6 +123,8 @@ class LocalExecutor:
                 continue
             if measurement is not None:
                 ended.append(self._lookout.ended(measurement))
+                if measurement.ending is Ending.FINISHED:
+                    self._full.pop(trial.spec.tree, None)
                 is_to_keep = measurement.ending is Ending.FINISHED and not trial.spec.scale
                 self._drop(run, now, finished=trial.spec if is_to_keep else None)
             elif run not in self._prepared and trial.is_under_way(now):
@@ -188,6 +195,8 @@ class LocalExecutor:
     def _lose(self, trial: Trial, error: OSError | CorruptRecord, now: float) -> None:
         """This machine failed a run."""
         spec = trial.spec
+        if isinstance(error, FullMeanwhile):
+            self._full[spec.tree] += 1
         if isinstance(error, OSError):
             self._lost = f"a run was lost: {one_line(str(error))}"
         logger.error("run_lost", run=spec.run, tree=spec.tree, device=spec.device.name, seed=spec.seed, exc_info=error)

@@ -31,11 +31,17 @@ _MACHINE = {
 """Errors that say nothing about the tree; all others are what the target made of its folder, or no program."""
 
 
+class FullMeanwhile(OSError):
+    """The disk was full while a run went on, and it is not known that the run has filled it."""
+
+
 class Trial:
     """A live run."""
 
-    def __init__(self, spec: RunSpec, site: Site) -> None:
+    def __init__(self, spec: RunSpec, site: Site, *, fills: bool = False) -> None:
         """Check the tree out and start its first command; the site is the caller's to clear away in any case.
+
+        `fills`: where the disk is full meanwhile, it is this tree's doing.
 
         Raises: OSError when this machine cannot.
         """
@@ -43,6 +49,7 @@ class Trial:
         self.started, self._begun = time.time(), time.monotonic()
         site.take(spec)
         self._program = site.program
+        self._fills = fills
         self._free = self._least_free = shutil.disk_usage(site.folder).free
         self._failed: tuple[Ending, str] | None = None
         self._metrics: Mapping[str, float] = {}
@@ -166,17 +173,17 @@ class Trial:
         return None
 
     def _refuse_to_blame(self, *, finished: bool) -> None:
-        """Raises: OSError where the disk has been full meanwhile, unless that is the run's own doing.
+        """Raises: FullMeanwhile where the disk has been full meanwhile, unless that is the run's own doing.
 
         A command that failed there says so in its own words (PyTorch: `unexpected pos 576 vs 534`) or not at all; what
         one that `finished` has left may be cut if it says that there was no room.
         """
-        if self._phase is Phase.AUDIT or self._least_free >= FULL_BYTES:
+        if self._fills or self._phase is Phase.AUDIT or self._least_free >= FULL_BYTES:
             return
         if finished and not target.out_of_space(self._log):
             return
         if weigh(self.site.folder)[0] <= self._free // 2:
-            raise OSError(errno.ENOSPC, "the disk was full before it ended")
+            raise FullMeanwhile(errno.ENOSPC, "the disk was full before it ended")
 
     def _evaluate(self, phase: Phase) -> None:
         self._phase = phase

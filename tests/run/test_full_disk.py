@@ -11,7 +11,8 @@ import pytest
 
 from autoresearchd.experiment import Ending
 from autoresearchd.run.folders import warm_cache
-from tests.run.room import Room, out_of, program, spec, until
+from autoresearchd.run.local import PATIENCE
+from tests.run.room import Room, finish, out_of, program, spec, until
 from tests.support.disk import full_disk
 
 SAYS_SO = "raise OSError(28, os.strerror(28))"
@@ -37,6 +38,26 @@ def test_a_disk_that_others_have_filled_is_no_fault_of_the_code(
         until(executor, lambda: not executor.progress())
         with pytest.raises(OSError, match="the disk was full before it ended"):
             executor.start(spec(tree, run="run-2"))
+
+
+def test_who_is_always_there_when_the_disk_is_full_has_filled_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With files that have no name, which are gone when it is: nobody is trained again and again for ever."""
+    left = [2**40]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=left[0]))
+    tree = room.tree(f"import time\nwhile not (OUT / 'go').exists(): time.sleep(0.01)\n{SAYS_SO}")
+    with room.executor(program()) as executor:
+        for number in range(PATIENCE + 1):
+            left[0] = 2**40
+            executor.start(spec(tree, run=f"run-{number}"))
+            left[0] = 2**20
+            assert not executor.poll(time.time())
+            (out_of(room, f"run-{number}") / "go").touch()
+            if number < PATIENCE:
+                until(executor, lambda: not executor.progress())
+                with pytest.raises(OSError, match="the disk was full before it ended"):
+                    executor.start(spec(tree, run="another"))
+        done = finish(executor)
+    assert (done.ending, done.why) == (Ending.CRASH, "OSError: [Errno 28] No space left on device")
 
 
 def test_who_says_that_a_disk_was_full_which_was_not_has_crashed(room: Room) -> None:
