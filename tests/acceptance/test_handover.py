@@ -226,7 +226,7 @@ def test_on_another_machine_it_says_that_the_numbers_cannot_be_compared(moved: P
 
 
 def test_what_was_never_measured_cannot_be_reproduced(night: Path) -> None:
-    assert "experiment 0009 has no measured verdict" in refused(night, "reproduce", "9")
+    assert "there is no experiment 0009 in" in refused(night, "reproduce", "9")
 
 
 def test_reproducing_writes_nothing_into_the_lab(moved: Path) -> None:
