@@ -70,7 +70,7 @@ class _AtHand(Sequence[Concluded]):
         self._held: tuple[Concluded, ...] | None = None
 
     def __len__(self) -> int:
-        return len(self._named)
+        return len(self._known)
 
     @overload
     def __getitem__(self, at: int) -> Concluded: ...

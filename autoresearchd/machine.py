@@ -60,7 +60,8 @@ def kernel() -> Finding:
     libc = ctypes.CDLL(None, use_errno=True)
     watch = libc.inotify_init1(0) if hasattr(libc, "inotify_init1") else -1
     if watch < 0:
-        what = f"no inotify ({os.strerror(ctypes.get_errno())}): what is saved or pushed is found a second later"
+        why = os.strerror(ctypes.get_errno())
+        what = f"no inotify ({why}): what is pushed is found a second later, a saved program six"
         return Finding(name="kernel", state="note", what=what, mend="sysctl fs.inotify.max_user_instances=1024")
     os.close(watch)
     return Finding(name="kernel", state="ok", what="pidfd and inotify work")

@@ -57,6 +57,7 @@ class SavedFile:
 
     One that is being saved may be there by half, and half a program may well be one: it is new once whoever wrote it
     was seen to close it or, as an event may get lost, when it has stayed as it is for some seconds. An empty one never.
+    (Somebody else who closes it meanwhile is taken for the one.)
     """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -154,7 +155,7 @@ def watching(saved: SavedFile, switches: tuple[Path, ...], ideas: Path, wake: Wa
     try:
         observer.start()
     except OSError as error:
-        log.warning("file_watching_off", why=str(error), then="changes are found within some seconds")
+        log.warning("file_watching_off", why=str(error), then="looked for each second")
         yield
         return
     try:

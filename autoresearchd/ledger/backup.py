@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from autoresearchd import lock
-from autoresearchd.errors import UserError
+from autoresearchd.errors import CorruptRecord, UserError
 from autoresearchd.ledger import facts, refs
 from autoresearchd.ledger.housekeeping import pack
 from autoresearchd.ledger.observed import Finding
@@ -63,7 +63,7 @@ def runs_back(path: Path, copy: Path) -> int:
         if theirs is None:
             return 0
         git(path, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", *_READING, str(copy), refs.RUNS)
-        lost = _filed(path, theirs) - (_filed(path, head) if head else frozenset())
+        lost = _files_of(path, theirs) - (_files_of(path, head) if head else frozenset())
         if lost:
             tree, who = _with(path, head, lost), signature(time.time())
             words = f"Bring {len(lost)} runs back from a backup\n"
@@ -75,9 +75,12 @@ def runs_back(path: Path, copy: Path) -> int:
     return len(lost)
 
 
-def _filed(path: Path, commit: str) -> frozenset[bytes]:
-    """The files of a commit, each with what it holds."""
-    return frozenset(git(path, "ls-tree", "-r", "-z", commit).split(b"\0")) - {b""}
+def _files_of(path: Path, commit: str) -> frozenset[bytes]:
+    """The files of a commit of runs, each with what it holds. Raises: CorruptRecord where that cannot be read."""
+    try:
+        return frozenset(git(path, "ls-tree", "-r", "-z", commit).split(b"\0")) - {b""}
+    except GitFailed as error:
+        raise CorruptRecord(refs.RUNS, error.why) from error
 
 
 def _with(path: Path, commit: str | None, files: frozenset[bytes]) -> str:

@@ -21,16 +21,23 @@ def of_branches(facts: Facts) -> Iterator[Finding]:
     sound = {branch.number for branch, wrong in found if not wrong}
     for branch, wrong in found:
         for what in wrong:
-            yield Finding(what=what, mend=_way_out_of(branch, facts, ahead, is_double=branch.number in sound))
+            is_double = branch.number in sound and not _may_be_kept(branch)
+            yield Finding(what=what, mend=_way_out_of(branch, facts, ahead, is_double=is_double))
 
 
 def _way_out_of(branch: Branch, facts: Facts, ahead: Set[CommitOid], *, is_double: bool) -> str:
     """Of what is wrong with one branch; `is_double`: another one claims its number, and nothing is wrong with that."""
-    if is_double:
-        return f"`git update-ref -d {branch.ref}` in experiments.git: another branch has its number"
     if branch.commit.oid in ahead:
         return f"{back_to_evidence(facts)}, where best was moved back; else {replaced(branch.ref)}"
+    if is_double:
+        return f"`git update-ref -d {branch.ref}` in experiments.git: another branch has its number"
     return replaced(branch.ref)
+
+
+def _may_be_kept(branch: Branch) -> bool:
+    """Whether it says so of the number that it has: whatever lies beside it, it is not to be deleted."""
+    record = branch.commit.record
+    return record is not None and record.number == branch.number and outcome(branch.commit) in ON_BEST
 
 
 def _of_branch(

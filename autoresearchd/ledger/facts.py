@@ -204,7 +204,9 @@ def _files(
     def inside(oid: object, path: str) -> list[pygit2.Object]:
         try:
             with reading(f"{refs.RUNS}:{path}"):
-                return list(repo[str(oid)].peel(pygit2.Tree))
+                found = repo[str(oid)]
+                # Asked for by its own name: that is what is lost, should it be.
+                return list(repo[str(found.tree_id if isinstance(found, pygit2.Commit) else oid)].peel(pygit2.Tree))
         except CorruptRecord as error:
             unreadable[error.where] = error.why
             return []

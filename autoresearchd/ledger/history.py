@@ -6,7 +6,7 @@ Read-only. The index of 100 000 experiments is built from one stream of git's ow
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -44,8 +44,15 @@ class History:
     def refresh(self) -> None:
         """Look at what other processes have changed since the last call."""
         self._claimed = max(self._claimed, self._marked())
+        try:
+            self._take_in(self._listing.changes(self._index.refs))
+        except BaseException:
+            self._listing.note()  # the next look is at all of them: some of these were not taken in
+            raise
+
+    def _take_in(self, changes: Mapping[RefName, CommitOid | None]) -> None:
         wanted: list[tuple[int, RefName, CommitOid]] = []
-        for ref, commit in self._listing.changes(self._index.refs).items():
+        for ref, commit in changes.items():
             number, _ = refs.number_of(ref), self._index.aside.pop(ref, None)
             if commit is None:
                 self._forget(number, ref)

@@ -22,7 +22,6 @@ from autoresearchd.proposal import Proposal, Wish
 from autoresearchd.trailers import LONGEST_RATIONALE, paragraphs, slug
 
 log = structlog.get_logger()
-HEADS = "refs/heads/"
 NOTHING = "it changes nothing in best"
 _NOT_WRITTEN = re.compile(r"unable to (write|create)|insufficient permission")
 _TAG = re.compile(r"^\[PATCH[^\]]*\]\s*")
@@ -160,7 +159,7 @@ class Inbox:
             rationale=body.strip(),
             category="idea",
             proposer=PERSON,
-            reason=f"queued as {ref.removeprefix(HEADS)}",
+            reason=f"queued as {ref.removeprefix(refs.HEADS)}",
         )
         return Idea(ref=ref, oid=oid, proposal=proposal)
 
@@ -182,7 +181,7 @@ def _wished(ref: RefName, oid: CommitOid, tip: pygit2.Commit) -> Idea:
         return Idea(ref=ref, oid=oid, why=NOTHING)
     if len(words) > LONGEST_RATIONALE:
         return Idea(ref=ref, oid=oid, why=f"its words are {len(words)} characters, more than {LONGEST_RATIONALE}")
-    return Idea(ref=ref, oid=oid, wish=Wish(oid=oid, name=ref.removeprefix(HEADS), words=paragraphs(words)))
+    return Idea(ref=ref, oid=oid, wish=Wish(oid=oid, name=ref.removeprefix(refs.HEADS), words=paragraphs(words)))
 
 
 def _subject(patch: bytes) -> str:

@@ -166,10 +166,14 @@ def _replace(file: Path, oid: str) -> None:
     """As git writes a ref, by one rename under its lock; git itself does nothing with a file that holds no oid."""
     lock = Path(f"{file}.lock")
     with lock.open("x") as written:
-        written.write(f"{oid}\n")
-        written.flush()
-        os.fsync(written.fileno())
-    lock.replace(file)
+        try:
+            written.write(f"{oid}\n")
+            written.flush()
+            os.fsync(written.fileno())
+            lock.replace(file)
+        except BaseException:
+            lock.unlink()
+            raise
     sync(file.parent)
 
 

@@ -197,7 +197,7 @@ class Listing:
         return {**changed, **{RefName(name): None for name in gone}}
 
     def note(self) -> None:
-        """The reader has written a ref itself. It may be gone at the next look, which therefore is at all of them."""
+        """Have the next look be at all of them: the reader has written one, which may be gone again, or missed some."""
         self._packed = _NEVER
 
     def _reread_packed(self, *, anyway: bool) -> dict[str, str] | None:

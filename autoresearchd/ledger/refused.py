@@ -14,7 +14,6 @@ import structlog
 
 from autoresearchd.errors import CorruptRecord
 from autoresearchd.ledger import refs
-from autoresearchd.ledger.inbox import HEADS
 from autoresearchd.ledger.repository import new_commit, reading, signature
 from autoresearchd.status import RefusedIdea
 from autoresearchd.trailers import line, paragraphs
@@ -31,7 +30,7 @@ def file(repo: pygit2.Repository, refused: RefusedIdea, words: str) -> bool:
 
     Raises: StaleRef, RefLocked, CorruptRecord.
     """
-    subject = subject_of(refused.title or refused.ref.removeprefix(HEADS))
+    subject = subject_of(refused.title or refused.ref.removeprefix(refs.HEADS))
     body = paragraphs(words).removeprefix(subject).strip("\n")
     block = f"Idea: {line(refused.ref)}\nRefused: {line(refused.why)}"
     message = "\n\n".join(part for part in (subject, body, block) if part) + "\n"

@@ -22,7 +22,8 @@ class Null:
         every = context.program.propose.null.every
         if path is None or not every or since_last(context, _is_null) < every - 1:
             return None
-        # Of all that was ever proposed: each is a new tree, and nobody has to go through the history for it.
+        # Of all that was proposed and is not dropped: nobody has to go through the history for it. Should one come
+        # twice, it is refused like anything that waits already.
         number = len(context.history.concluded()) + len(context.pending)
         text = context.files[path]
         line = f"# Null experiment {number}: nothing that runs is different.\n".encode()

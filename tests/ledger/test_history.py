@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -137,6 +139,22 @@ def test_a_commit_that_is_gone_hides_no_others(ledger: Ledger, many: int) -> Non
         assert [found.experiment.number for found in again.concluded()] == [0, *range(2, many + 1)]
     assert [entry["commit"] for entry in said if entry["event"] == "commit_unreadable"] == [commit]
     assert opened(again, "RATE = 9\n").number == many + 1
+
+
+def test_what_could_not_be_read_for_a_moment_is_read_at_the_next_look(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no file may be opened; also of what was packed meanwhile."""
+    reader = Ledger(ledger.path)
+    for rate in range(history.BULK + 1):
+        discarded(ledger, f"RATE = {rate}\n")
+    ledger.pack()
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "raw_commits", Mock(side_effect=OSError(errno.EMFILE, "no more files")))
+        with pytest.raises(OSError, match="no more files"):
+            reader.refresh()
+    reader.refresh()
+    assert len(reader.concluded()) == history.BULK + 2
 
 
 @pytest.mark.parametrize("what", ["commit", "parent"])

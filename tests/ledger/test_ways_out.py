@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearchd.experiment import CommitOid
+from autoresearchd.experiment import CommitOid, Outcome
 from autoresearchd.ledger import Ledger, back_up, refs, runs_back
 from tests.ledger.lab import busy, git
 from tests.ledger.test_fsck import DAMAGES, branch, oid, said
@@ -41,6 +41,17 @@ def test_with_a_backup_the_printed_commands_undo_what_somebody_did(lab: Ledger, 
     DAMAGES[damage][0](lab)
     follow(lab, tmp_path / "copy")
     assert held(lab) == before
+
+
+def test_a_kept_branch_is_not_to_be_deleted_for_another_that_claims_its_number(lab: Ledger) -> None:
+    """Best was moved back below it, and beside it lies one that would be sound."""
+    kept = next(row for row in reversed(lab.concluded()) if row.verdict.outcome is Outcome.KEEP)
+    forged = git(lab.path, "log", "-1", "--format=%B", kept.experiment.ref).replace("Verdict: keep", "Verdict: discard")
+    tree, parent = kept.experiment.tree, kept.experiment.parent
+    made = git(lab.path, "commit-tree", tree, "-p", parent, given=forged).strip()
+    git(lab.path, "update-ref", f"refs/heads/exp/{kept.experiment.number:04d}-zforged", made)
+    git(lab.path, "update-ref", refs.BEST, parent)
+    assert not any(f"update-ref -d {kept.experiment.ref}`" in finding.mend for finding in lab.fsck())
 
 
 @pytest.mark.parametrize("name", [refs.BEST, refs.PROMOTED, refs.NEWEST, RUNS, "an experiment"])
