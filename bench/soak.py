@@ -209,7 +209,8 @@ class Night:
 
     def verdict(self) -> list[str]:
         """What is wrong at the end."""
-        self.command("run", "--experiments", "0")  # what is open gets its verdict
+        waiting = git(self.lab, "for-each-ref", "refs/heads/idea").splitlines()
+        self.command("run", "--experiments", str(len(waiting)))  # what is open, or was pushed at last, gets its verdict
         self.look()
         ledger, wrong = Ledger(self.lab), self.wrong
         wrong += [finding.what for finding in ledger.verify()]
